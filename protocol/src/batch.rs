@@ -1,0 +1,1 @@
+//! The Kafka record batch v2 (placeholder until the codec lands).

@@ -1,0 +1,15 @@
+//! The vocabulary that every other crate of Weir shares. No tokio, no I/O.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`ids`] | one newtype per identity, epoch and offset: no bare `u64` crosses a boundary |
+//! | [`error`] | the error codes of the wire: is a retry safe, is the outcome known |
+//! | [`batch`] | the Kafka record batch v2: encode, verify, decode, compression |
+//! | [`pb`] | the messages and services generated from `proto/` |
+
+pub mod batch;
+pub mod error;
+pub mod ids;
+pub mod pb;
+
+pub use error::{ErrorCode, Outcome, WireError};

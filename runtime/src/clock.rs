@@ -1,0 +1,59 @@
+//! Clocks and timers. In simulation each node has its own offset and rate.
+
+use std::{future::Future, time::Duration};
+
+/// A node's clock. Cheap to copy; in simulation it reads the skew of the node that the
+/// calling task runs on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clock;
+
+/// The deadline passed before the future was ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("deadline passed")]
+pub struct Elapsed;
+
+impl Clock {
+    /// Milliseconds since 1970 by this node's wall clock. May jump.
+    #[must_use]
+    pub fn unix_ms(self) -> i64 {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        now.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// A monotone reading, only good for differences on the same node.
+    #[must_use]
+    pub fn now(self) -> Monotonic {
+        Monotonic(tokio::time::Instant::now())
+    }
+
+    /// Sleeps by this node's clock.
+    pub async fn sleep(self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+
+    /// Runs a future for at most `limit`.
+    ///
+    /// # Errors
+    /// [`Elapsed`], and the future is dropped.
+    pub async fn timeout<F: Future>(self, limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+        tokio::time::timeout(limit, future).await.map_err(|_| Elapsed)
+    }
+}
+
+/// A point on a node's monotone clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Monotonic(tokio::time::Instant);
+
+impl Monotonic {
+    /// Time since `earlier`; zero when it is later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_duration_since(earlier.0)
+    }
+
+    /// This point moved on.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0 + duration)
+    }
+}

@@ -1,0 +1,26 @@
+//! The one determinism seam: everything that touches time, randomness, disks, networks or
+//! spawning goes through here, and everything here has a production and a simulated side.
+//!
+//! | Module | Production | Simulation (`--cfg madsim`) |
+//! |---|---|---|
+//! | [`clock`] | the system's clocks | madsim's time, with an offset and a rate per node |
+//! | [`rng`] | the kernel's entropy | madsim's seeded generator |
+//! | [`task`] | tokio | madsim-tokio, with shims for what it lacks |
+//! | [`disk`] | real files | a disk per node that crashes, tears, fails and fills |
+//! | [`net`] | TCP | madsim's network behind a cut table |
+//! | [`rpc`] | gRPC over hyper's HTTP/2 | the same code |
+//! | [`http`] | hyper's server, reqwest | the same server, a hyper client |
+//! | [`plant`] | compiled to `false` | switches for planted bugs |
+//! | [`trace`] | compiled to nothing | what a determinism test compares |
+//!
+//! It knows no domain word and none of Weir's other crates.
+
+pub mod clock;
+pub mod disk;
+pub mod http;
+pub mod net;
+pub mod plant;
+pub mod rng;
+pub mod rpc;
+pub mod task;
+pub mod trace;
