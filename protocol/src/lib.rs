@@ -6,10 +6,12 @@
 //! | [`error`] | the error codes of the wire: is a retry safe, is the outcome known |
 //! | [`batch`] | the Kafka record batch v2: encode, verify, decode, compression |
 //! | [`pb`] | the messages and services generated from `proto/` |
+//! | [`token`] | the claims of data-plane tokens |
 
 pub mod batch;
 pub mod error;
 pub mod ids;
 pub mod pb;
+pub mod token;
 
 pub use error::{ErrorCode, Outcome, WireError};

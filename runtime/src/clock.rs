@@ -1,6 +1,9 @@
-//! Clocks and timers. In simulation each node has its own offset and rate.
+//! Clocks and timers. In simulation each node has its own offset and rate ([`skew`]).
 
 use std::{future::Future, time::Duration};
+
+#[cfg(madsim)]
+pub mod skew;
 
 /// A node's clock. Cheap to copy; in simulation it reads the skew of the node that the
 /// calling task runs on.
@@ -17,17 +20,25 @@ impl Clock {
     #[must_use]
     pub fn unix_ms(self) -> i64 {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        now.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        let now = now.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+        #[cfg(madsim)]
+        let now = skew::wall_ms(now);
+        now
     }
 
     /// A monotone reading, only good for differences on the same node.
     #[must_use]
     pub fn now(self) -> Monotonic {
-        Monotonic(tokio::time::Instant::now())
+        let now = tokio::time::Instant::now();
+        #[cfg(madsim)]
+        let now = skew::instant(now);
+        Monotonic(now)
     }
 
     /// Sleeps by this node's clock.
     pub async fn sleep(self, duration: Duration) {
+        #[cfg(madsim)]
+        let duration = skew::true_duration(duration);
         tokio::time::sleep(duration).await;
     }
 
@@ -35,7 +46,13 @@ impl Clock {
     ///
     /// # Errors
     /// [`Elapsed`], and the future is dropped.
-    pub async fn timeout<F: Future>(self, limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+    pub async fn timeout<F: Future>(
+        self,
+        limit: Duration,
+        future: F,
+    ) -> Result<F::Output, Elapsed> {
+        #[cfg(madsim)]
+        let limit = skew::true_duration(limit);
         tokio::time::timeout(limit, future).await.map_err(|_| Elapsed)
     }
 }

@@ -15,6 +15,11 @@
 //!
 //! It knows no domain word and none of Weir's other crates.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this crate is what everyone else must use instead of them"
+)]
+
 pub mod clock;
 pub mod disk;
 pub mod http;

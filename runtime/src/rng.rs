@@ -17,6 +17,8 @@ pub fn bytes<const N: usize>() -> std::io::Result<[u8; N]> {
 pub fn below(bound: u64) -> u64 {
     match (bytes::<8>(), bound) {
         (_, 0) | (Err(_), _) => 0,
-        (Ok(raw), bound) => ((u128::from(u64::from_le_bytes(raw)) * u128::from(bound)) >> 64) as u64,
+        (Ok(raw), bound) => {
+            ((u128::from(u64::from_le_bytes(raw)) * u128::from(bound)) >> 64) as u64
+        }
     }
 }

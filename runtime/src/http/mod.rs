@@ -1,11 +1,19 @@
 //! HTTP/1: a server for axum routers, and [`HttpTransport`] for clients of it.
 
+mod server;
+#[cfg(madsim)]
+#[path = "transport_sim.rs"]
+mod transport_impl;
+#[cfg(not(madsim))]
+#[path = "transport_reqwest.rs"]
+mod transport_impl;
+
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{net::Listener, task::CancellationToken};
+pub use server::{ServerConfig, serve};
 
 /// Why no response came.
 #[derive(Debug, thiserror::Error)]
@@ -43,9 +51,8 @@ pub enum HttpError {
 /// Sends one request, takes one response, both whole.
 #[async_trait]
 pub trait HttpTransport: Send + Sync + 'static {
-    /// Sends `request` (with an absolute `http://` or, in production, `https://` URL) and
-    /// waits at most `limit`. A body larger than `body_bytes_max` of [`transport`] is
-    /// [`HttpError::Broken`].
+    /// Sends `request` (with an absolute `http://` URL) and waits at most `limit`. An
+    /// answer larger than the `body_bytes_max` of [`transport`] is [`HttpError::Broken`].
     async fn send(
         &self,
         request: http::Request<Bytes>,
@@ -56,37 +63,17 @@ pub trait HttpTransport: Send + Sync + 'static {
 /// The transport of this world: reqwest in production, hyper over the simulated network in
 /// simulation.
 #[must_use]
-pub fn transport(_body_bytes_max: usize) -> Arc<dyn HttpTransport> {
-    todo!()
+pub fn transport(body_bytes_max: usize) -> Arc<dyn HttpTransport> {
+    Arc::new(transport_impl::Transport::new(body_bytes_max))
 }
 
-/// Bounds of a [`serve`] loop.
-#[derive(Clone, Copy, Debug)]
-pub struct ServerConfig {
-    /// Connections beyond this wait in the kernel's backlog.
-    pub connections_max: usize,
-    /// How long a client may take to send its request head.
-    pub header_timeout: Duration,
-    /// How long open requests may go on after shutdown began.
-    pub drain_timeout: Duration,
-}
-
-impl Default for ServerConfig {
-    fn default() -> Self {
-        Self {
-            connections_max: 1024,
-            header_timeout: Duration::from_secs(10),
-            drain_timeout: Duration::from_secs(5),
+fn authority_of(request: &http::Request<Bytes>) -> Result<String, HttpError> {
+    let uri = request.uri();
+    match (uri.scheme_str(), uri.authority()) {
+        (Some("http"), Some(authority)) => Ok(authority.to_string()),
+        (Some(scheme), Some(_)) => {
+            Err(HttpError::Invalid(format!("{uri}: scheme {scheme} is not supported, use http")))
         }
+        _ => Err(HttpError::Invalid(format!("{uri} is no absolute URL such as http://host:port/"))),
     }
-}
-
-/// Serves a router over HTTP/1 until `shutdown`, then drains.
-pub async fn serve(
-    _listener: Listener,
-    _router: axum::Router,
-    _config: ServerConfig,
-    _shutdown: CancellationToken,
-) {
-    todo!()
 }

@@ -1,112 +1,37 @@
 //! gRPC over hyper's HTTP/2, the same code in both worlds: a lazily dialling [`Channel`]
 //! that tonic's generated clients take, and [`serve`] for tonic's routes.
+//!
+//! **Deadlines.** A call that carries `grpc-timeout` (see [`within`]) is bounded as a whole
+//! on both sides, its body included; one without is bounded until its response headers.
+//! Streams that live long therefore carry none, and rely on keep-alive.
+//!
+//! **Windows.** 1 MiB for a stream, 2 MiB for a connection: enough that one connection
+//! fills a loopback, small enough to bound what a slow reader holds.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+mod channel;
+mod deadline;
+mod hyper_io;
+mod server;
 
-use tonic::{Status, body::Body};
+use std::time::Duration;
 
-use crate::{net::Listener, task::CancellationToken};
+pub use channel::{Channel, ChannelConfig};
+pub use server::{ServerConfig, serve};
 
-/// How a [`Channel`] dials and watches its connection.
-#[derive(Clone, Copy, Debug)]
-pub struct ChannelConfig {
-    /// How long a connect and the HTTP/2 handshake may take together.
-    pub connect_timeout: Duration,
-    /// How often an idle or silent connection is pinged.
-    pub keep_alive_interval: Duration,
-    /// How long a ping may stay unanswered before the connection counts as dead.
-    pub keep_alive_timeout: Duration,
-    /// Deadline of a unary call that brings none of its own (`grpc-timeout`). Bounds the
-    /// whole call for unary requests, the response headers for streaming ones.
-    pub call_timeout: Duration,
+/// HTTP/2 flow-control window of one stream.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// HTTP/2 flow-control window of one connection.
+const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
+/// Largest HTTP/2 frame.
+const FRAME_BYTES_MAX: u32 = 64 << 10;
+/// What hyper buffers of one stream before it asks for no more.
+const SEND_BUFFER_BYTES_MAX: usize = 1 << 20;
+
+/// A request with a deadline for the whole call, enforced on both sides.
+pub fn within<T>(limit: Duration, message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.set_timeout(limit);
+    request
 }
 
-impl Default for ChannelConfig {
-    fn default() -> Self {
-        Self {
-            connect_timeout: Duration::from_secs(5),
-            keep_alive_interval: Duration::from_secs(2),
-            keep_alive_timeout: Duration::from_secs(3),
-            call_timeout: Duration::from_secs(10),
-        }
-    }
-}
-
-/// One lazily (re)connecting HTTP/2 connection to one endpoint. Clones share it.
-#[derive(Clone)]
-pub struct Channel {}
-
-impl Channel {
-    /// A channel to `host:port`. Nothing is dialled before the first call.
-    #[must_use]
-    pub fn new(_endpoint: &str, _config: ChannelConfig) -> Self {
-        todo!()
-    }
-
-    /// The endpoint it dials.
-    #[must_use]
-    pub fn endpoint(&self) -> &str {
-        todo!()
-    }
-}
-
-impl tower::Service<http::Request<Body>> for Channel {
-    type Response = http::Response<Body>;
-    type Error = Status;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _request: http::Request<Body>) -> Self::Future {
-        todo!()
-    }
-}
-
-/// Bounds of a [`serve`] loop.
-#[derive(Clone, Copy, Debug)]
-pub struct ServerConfig {
-    /// Connections beyond this wait in the kernel's backlog.
-    pub connections_max: usize,
-    /// Concurrent calls of one connection.
-    pub streams_max: u32,
-    /// How long the HTTP/2 preface may take.
-    pub handshake_timeout: Duration,
-    /// As [`ChannelConfig::keep_alive_interval`].
-    pub keep_alive_interval: Duration,
-    /// As [`ChannelConfig::keep_alive_timeout`].
-    pub keep_alive_timeout: Duration,
-    /// Upper bound of any unary call, also of one whose client asks for longer or gives none.
-    pub call_timeout_max: Duration,
-    /// How long open calls may go on after shutdown began.
-    pub drain_timeout: Duration,
-}
-
-impl Default for ServerConfig {
-    fn default() -> Self {
-        Self {
-            connections_max: 4096,
-            streams_max: 256,
-            handshake_timeout: Duration::from_secs(5),
-            keep_alive_interval: Duration::from_secs(5),
-            keep_alive_timeout: Duration::from_secs(5),
-            call_timeout_max: Duration::from_secs(60),
-            drain_timeout: Duration::from_secs(5),
-        }
-    }
-}
-
-/// Serves tonic routes over HTTP/2 until `shutdown`, then drains.
-pub async fn serve(
-    _listener: Listener,
-    _routes: tonic::service::Routes,
-    _config: ServerConfig,
-    _shutdown: CancellationToken,
-) {
-    todo!()
-}
+pub(crate) use hyper_io::{Executor, Timer};

@@ -1,0 +1,70 @@
+//! Faults and topology changes as data: drawn from the seed, printed, replayed, shrunk.
+
+use serde::{Deserialize, Serialize};
+
+/// One thing that goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// The machine of an SPU loses power (unsynced bytes are gone); it comes back.
+    CrashSpu {
+        /// Which.
+        spu: u32,
+        /// How long until its disk is back and its process can be started again.
+        down_ms: u64,
+    },
+    /// The control plane dies and comes back on its database as it was.
+    CrashControlPlane {
+        /// How long it is away.
+        down_ms: u64,
+    },
+    /// An SPU and all others hear nothing of each other.
+    IsolateSpu {
+        /// Which.
+        spu: u32,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// A client and an SPU: what the SPU sends does not arrive (one way).
+    MuteSpuToClients {
+        /// Which.
+        spu: u32,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// An SPU's process stands still.
+    PauseSpu {
+        /// Which.
+        spu: u32,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// An SPU's disk is slow.
+    SlowDisk {
+        /// Which.
+        spu: u32,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// An SPU's clocks run off.
+    SkewClock {
+        /// Which.
+        spu: u32,
+        /// Wall clock offset.
+        offset_ms: i64,
+        /// Rate of both clocks.
+        rate_ppm: i32,
+    },
+}
+
+/// A fault and when it strikes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Milliseconds after the workload began.
+    pub at_ms: u64,
+    /// What happens.
+    pub fault: Fault,
+}
+
+/// The schedule of a run.
+pub type Schedule = Vec<Step>;

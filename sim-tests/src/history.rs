@@ -1,0 +1,161 @@
+//! What every client did and saw, with its outcome: the only thing the oracle judges.
+//!
+//! A record's identity is in its value: `producer:sequence`, unique in a run. So the
+//! history needs no help from the system under test to tell records apart.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+};
+
+/// Identity of a record: which of the scenario's producers made it, as its how-manieth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordId {
+    /// The scenario's own number of the producer, unique in a run.
+    pub producer: u32,
+    /// Counts up from 0 per producer.
+    pub sequence: u32,
+}
+
+impl fmt::Display for RecordId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.producer, self.sequence)
+    }
+}
+
+impl RecordId {
+    /// The value that carries this id.
+    #[must_use]
+    pub fn to_value(self) -> String {
+        self.to_string()
+    }
+
+    /// Reads the id back from a value; `None` if no producer of this run wrote it.
+    #[must_use]
+    pub fn from_value(value: &[u8]) -> Option<Self> {
+        let (producer, sequence) = std::str::from_utf8(value).ok()?.split_once(':')?;
+        Some(Self { producer: producer.parse().ok()?, sequence: sequence.parse().ok()? })
+    }
+}
+
+/// A place in a log, as clients know it. Texts, so that nothing of the servers' types
+/// (and bugs) is shared with the oracle.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The topic generation's id.
+    pub generation: String,
+    /// The partition's index.
+    pub partition: u32,
+    /// The record's offset.
+    pub offset: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}@{}", self.generation, self.partition, self.offset)
+    }
+}
+
+/// How a produce ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProduceOutcome {
+    /// Acknowledged, at this place.
+    Acknowledged(Place),
+    /// Refused: it is not in the log and never will be.
+    NotDone(String),
+    /// Nobody knows: it may be in the log, or come into it yet.
+    Unknown(String),
+}
+
+/// One thing that a client did or saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A record was handed to a producer, which will write it to this generation.
+    Sent {
+        /// Which record.
+        id: RecordId,
+    },
+    /// What became of it.
+    Produced {
+        /// Which record.
+        id: RecordId,
+        /// How it ended.
+        outcome: ProduceOutcome,
+    },
+    /// A consumer got a record.
+    Consumed {
+        /// The scenario's own number of the consumer; a resumed consumer is another one.
+        consumer: u32,
+        /// Where the record lay.
+        place: Place,
+        /// Its value, as bytes.
+        value: Vec<u8>,
+    },
+    /// A consumer's stream ended in an error.
+    ConsumerEnded {
+        /// Which consumer.
+        consumer: u32,
+        /// The error's code.
+        code: String,
+    },
+    /// A fresh consumer read these generations' partitions from the beginning to the end,
+    /// after all faults were healed: `consumer`'s events are the final content.
+    FinalRead {
+        /// The consumer that read.
+        consumer: u32,
+        /// The generation that was read whole.
+        generation: String,
+        /// How many partitions it has.
+        partitions: u32,
+    },
+    /// A topic was created (or created again): its name now means this generation.
+    TopicCreated {
+        /// The name.
+        name: String,
+        /// The generation's id.
+        generation: String,
+    },
+    /// A topic was deleted.
+    TopicDeleted {
+        /// The generation's id.
+        generation: String,
+    },
+    /// The cluster said that it runs, counting these SPUs as ready.
+    ReportedRunning {
+        /// The SPUs that it says are ready, by id and launch id.
+        ready: Vec<(u32, String)>,
+    },
+    /// What is really up: the SPU processes of the current launches that serve.
+    ReallyUp {
+        /// By id and launch id.
+        up: Vec<(u32, String)>,
+    },
+}
+
+/// The events of a run, in the order in which they happened.
+#[derive(Clone, Default)]
+pub struct History(Arc<Mutex<Vec<Event>>>);
+
+impl History {
+    /// Adds an event.
+    pub fn add(&self, event: Event) {
+        // Poisoned only by a panic, which ends the simulation anyway.
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(event);
+    }
+
+    /// All events so far.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// How many records were acknowledged so far.
+    #[must_use]
+    pub fn acknowledged(&self) -> usize {
+        let is_ack = |e: &&Event| {
+            matches!(e, Event::Produced { outcome: ProduceOutcome::Acknowledged(_), .. })
+        };
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter().filter(is_ack).count()
+    }
+}
+

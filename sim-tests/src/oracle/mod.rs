@@ -1,0 +1,47 @@
+//! The judge: invariants over a [`History`](crate::history::History), one per file. It
+//! knows only what clients did and saw, and nothing of the servers' code.
+//!
+//! **Not verified here**: how long things take (scenarios bound that), and anything that
+//! no client can see.
+
+pub mod acknowledged_is_readable;
+pub mod generations_are_apart;
+pub mod one_offset_one_value;
+pub mod order_without_duplicates;
+pub mod running_is_true;
+#[cfg(test)]
+mod testing;
+
+use crate::history::Event;
+
+/// What an invariant found wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The invariant's name.
+    pub invariant: &'static str,
+    /// What was seen, with the ids that it concerns.
+    pub detail: String,
+}
+
+/// A check of the whole history.
+pub type Check = fn(&[Event]) -> Result<(), String>;
+
+/// Every invariant, by name.
+pub const INVARIANTS: [(&str, Check); 5] = [
+    ("acknowledged_is_readable", acknowledged_is_readable::check),
+    ("one_offset_one_value", one_offset_one_value::check),
+    ("order_without_duplicates", order_without_duplicates::check),
+    ("generations_are_apart", generations_are_apart::check),
+    ("running_is_true", running_is_true::check),
+];
+
+/// Judges a history by every invariant.
+#[must_use]
+pub fn judge(events: &[Event]) -> Vec<Violation> {
+    INVARIANTS
+        .iter()
+        .filter_map(|(invariant, check)| {
+            check(events).err().map(|detail| Violation { invariant, detail })
+        })
+        .collect()
+}

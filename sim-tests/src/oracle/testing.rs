@@ -1,0 +1,34 @@
+//! Short ways to write histories in the invariants' own tests.
+
+use crate::history::{Event, Place, ProduceOutcome, RecordId};
+
+fn place(offset: u64) -> Place {
+    Place { generation: "g".into(), partition: 0, offset }
+}
+
+pub(super) fn acknowledged(producer: u32, sequence: u32, offset: u64) -> Event {
+    let outcome = ProduceOutcome::Acknowledged(place(offset));
+    Event::Produced { id: RecordId { producer, sequence }, outcome }
+}
+
+pub(super) fn not_done(producer: u32, sequence: u32) -> Event {
+    let outcome = ProduceOutcome::NotDone("refused".into());
+    Event::Produced { id: RecordId { producer, sequence }, outcome }
+}
+
+pub(super) fn consumed(consumer: u32, offset: u64, value: &str) -> Event {
+    Event::Consumed { consumer, place: place(offset), value: value.as_bytes().to_vec() }
+}
+
+pub(super) fn final_read(consumer: u32) -> Event {
+    Event::FinalRead { consumer, generation: "g".into(), partitions: 1 }
+}
+
+pub(super) fn in_generation(name: &str, event: Event) -> Event {
+    match event {
+        Event::Consumed { consumer, place, value } => {
+            Event::Consumed { consumer, place: Place { generation: name.into(), ..place }, value }
+        }
+        other => other,
+    }
+}
