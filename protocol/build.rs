@@ -1,5 +1,7 @@
 //! Compiles the .proto files without protoc; keeps the descriptor set for tests and tools.
 
+#![allow(clippy::disallowed_methods, reason = "a build script works on the builder's disk")]
+
 use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;

@@ -108,6 +108,8 @@ codes! {
     OffsetOutOfRange = 48, "OFFSET_OUT_OF_RANGE", retriable: false, NotDone;
     /// The replica is offline, for instance because its log is damaged.
     ReplicaOffline = 49, "REPLICA_OFFLINE", retriable: true, NotDone;
+    /// Leadership ended after the append and before the commit.
+    LeaderLost = 50, "LEADER_LOST", retriable: true, Unknown;
 
     /// The batch's checksum does not match its bytes.
     CorruptBatch = 60, "CORRUPT_BATCH", retriable: true, NotDone;

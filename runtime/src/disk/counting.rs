@@ -155,8 +155,7 @@ impl CountingDisk {
     /// Wraps a disk.
     #[must_use]
     pub fn new(inner: Arc<dyn Disk>) -> (Arc<Self>, Journal) {
-        let journal =
-            Journal { events: Arc::default(), syncs_held: watch::Sender::new(false) };
+        let journal = Journal { events: Arc::default(), syncs_held: watch::Sender::new(false) };
         (Arc::new(Self { inner, journal: journal.clone() }), journal)
     }
 }

@@ -6,6 +6,24 @@
 //! simulated disk takes away at a crash whatever was not promised.
 //!
 //! A dropped future may or may not have done its work, also later.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`real`] | real files; `platform`: what the standard library lacks; `pace`: what runs where |
+//! | `sim` | in simulation builds, a disk per node that crashes, tears, fails and fills |
+//! | [`counting`] | a wrapper that journals writes and syncs, for tests |
+//! | `path`, `error` | which paths are taken; errors that say operation and path |
+
+pub mod counting;
+mod error;
+mod pace;
+mod path;
+mod platform;
+pub mod real;
+#[cfg(madsim)]
+pub mod sim;
+
+pub use error::os_code;
 
 use std::{io, sync::Arc};
 
@@ -59,6 +77,7 @@ pub trait Disk: Send + Sync + 'static {
 }
 
 /// One open file. Clones of the handle share it; writers must not overlap.
+#[expect(clippy::len_without_is_empty, reason = "asking costs an operation: ask once")]
 #[async_trait]
 pub trait File: Send + Sync + 'static {
     /// Writes the buffers one after another at `offset`. After an error any prefix may
@@ -110,4 +129,18 @@ pub async fn replace(disk: &dyn Disk, path: &str, content: Bytes) -> io::Result<
     disk.rename(&temporary, path).await?;
     let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
     disk.sync_dir(folder).await
+}
+
+/// Makes a folder and those above it, and their names durable.
+///
+/// # Errors
+/// As [`Disk::create_dir_all`] and [`Disk::sync_dir`].
+pub async fn create_dir_durable(disk: &dyn Disk, path: &str) -> io::Result<()> {
+    disk.create_dir_all(path).await?;
+    let mut at = path;
+    while !at.is_empty() {
+        at = path::split(at).0;
+        disk.sync_dir(at).await?;
+    }
+    Ok(())
 }

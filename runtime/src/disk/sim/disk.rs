@@ -65,7 +65,8 @@ impl SimDisk {
             }
             result
         };
-        self.port.pass(Op { class: Class::Name, name, path, detail }, effect).await
+        let op = Op { class: Class::Name, name, path, detail, outlives: true };
+        self.port.pass(op, effect).await
     }
 
     /// Passes one look at names.
@@ -75,7 +76,7 @@ impl SimDisk {
         path: &str,
         look: impl FnOnce(&NodeDisk) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        let op = Op { class: Class::Read, name, path, detail: String::new() };
+        let op = Op { class: Class::Read, name, path, detail: String::new(), outlives: false };
         let effect = move |node: &mut NodeDisk, _: &mut GlobalRng, verdict| match verdict {
             Verdict::Fail => Err(io_error()),
             Verdict::Fine => look(node),
@@ -130,7 +131,8 @@ impl Disk for SimDisk {
     async fn sync_dir(&self, path: &str) -> io::Result<()> {
         path::check_folder(path)?;
         let wanted = path.to_owned();
-        let op = Op { class: Class::Sync, name: "sync folder", path, detail: String::new() };
+        let (class, name, detail) = (Class::Sync, "sync folder", String::new());
+        let op = Op { class, name, path, detail, outlives: true };
         self.port
             .pass(op, move |node, _, verdict| {
                 if verdict == Verdict::Fail {
@@ -152,19 +154,23 @@ impl Disk for SimDisk {
     async fn lock(&self, path: &str) -> io::Result<Box<dyn Send + Sync>> {
         path::check(path)?;
         let wanted = path.to_owned();
-        let op = Op { class: Class::Name, name: "lock", path, detail: String::new() };
-        let id = self
-            .port
-            .pass(op, move |node, _, verdict| {
-                if verdict == Verdict::Fail {
-                    return Err(io_error());
-                }
-                let file = node.tree.open(&wanted, OpenMode::CreateOrOpen)?;
-                let id = inode(&file).id;
-                if node.locks.insert(id) { Ok(id) } else { Err(io::ErrorKind::WouldBlock.into()) }
-            })
-            .await?;
-        Ok(Box::new(Lock { node: Arc::clone(&self.port.node), epoch: self.port.epoch, id }))
+        let (node, epoch) = (Arc::clone(&self.port.node), self.port.epoch);
+        // A lock whose caller has gone is given up, so taking it late would show nothing.
+        let (class, name, detail) = (Class::Name, "lock", String::new());
+        let op = Op { class, name, path, detail, outlives: false };
+        let guard = self.port.pass(op, move |disk, _, verdict| {
+            if verdict == Verdict::Fail {
+                return Err(io_error());
+            }
+            let file = disk.tree.open(&wanted, OpenMode::CreateOrOpen)?;
+            let id = inode(&file).id;
+            if disk.locks.insert(id) {
+                Ok(Lock { node, epoch, id })
+            } else {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+        });
+        Ok(Box::new(guard.await?))
     }
 }
 

@@ -51,7 +51,8 @@ impl SimFile {
             + 'static,
     {
         let file = Arc::clone(&self.file);
-        let op = Op { class, name, path: &self.path, detail };
+        let outlives = class != Class::Read;
+        let op = Op { class, name, path: &self.path, detail, outlives };
         self.port.pass(op, move |node, rng, verdict| effect(node, rng, verdict, &file)).await
     }
 

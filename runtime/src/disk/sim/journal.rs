@@ -4,15 +4,14 @@
 //! crash each folder keeps a prefix of its steps. A rename between folders is one step of
 //! both: it survives in both or in neither.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 use madsim::rand::{Rng, RngCore};
 
-use super::{
-    inode::{Inode, Loss},
-    tree::{Entry, Folder, FolderId, ROOT, Tree, inode, set},
-};
+use super::tree::{Entry, Folder, FolderId, ROOT, Tree, inode, set};
 
 /// What a crash took from a whole disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,7 +84,7 @@ impl Tree {
         let names = keep.iter().filter(|keep| !**keep).count() as u64;
         self.commit(&keep);
         self.journal.clear();
-        self.reload(|inode| inode.crash(rng), names)
+        self.reload(rng, names)
     }
 
     /// The process dies, the machine stays up.
@@ -104,7 +103,7 @@ impl Tree {
     }
 
     /// Reads the platter again: folders and files that no durable path leads to are gone.
-    fn reload(&mut self, mut crash: impl FnMut(&mut Inode) -> Loss, names: u64) -> TreeLoss {
+    fn reload(&mut self, rng: &mut dyn RngCore, names: u64) -> TreeLoss {
         let mut loss = TreeLoss { names, ..TreeLoss::default() };
         let mut before = std::mem::take(&mut self.folders);
         let mut todo = vec![ROOT];
@@ -116,7 +115,7 @@ impl Tree {
                     Entry::Folder(id) => todo.push(*id),
                     Entry::File(file) => {
                         let mut inode = inode(file);
-                        let lost = crash(&mut inode);
+                        let lost = inode.crash(rng);
                         loss.bytes += lost.bytes;
                         loss.torn_files += u64::from(lost.torn);
                         inode.linked = true;

@@ -33,11 +33,14 @@ pub(super) enum Verdict {
     Fail,
 }
 
+/// What an operation does to the disk, at its instant.
+type Effect = Box<dyn FnOnce(&mut NodeDisk, &mut GlobalRng) + Send>;
+
 /// Work whose future was dropped, to be done at its time.
 struct Straggler {
     due: Duration,
     text: String,
-    work: Box<dyn FnOnce(&mut NodeDisk, &mut GlobalRng) + Send>,
+    work: Effect,
 }
 
 pub(super) struct NodeDisk {

@@ -3,6 +3,7 @@
 use std::{
     fmt::Display,
     io,
+    pin::pin,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -37,6 +38,8 @@ pub(super) struct Op<'a> {
     pub path: &'a str,
     /// Further detail, for the trace.
     pub detail: String,
+    /// Whether its effect may come after its caller has gone.
+    pub outlives: bool,
 }
 
 impl Port {
@@ -50,16 +53,30 @@ impl Port {
         let failed = |error| at_path(op.name, op.path, error);
         let (before, after) = self.draw_latency(op.class).map_err(failed)?;
         let text = format!("{} {}{}", op.name, op.path, op.detail);
-        let mut pending = Pending { port: self, class: op.class, text, effect: Some(effect) };
+        let mut pending = Pending {
+            port: self,
+            class: op.class,
+            outlives: op.outlives,
+            text,
+            effect: Some(effect),
+        };
         if !before.is_zero() {
-            madsim::time::sleep(before).await;
+            self.wait(before).await;
         }
         let result = pending.fire();
         trace::line(trace::Kind::Disk, || format!("{} -> {}", pending.text, Outcome(&result)));
         if !after.is_zero() {
-            madsim::time::sleep(after).await;
+            self.wait(after).await;
         }
         result.and_then(|value| self.alive().map(|()| value)).map_err(failed)
+    }
+
+    /// madsim rounds a sleep up to 1 ms, far more than a disk takes; a deadline that is set
+    /// afterwards it takes as it is.
+    async fn wait(&self, duration: Duration) {
+        let mut sleep = pin!(self.time.sleep(duration));
+        sleep.as_mut().reset(self.time.now_instant() + duration);
+        sleep.await;
     }
 
     /// How long an operation takes before and after its instant.
@@ -67,8 +84,7 @@ impl Port {
         self.alive()?;
         let (mut rng, mut node) = (self.rng.clone(), lock(&self.node));
         let range = node.faults.class(class).latency.clone();
-        let mut whole =
-            if range.is_empty() { range.start } else { rng.gen_range(range) };
+        let mut whole = if range.is_empty() { range.start } else { rng.gen_range(range) };
         if node.faults.stall > 0.0 && rng.gen_bool(node.faults.stall.min(1.0)) {
             let range = node.faults.stall_time.clone();
             whole += if range.is_empty() { range.start } else { rng.gen_range(range) };
@@ -98,6 +114,7 @@ where
 {
     port: &'a Port,
     class: Class,
+    outlives: bool,
     text: String,
     effect: Option<F>,
 }
@@ -131,7 +148,7 @@ where
         let Some(effect) = self.effect.take() else { return };
         let (mut rng, mut node) = (self.port.rng.clone(), lock(&self.port.node));
         // At a kill futures are dropped after the epoch has moved on: nothing happens then.
-        if self.class == Class::Read || node.epoch != self.port.epoch {
+        if !self.outlives || node.epoch != self.port.epoch {
             return;
         }
         let late = match rng.gen_range(0..3) {

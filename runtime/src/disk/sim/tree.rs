@@ -241,6 +241,21 @@ impl Tree {
         Ok(names.iter().map(entry).collect())
     }
 
+    /// Paths of all files, sorted.
+    pub(super) fn files(&self) -> Vec<String> {
+        let (mut found, mut todo) = (Vec::new(), vec![(ROOT, String::new())]);
+        while let Some((id, prefix)) = todo.pop() {
+            for (name, entry) in self.live(id).into_iter().flatten() {
+                match entry {
+                    Entry::File(_) => found.push(format!("{prefix}{name}")),
+                    Entry::Folder(id) => todo.push((*id, format!("{prefix}{name}/"))),
+                }
+            }
+        }
+        found.sort_unstable();
+        found
+    }
+
     pub(super) fn file(&self, path: &str) -> Option<FileRef> {
         match self.place(path).ok()?.2? {
             Entry::File(file) => Some(file),

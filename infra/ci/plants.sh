@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Every planted bug must be caught within 50 seeds of the scenario that is meant for it.
+#
+#   infra/ci/plants.sh [path of sim]
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+sim="${1:-target/sim/debug/sim}"
+
+caught() { # plant, scenario, the checks that may catch it
+  local output
+  if output=$("$sim" run "$2" --plant "$1" --seeds 0..50 --fail-fast); then
+    echo "NOT CAUGHT: $1 passed 50 seeds of $2"
+    echo "$output"
+    exit 1
+  fi
+  if ! grep -qE "failed checks: .*($3)" <<<"$output"; then
+    echo "CAUGHT BY ACCIDENT: $1 in $2, not by one of $3"
+    echo "$output"
+    exit 1
+  fi
+  echo "caught: $1 in $2: $(grep -o 'first failing seed.*' <<<"$output")"
+}
+
+caught ack_before_fsync spu-crash 'acknowledged_is_readable|one_offset_one_value'
+caught ignore_generation topic-recreate 'generations_are_apart|one_offset_one_value|acknowledged_is_readable'
+caught readiness_counts_registrations stale-spu 'running_is_true'

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Passes all tests, simulation included. Needs a stable Rust toolchain and a C compiler;
+# installs nothing.
+#
+#   infra/ci/test.sh            everything
+#   SEEDS=200 infra/ci/test.sh  more seeds per scenario (default 20)
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+seeds="${SEEDS:-20}"
+jobs="${JOBS:-2}"
+
+echo "== real world: unit, integration and end-to-end tests"
+cargo test --workspace --all-targets --no-fail-fast
+cargo test --workspace --doc
+
+echo "== simulated world: the same libraries on simulated network, clock and disks"
+export RUSTFLAGS="--cfg madsim"
+sim="--target-dir target/sim"
+cargo test $sim -p weir-protocol -p weir-runtime -p weir-dataplane -p weir-client \
+  -p weir-control-plane --lib
+cargo test $sim -p weir-runtime -p weir-dataplane --tests
+cargo test $sim -p weir-sim-tests --all-targets
+
+echo "== simulation: $seeds seeds of every scenario, then every planted bug"
+cargo build $sim -p weir-sim-tests --bin sim
+target/sim/debug/sim run --seeds "0..$seeds" --jobs "$jobs"
+infra/ci/plants.sh target/sim/debug/sim

@@ -1,1 +1,0 @@
-//! The Kafka record batch v2 (placeholder until the codec lands).

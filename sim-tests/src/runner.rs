@@ -1,0 +1,135 @@
+//! One run of one seed, in this process: builds the runtime, plays a scenario, judges.
+
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::atomic::Ordering,
+    time::Duration,
+};
+
+use madsim::{Config, runtime::Runtime, time::TimeHandle};
+use serde::{Deserialize, Serialize};
+use weir_runtime::{
+    disk::sim::DiskSim,
+    plant,
+    trace::{self, Kind},
+};
+
+use crate::{oracle, scenarios::Scenario, world::World};
+
+/// A run that takes longer than this in simulated time hangs, which is a failure.
+const SIMULATED_MAX: Duration = Duration::from_secs(900);
+
+/// What a run should do besides its seed.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Planted bugs to switch on.
+    pub plants: Vec<String>,
+    /// Keep the trace's lines.
+    pub keep_trace: bool,
+}
+
+/// What a run found and counted.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The seed.
+    pub seed: u64,
+    /// What was wrong: an invariant's name, or `scenario`, `minimum`, `honesty`, `panic`.
+    pub failures: Vec<Failure>,
+    /// Records acknowledged.
+    pub acknowledged: u64,
+    /// Faults that struck.
+    pub faults: u64,
+    /// SPU processes started again.
+    pub recoveries: u64,
+    /// Simulated time, in milliseconds.
+    pub simulated_ms: u64,
+    /// Effects per kind, over all nodes.
+    pub effects: BTreeMap<String, u64>,
+    /// The trace, where it was kept.
+    #[serde(skip)]
+    pub trace: Vec<String>,
+}
+
+/// One thing that was wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Which check found it.
+    pub check: String,
+    /// What it found.
+    pub detail: String,
+}
+
+/// Plays `scenario` with `seed`. `folder` is an empty folder for the control plane's
+/// database; its name never enters the run.
+#[must_use]
+pub fn run(scenario: &Scenario, seed: u64, options: &Options, folder: &Path) -> Report {
+    trace::start(options.keep_trace);
+    plant::clear();
+    options.plants.iter().for_each(|name| plant::activate(name));
+    let mut report = Report { scenario: scenario.name.into(), seed, ..Report::default() };
+    let played = catch_unwind(AssertUnwindSafe(|| play(scenario, seed, folder, &mut report)));
+    if let Err(panic) = played {
+        let detail = panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()))
+            .unwrap_or_else(|| "a panic without a message".into());
+        report.failures.push(Failure { check: "panic".into(), detail });
+    }
+    for ((_, kind), count) in trace::counts() {
+        *report.effects.entry(format!("{kind:?}")).or_default() += count;
+    }
+    judge_honesty(&mut report);
+    report.trace = trace::take();
+    plant::clear();
+    report
+}
+
+fn play(scenario: &Scenario, seed: u64, folder: &Path, report: &mut Report) {
+    let mut runtime = Runtime::with_seed_and_config(seed, Config::default());
+    runtime.add_simulator::<DiskSim>();
+    runtime.set_time_limit(SIMULATED_MAX);
+    let folder = folder.to_owned();
+    runtime.block_on(async {
+        let world = World::new(folder);
+        let story = (scenario.play)(world.clone()).await;
+        if let Err(detail) = story {
+            report.failures.push(Failure { check: "scenario".into(), detail });
+        }
+        let violations = oracle::judge(&world.history.events());
+        report.failures.extend(violations.into_iter().map(|violation| Failure {
+            check: violation.invariant.into(),
+            detail: violation.detail,
+        }));
+        report.acknowledged = world.history.acknowledged() as u64;
+        report.faults = world.counters.faults.load(Ordering::Relaxed);
+        report.recoveries = world.counters.recoveries.load(Ordering::Relaxed);
+        let elapsed = TimeHandle::current().elapsed();
+        report.simulated_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    });
+    let least = &scenario.least;
+    for (what, had, wanted) in [
+        ("acknowledged records", report.acknowledged, least.acknowledged),
+        ("faults", report.faults, least.faults),
+        ("recoveries", report.recoveries, least.recoveries),
+    ] {
+        if had < wanted {
+            let detail = format!("{had} {what}, at least {wanted} are needed to prove anything");
+            report.failures.push(Failure { check: "minimum".into(), detail });
+        }
+    }
+}
+
+/// A run in which some layer did nothing tested something else than it says.
+fn judge_honesty(report: &mut Report) {
+    for kind in [Kind::Net, Kind::Disk, Kind::Sql, Kind::Http, Kind::Rpc] {
+        if report.effects.get(&format!("{kind:?}")).copied().unwrap_or(0) == 0 {
+            let detail = format!("no {kind:?} effect at all: that layer was not used");
+            report.failures.push(Failure { check: "honesty".into(), detail });
+        }
+    }
+}

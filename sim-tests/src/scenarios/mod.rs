@@ -1,0 +1,56 @@
+//! The stories. Each says what happens to the cluster; the oracle says what must hold. A
+//! story fails by itself only for what no history can show: a bound on time, an error's
+//! code, a state that was never reached.
+
+mod control_plane_crash;
+mod partition_growth;
+mod setup;
+mod spu_crash;
+mod stale_spu;
+mod topic_recreate;
+
+use std::{future::Future, pin::Pin};
+
+use crate::world::World;
+
+/// How a story ended: the reason, when it failed by itself.
+pub type Played = Pin<Box<dyn Future<Output = Result<(), String>>>>;
+
+/// The least that must have happened for a clean run to mean anything.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Least {
+    /// Records acknowledged.
+    pub acknowledged: u64,
+    /// Faults that struck.
+    pub faults: u64,
+    /// SPU processes started again.
+    pub recoveries: u64,
+}
+
+/// One story.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    /// For the command line.
+    pub name: &'static str,
+    /// In one sentence.
+    pub story: &'static str,
+    /// What must at least have happened.
+    pub least: Least,
+    /// Plays it.
+    pub play: fn(World) -> Played,
+}
+
+/// Every scenario.
+pub const ALL: [Scenario; 5] = [
+    spu_crash::SCENARIO,
+    topic_recreate::SCENARIO,
+    partition_growth::SCENARIO,
+    stale_spu::SCENARIO,
+    control_plane_crash::SCENARIO,
+];
+
+/// A scenario by its name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Scenario> {
+    ALL.iter().find(|scenario| scenario.name == name)
+}

@@ -1,0 +1,153 @@
+//! What most stories begin and end with.
+
+use std::{future::Future, time::Duration};
+
+use madsim::runtime::NodeHandle;
+use weir_client::admin::{Cluster, ClusterSpec, ClusterState, Topic, TopicCreate};
+use weir_runtime::{clock::Clock, rng};
+
+use super::Played;
+use crate::{
+    faults::{Fault, Schedule, Step},
+    history::Event,
+    world::{CLUSTER, World},
+};
+
+/// How long a healthy cluster may take to become what it should be.
+pub const CONVERGE: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Plays a story on a client node of its own, so that its HTTP requests have an address.
+pub fn on_client_node<F>(world: World, story: impl FnOnce(World, NodeHandle) -> F) -> Played
+where
+    F: Future<Output = Result<(), String>> + Send + 'static,
+{
+    let node = world.client_node();
+    let story = node.spawn(story(world, node.clone()));
+    Box::pin(async move { story.await.expect("a story does not panic") })
+}
+
+/// Creates the cluster with `spus` SPUs and waits until it runs.
+///
+/// # Errors
+/// When it cannot be created or does not come up in time.
+pub async fn cluster(world: &World, spus: u32) -> Result<Cluster, String> {
+    let admin = world.admin();
+    let wait = async {
+        while admin.ready().await.is_err() {
+            Clock.sleep(LOOK_AGAIN).await;
+        }
+    };
+    Clock.timeout(CONVERGE, wait).await.map_err(|_| "the control plane never got ready")?;
+    let spec = ClusterSpec { spus, ..ClusterSpec::default() };
+    admin.cluster_create(CLUSTER, &spec).await.map_err(|e| format!("create: {e}"))?;
+    running(world).await
+}
+
+/// Waits until the cluster runs.
+///
+/// # Errors
+/// When it does not in time, with the state that it is in.
+pub async fn running(world: &World) -> Result<Cluster, String> {
+    let admin = world.admin();
+    let mut last = String::new();
+    let wait = async {
+        loop {
+            match admin.cluster(CLUSTER).await {
+                Ok(cluster) if cluster.state == ClusterState::Running => return cluster,
+                Ok(cluster) => last = format!("{}: {:?}", cluster.state, cluster.reason),
+                Err(error) => last = error.to_string(),
+            }
+            Clock.sleep(LOOK_AGAIN).await;
+        }
+    };
+    let waited = Clock.timeout(CONVERGE, wait).await;
+    waited.map_err(|_| format!("the cluster does not run after {CONVERGE:?}; last seen: {last}"))
+}
+
+/// Creates a topic, notes its generation, and waits until it is ready.
+///
+/// # Errors
+/// When it cannot be created or does not get ready in time.
+pub async fn topic(world: &World, name: &str, partitions: u32) -> Result<Topic, String> {
+    let create = TopicCreate { name: name.into(), partitions, replication: 1 };
+    let admin = world.admin();
+    let topic = admin.topic_create(CLUSTER, &create).await.map_err(|e| format!("topic: {e}"))?;
+    let generation = topic.generation_id.to_string();
+    world.history.add(Event::TopicCreated { name: name.into(), generation });
+    let wait = async {
+        while !admin.topic(CLUSTER, name).await.is_ok_and(|topic| topic.ready) {
+            Clock.sleep(LOOK_AGAIN).await;
+        }
+    };
+    Clock.timeout(CONVERGE, wait).await.map_err(|_| format!("topic {name} never got ready"))?;
+    Ok(topic)
+}
+
+/// Waits until the history satisfies `enough`.
+///
+/// # Errors
+/// `what` did not happen within `limit`.
+pub async fn until(
+    world: &World,
+    limit: Duration,
+    what: &str,
+    enough: impl Fn(&[Event]) -> bool,
+) -> Result<(), String> {
+    let wait = async {
+        while !enough(&world.history.events()) {
+            Clock.sleep(Duration::from_millis(20)).await;
+        }
+    };
+    Clock.timeout(limit, wait).await.map_err(|_| format!("not within {limit:?}: {what}"))
+}
+
+/// Waits until `count` more records than now were acknowledged.
+///
+/// # Errors
+/// When they were not within `limit`.
+pub async fn acknowledged_more(world: &World, count: usize, limit: Duration) -> Result<(), String> {
+    let target = world.history.acknowledged() + count;
+    let wait = async {
+        while world.history.acknowledged() < target {
+            Clock.sleep(Duration::from_millis(20)).await;
+        }
+    };
+    Clock.timeout(limit, wait).await.map_err(|_| {
+        format!("not within {limit:?}: {target} acknowledged, {} are", world.history.acknowledged())
+    })
+}
+
+/// A number from `low` to below `high`, from the seed.
+#[must_use]
+pub fn between(low: u64, high: u64) -> u64 {
+    low + rng::below(high - low)
+}
+
+/// Draws a schedule of `count` faults against `spus` SPUs over `over_ms`; the first is a
+/// crash, so that every run has one.
+#[must_use]
+pub fn draw_schedule(count: u64, spus: u64, over_ms: u64) -> Schedule {
+    let mut steps: Vec<Step> = (0..count)
+        .map(|number| {
+            let spu = u32::try_from(between(1, spus + 1)).unwrap_or(1);
+            let for_ms = between(200, 8_000);
+            let kind = if number == 0 { 0 } else { between(0, 8) };
+            let fault = match kind {
+                0..=2 => Fault::CrashSpu { spu, down_ms: between(50, 4_000) },
+                3 => Fault::IsolateSpu { spu, for_ms },
+                4 => Fault::MuteSpuToClients { spu, for_ms },
+                5 => Fault::PauseSpu { spu, for_ms: between(100, 4_000) },
+                6 => Fault::SlowDisk { spu, for_ms },
+                _ => Fault::SkewClock {
+                    spu,
+                    offset_ms: i64::try_from(between(0, 4_000)).unwrap_or(0) - 2_000,
+                    rate_ppm: i32::try_from(between(0, 2_000)).unwrap_or(0) - 1_000,
+                },
+            };
+            Step { at_ms: between(0, over_ms), fault }
+        })
+        .collect();
+    steps.sort_by_key(|step| step.at_ms);
+    steps
+}

@@ -1,0 +1,111 @@
+//! A cluster of three is shut down and resumed while one machine stays dark, and a process
+//! of that SPU's earlier life registers again and again. It is never counted and never
+//! served; once the machine has power, the cluster runs with exactly its own.
+
+use std::time::Duration;
+
+use weir_client::admin::{Cluster, ClusterState};
+use weir_protocol::ids::SpuId;
+use weir_runtime::clock::Clock;
+
+use super::{
+    Least, Scenario,
+    setup::{CONVERGE, acknowledged_more, between, cluster, on_client_node, running, topic},
+};
+use crate::{
+    history::Event,
+    workload::{self, Producing},
+    world::{CLUSTER, Machine, World},
+};
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "stale-spu",
+    story: "a cluster is resumed while an SPU process of an earlier life registers",
+    least: Least { acknowledged: 60, faults: 1, recoveries: 2 },
+    play: |world| {
+        on_client_node(world, |world, node| async move {
+            let before = cluster(&world, 3).await?;
+            topic(&world, "orders", 3).await?;
+            let sixty = Producing { records_max: 60, ..Producing::new(1, "orders") };
+            workload::produce(&world, &node, sixty).ended().await;
+
+            let dark = u32::try_from(between(1, 4)).unwrap_or(1);
+            let machine = world.machines.get(dark).ok_or("the machine was never started")?;
+            let earlier = machine.last_spec().ok_or("nothing ever ran on the machine")?;
+            let admin = world.admin();
+            admin.cluster_shutdown(CLUSTER).await.map_err(|e| format!("shutdown: {e}"))?;
+            until_state(&world, ClusterState::Shutdown).await?;
+            machine.power_off();
+            world.counters.faults.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            admin.cluster_resume(CLUSTER).await.map_err(|e| format!("resume: {e}"))?;
+
+            let stale = world.machines.stranger("stale");
+            let watched = Duration::from_millis(between(4_000, 10_000));
+            let began = Clock.now();
+            while Clock.now().since(began) < watched {
+                if stale.running().is_none() {
+                    stale.start(earlier.clone())?;
+                }
+                observe(&world, &admin.cluster(CLUSTER).await.map_err(|e| e.to_string())?);
+                Clock.sleep(Duration::from_millis(between(50, 400))).await;
+            }
+            served_by_the_stranger(&world, &stale).await?;
+
+            machine.power_on();
+            let after = running(&world).await?;
+            observe(&world, &after);
+            if after.spus_ready != 3 || ids(&after) != ids(&before) {
+                return Err(format!("running with {} SPUs ready: {:?}", after.spus_ready, after.spus));
+            }
+            stale.power_off();
+            let more = Producing { records_max: 30, ..Producing::new(2, "orders") };
+            workload::produce(&world, &node, more).ended().await;
+            acknowledged_more(&world, 0, CONVERGE).await?;
+            workload::final_read(&world, &node, 100, "orders", Duration::from_secs(60)).await
+        })
+    },
+};
+
+fn ids(cluster: &Cluster) -> Vec<SpuId> {
+    cluster.spus.iter().map(|spu| spu.spu_id).collect()
+}
+
+/// Notes what the cluster says and what is so.
+fn observe(world: &World, cluster: &Cluster) {
+    if cluster.state != ClusterState::Running {
+        return;
+    }
+    let launch = |id: Option<weir_protocol::ids::LaunchId>| id.map_or("none".into(), |l| l.to_string());
+    let counted = cluster.spus.iter().filter(|spu| spu.ready);
+    let ready = counted.map(|spu| (spu.spu_id.0, launch(spu.launch_id))).collect::<Vec<_>>();
+    // The number counts as a claim too, whatever the list beside it says.
+    let ready = if (ready.len() as u64) < u64::from(cluster.spus_ready) || ready.is_empty() {
+        cluster.spus.iter().map(|spu| (spu.spu_id.0, launch(spu.launch_id))).collect()
+    } else {
+        ready
+    };
+    world.history.add(Event::ReportedRunning { ready });
+    let up = world.machines.all().into_iter();
+    let up = up.filter_map(|(id, m)| m.running().map(|launch| (id, launch.to_string()))).collect();
+    world.history.add(Event::ReallyUp { up });
+}
+
+/// The stranger was refused, so nobody may be sent to it.
+async fn served_by_the_stranger(world: &World, stale: &Machine) -> Result<(), String> {
+    let cluster = world.admin().cluster(CLUSTER).await.map_err(|e| e.to_string())?;
+    let address = stale.ip().to_string();
+    match cluster.spus.iter().find(|spu| spu.endpoint.iter().any(|e| e.starts_with(&address))) {
+        Some(spu) => Err(format!("clients are sent to the stale process: {spu:?}")),
+        None => Ok(()),
+    }
+}
+
+async fn until_state(world: &World, wanted: ClusterState) -> Result<(), String> {
+    let admin = world.admin();
+    let wait = async {
+        while !admin.cluster(CLUSTER).await.is_ok_and(|cluster| cluster.state == wanted) {
+            Clock.sleep(Duration::from_millis(100)).await;
+        }
+    };
+    Clock.timeout(CONVERGE, wait).await.map_err(|_| format!("the cluster never got {wanted}"))
+}

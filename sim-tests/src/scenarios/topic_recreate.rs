@@ -1,0 +1,108 @@
+//! A topic is deleted and created again while clients of the old generation are at work,
+//! one of them cut off from an SPU, so that it may hear of it late. The new topic holds
+//! exactly its own records; whoever read the old one is told.
+
+use std::time::Duration;
+
+use weir_client::ConsumerConfig;
+use weir_protocol::ids::GenerationNumber;
+use weir_runtime::{clock::Clock, net::cuts};
+
+use super::{
+    Least, Scenario,
+    setup::{acknowledged_more, between, cluster, on_client_node, running, topic, until},
+};
+use crate::{
+    faults::{Fault, Step},
+    history::Event,
+    nemesis,
+    workload::{self, Producing},
+    world::CLUSTER,
+};
+
+const LATE_READER: u32 = 2;
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "topic-recreate",
+    story: "a topic is deleted and created again under clients of the old generation",
+    least: Least { acknowledged: 100, faults: 1, recoveries: 1 },
+    play: |world| {
+        on_client_node(world, |world, node| async move {
+            cluster(&world, 3).await?;
+            let old = topic(&world, "orders", 3).await?;
+            let (half_deaf, deaf) = (world.client_node(), world.client_node());
+            let mut old_producer = Producing::new(1, "orders");
+            old_producer.pace = Duration::from_millis(2);
+            let writer = workload::produce(&world, &half_deaf, old_producer);
+            let reader = workload::consume(&world, &half_deaf, 1, ConsumerConfig::new("orders"));
+            let late = workload::consume(&world, &deaf, LATE_READER, ConsumerConfig::new("orders"));
+            acknowledged_more(&world, 72, Duration::from_secs(20)).await?;
+            let all_consumers = |events: &[Event]| {
+                [1, LATE_READER].iter().all(|wanted| {
+                    events.iter().any(
+                        |e| matches!(e, Event::Consumed { consumer, .. } if consumer == wanted),
+                    )
+                })
+            };
+            until(&world, Duration::from_secs(20), "both consumers read", all_consumers).await?;
+
+            // One client hears nothing of one SPU (perhaps the one that it watches), the
+            // other nothing of any.
+            let spus: Vec<_> = world.machines.all().into_iter().map(|(_, m)| m.node).collect();
+            let one = spus[usize::try_from(between(0, spus.len() as u64)).unwrap_or(0)];
+            cuts::cut_between(&[half_deaf.id()], &[one]);
+            cuts::cut_between(&[deaf.id()], &spus);
+            let crash = Fault::CrashSpu {
+                spu: u32::try_from(between(1, 4)).unwrap_or(1),
+                down_ms: between(100, 2_000),
+            };
+            let at_ms = between(0, 1_500);
+            let faults = nemesis::run(world.clone(), vec![Step { at_ms, fault: crash }], vec![]);
+            let faults = madsim::task::spawn(faults);
+
+            Clock.sleep(Duration::from_millis(between(0, 500))).await;
+            let admin = world.admin();
+            admin.topic_delete(CLUSTER, "orders").await.map_err(|e| format!("delete: {e}"))?;
+            world.history.add(Event::TopicDeleted { generation: old.generation_id.to_string() });
+            let new = topic(&world, "orders", 3).await?;
+            if new.generation_id == old.generation_id
+                || new.generation_number != GenerationNumber(2)
+            {
+                return Err(format!("the recreated topic is {new:?}"));
+            }
+            let two = Producing { records_max: 2, ..Producing::new(2, "orders") };
+            workload::produce(&world, &node, two).ended().await;
+            Clock.sleep(Duration::from_millis(between(500, 3_000))).await;
+            cuts::heal_all();
+            faults.await.expect("the nemesis does not panic");
+
+            let told = |events: &[Event]| {
+                let code = |wanted: u32| {
+                    events.iter().find_map(|e| match e {
+                        Event::ConsumerEnded { consumer, code } if *consumer == wanted => {
+                            Some(code.as_str())
+                        }
+                        _ => None,
+                    })
+                };
+                // Whoever watched the deletion as it happened may be told of that.
+                matches!(code(1), Some("TOPIC_RECREATED" | "TOPIC_DELETED"))
+                    && code(LATE_READER) == Some("TOPIC_RECREATED")
+            };
+            until(&world, Duration::from_secs(30), "old consumers are told", told).await?;
+            writer.stop().await;
+            reader.ended().await;
+            late.ended().await;
+
+            running(&world).await?;
+            workload::final_read(&world, &node, 100, "orders", Duration::from_secs(60)).await?;
+            let found = world.history.events().into_iter().filter(
+                |e| matches!(e, Event::Consumed { consumer: 100, .. }),
+            );
+            match found.count() {
+                2 => Ok(()),
+                other => Err(format!("the new topic holds {other} records, 2 were written to it")),
+            }
+        })
+    },
+};

