@@ -1,1 +1,149 @@
-fn main() {}
+//! `weir`: the command line of Weir, which can also run both servers, so that one binary is
+//! a whole cluster.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`args`] | the command line |
+//! | [`cmd`] | the commands, one verb or noun per file |
+//! | [`produce`], [`consume`], [`quickstart`] | what these commands are made of |
+//! | [`connect`] | from the profile to a connected client |
+//! | [`home`] | `WEIR_HOME`: profiles, tokens, the lock |
+//! | [`local`] | the home's control plane: where it is, start, stop; waiting for clusters |
+//! | [`out`], [`ui`], [`error`] | standard output, standard error, exit codes |
+//!
+//! Servers are talked to through `weir_client` only; `weir run` runs them.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the command line is never simulated: its files and processes are the machine's"
+)]
+
+mod args;
+mod cmd;
+mod connect;
+mod consume;
+mod context;
+mod error;
+mod home;
+mod local;
+mod out;
+mod produce;
+mod prompt;
+mod quickstart;
+mod signal;
+mod suggest;
+mod ui;
+
+use std::{ffi::OsString, io::Write as _, process::ExitCode};
+
+use clap::Parser as _;
+
+use crate::{
+    args::{Cli, Command},
+    context::Context,
+    error::{CliError, Exit},
+    ui::Ui,
+};
+
+// Producing and appending move large buffers. With glibc's allocator each of them is mapped
+// and unmapped again: page faults were the largest single cost of a measured produce and
+// append run. jemalloc keeps such buffers.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    tell_panics();
+    let cli = match parse() {
+        Ok(cli) => cli,
+        Err(error) => return ExitCode::from(refuse(&error) as u8),
+    };
+    let ui = Ui::new(cli.global.quiet, cli.global.no_color);
+    let exit = match execute(cli, ui) {
+        Ok(()) => Exit::Ok,
+        Err(error) => {
+            ui.error(&error);
+            error.exit()
+        }
+    };
+    ExitCode::from(exit as u8)
+}
+
+fn parse() -> Result<Cli, clap::Error> {
+    let line: Vec<OsString> = std::env::args_os().collect();
+    match cmd::run::spu_line(&line) {
+        Some(spu) => Ok(Cli::spu(spu?)),
+        None => Cli::try_parse_from(line),
+    }
+}
+
+fn execute(mut cli: Cli, ui: Ui) -> error::Result<()> {
+    cli.global.home = std::env::var_os("WEIR_HOME").map(Into::into);
+    // Before there is a second thread: it changes what the whole process belongs to.
+    cmd::run::prepare(&cli.command)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| {
+            CliError::new(
+                format!("no threads to work with: {}", error::system(&e)),
+                "look at the limits of this user (ulimit -a)",
+            )
+        })?;
+    let done = match cli.command {
+        // Servers are told everything: they need no home.
+        Command::Run(server) => runtime.block_on(Box::pin(cmd::run::run(*server))),
+        command => Context::new(&cli.global, ui)
+            .and_then(|context| runtime.block_on(cmd::run(command, &context))),
+    };
+    // A thread may be stuck in a read of a terminal that nobody types on.
+    runtime.shutdown_background();
+    done
+}
+
+/// Help and version go to standard output; mistakes to standard error, with a hint.
+fn refuse(error: &clap::Error) -> Exit {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return Exit::Ok;
+    }
+    // Clap's own text colours itself and knows what was nearly right.
+    let text = error.render();
+    let told = text.to_string();
+    let mut stderr = std::io::stderr().lock();
+    if !told.starts_with("error:") {
+        // No command at all: the help is the answer.
+        let _ = error.print();
+        let _ = writeln!(
+            stderr,
+            "\nerror: no command was given\nhint: say one of those above; to begin: weir quickstart"
+        );
+        return Exit::Usage;
+    }
+    let kept: Vec<&str> = told.lines().filter(|l| !l.starts_with("For more information")).collect();
+    let _ = writeln!(
+        stderr,
+        "{}\nhint: see weir --help, or --help behind the command",
+        kept.join("\n").trim_end()
+    );
+    Exit::Usage
+}
+
+/// A bug is told in one sentence too. The backtrace is there for who asks for it.
+fn tell_panics() {
+    let inner = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if std::env::var_os("RUST_BACKTRACE").is_some() {
+            inner(info);
+            return;
+        }
+        let at = info
+            .location()
+            .map_or_else(String::new, |at| format!(" ({}:{})", at.file(), at.line()));
+        let what = info.payload_as_str().unwrap_or("no reason was given");
+        let mut stderr = std::io::stderr().lock();
+        let _ = writeln!(
+            stderr,
+            "error: weir failed by a bug of its own{at}: {what}\nhint: please report it, with the \
+             output of RUST_BACKTRACE=1"
+        );
+    }));
+}

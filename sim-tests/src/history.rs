@@ -5,7 +5,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// Identity of a record: which of the scenario's producers made it, as its how-manieth.
@@ -134,28 +134,45 @@ pub enum Event {
 
 /// The events of a run, in the order in which they happened.
 #[derive(Clone, Default)]
-pub struct History(Arc<Mutex<Vec<Event>>>);
+pub struct History(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    events: Vec<Event>,
+    acknowledged: usize,
+}
 
 impl History {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Poisoned only by a panic, which ends the simulation anyway.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Adds an event.
     pub fn add(&self, event: Event) {
-        // Poisoned only by a panic, which ends the simulation anyway.
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(event);
+        let mut inner = self.lock();
+        if matches!(event, Event::Produced { outcome: ProduceOutcome::Acknowledged(_), .. }) {
+            inner.acknowledged += 1;
+        }
+        inner.events.push(event);
     }
 
     /// All events so far.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.lock().events.clone()
+    }
+
+    /// What `look` sees in the events from the `from`th on, and how many there are now: for
+    /// waits, which need not look at anything twice.
+    pub fn since<T>(&self, from: usize, look: impl FnOnce(&[Event]) -> T) -> (T, usize) {
+        let inner = self.lock();
+        (look(inner.events.get(from..).unwrap_or_default()), inner.events.len())
     }
 
     /// How many records were acknowledged so far.
     #[must_use]
     pub fn acknowledged(&self) -> usize {
-        let is_ack = |e: &&Event| {
-            matches!(e, Event::Produced { outcome: ProduceOutcome::Acknowledged(_), .. })
-        };
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter().filter(is_ack).count()
+        self.lock().acknowledged
     }
 }
-

@@ -66,7 +66,16 @@ pub struct Failure {
 /// Plays `scenario` with `seed`. `folder` is an empty folder for the control plane's
 /// database; its name never enters the run.
 #[must_use]
-pub fn run(scenario: &Scenario, seed: u64, options: &Options, folder: &Path) -> Report {
+pub fn run(scenario: &'static Scenario, seed: u64, options: &Options, folder: &Path) -> Report {
+    let (options, folder) = (options.clone(), folder.to_owned());
+    // A thread of its own: one that has used a HashMap before has its hash keys already, and
+    // madsim could not seed them any more.
+    std::thread::spawn(move || run_here(scenario, seed, &options, &folder))
+        .join()
+        .expect("panics of a run are caught inside")
+}
+
+fn run_here(scenario: &Scenario, seed: u64, options: &Options, folder: &Path) -> Report {
     trace::start(options.keep_trace);
     plant::clear();
     options.plants.iter().for_each(|name| plant::activate(name));

@@ -37,7 +37,9 @@ pub fn check(events: &[Event]) -> Result<(), String> {
                     Some(value) if RecordId::from_value(value) == Some(*id) => {}
                     Some(value) => {
                         let value = String::from_utf8_lossy(value);
-                        return Err(format!("{id} was acknowledged at {place}, where {value:?} is"));
+                        return Err(format!(
+                            "{id} was acknowledged at {place}, where {value:?} is"
+                        ));
                     }
                     None => {
                         return Err(format!("{id} was acknowledged at {place}, where nothing is"));

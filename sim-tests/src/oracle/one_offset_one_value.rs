@@ -21,7 +21,8 @@ pub fn check(events: &[Event]) -> Result<(), String> {
         };
         if let Some(before) = values.get(place) {
             if *before != value {
-                let (before, value) = (String::from_utf8_lossy(before), String::from_utf8_lossy(&value));
+                let (before, value) =
+                    (String::from_utf8_lossy(before), String::from_utf8_lossy(&value));
                 return Err(format!("{place} carried {before:?} and then {value:?}"));
             }
         } else {

@@ -34,7 +34,8 @@ mod tests {
 
     #[test]
     fn finds_a_counted_stranger() {
-        let spus = |ids: &[u32]| ids.iter().map(|id| (*id, "launch".to_owned())).collect::<Vec<_>>();
+        let spus =
+            |ids: &[u32]| ids.iter().map(|id| (*id, "launch".to_owned())).collect::<Vec<_>>();
         let reported = Event::ReportedRunning { ready: spus(&[1, 2]) };
         let both = Event::ReallyUp { up: spus(&[1, 2]) };
         let one = Event::ReallyUp { up: spus(&[1]) };

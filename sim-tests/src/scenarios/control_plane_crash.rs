@@ -36,7 +36,10 @@ pub(super) const SCENARIO: Scenario = Scenario {
             }
             // A crash of an SPU while the control plane is away: it comes back after it.
             let together = vec![
-                Step { at_ms: 0, fault: Fault::CrashControlPlane { down_ms: between(1_000, 5_000) } },
+                Step {
+                    at_ms: 0,
+                    fault: Fault::CrashControlPlane { down_ms: between(1_000, 5_000) },
+                },
                 Step {
                     at_ms: between(0, 2_000),
                     fault: Fault::CrashSpu {

@@ -84,7 +84,7 @@ pub async fn topic(world: &World, name: &str, partitions: u32) -> Result<Topic, 
     Ok(topic)
 }
 
-/// Waits until the history satisfies `enough`.
+/// Waits until `is_it` is true of some event of the history.
 ///
 /// # Errors
 /// `what` did not happen within `limit`.
@@ -92,10 +92,17 @@ pub async fn until(
     world: &World,
     limit: Duration,
     what: &str,
-    enough: impl Fn(&[Event]) -> bool,
+    is_it: impl Fn(&Event) -> bool,
 ) -> Result<(), String> {
     let wait = async {
-        while !enough(&world.history.events()) {
+        let mut looked_at = 0;
+        loop {
+            let (found, events) =
+                world.history.since(looked_at, |events| events.iter().any(&is_it));
+            if found {
+                return;
+            }
+            looked_at = events;
             Clock.sleep(Duration::from_millis(20)).await;
         }
     };

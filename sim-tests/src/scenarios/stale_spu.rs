@@ -55,7 +55,10 @@ pub(super) const SCENARIO: Scenario = Scenario {
             let after = running(&world).await?;
             observe(&world, &after);
             if after.spus_ready != 3 || ids(&after) != ids(&before) {
-                return Err(format!("running with {} SPUs ready: {:?}", after.spus_ready, after.spus));
+                return Err(format!(
+                    "running with {} SPUs ready: {:?}",
+                    after.spus_ready, after.spus
+                ));
             }
             stale.power_off();
             let more = Producing { records_max: 30, ..Producing::new(2, "orders") };
@@ -75,7 +78,8 @@ fn observe(world: &World, cluster: &Cluster) {
     if cluster.state != ClusterState::Running {
         return;
     }
-    let launch = |id: Option<weir_protocol::ids::LaunchId>| id.map_or("none".into(), |l| l.to_string());
+    let launch =
+        |id: Option<weir_protocol::ids::LaunchId>| id.map_or("none".into(), |l| l.to_string());
     let counted = cluster.spus.iter().filter(|spu| spu.ready);
     let ready = counted.map(|spu| (spu.spu_id.0, launch(spu.launch_id))).collect::<Vec<_>>();
     // The number counts as a claim too, whatever the list beside it says.

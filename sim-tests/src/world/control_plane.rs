@@ -11,7 +11,11 @@ use std::{
 
 use madsim::{runtime::Handle, task::NodeId};
 use secrecy::SecretString;
-use weir_control_plane::{Config, Deps, store::SqliteDatabase, store::SqlFaults};
+use weir_control_plane::{
+    Config, Deps,
+    auth::ApiKey,
+    store::{SqlFaults, SqliteDatabase},
+};
 use weir_runtime::{
     clock::Clock,
     net::cuts,
@@ -41,7 +45,7 @@ pub struct ControlPlane {
 
 /// An admin key as the control plane draws one.
 pub(super) fn admin_key() -> SecretString {
-    todo!()
+    ApiKey::generate("sim").expect("the simulation has entropy").to_text()
 }
 
 impl ControlPlane {
@@ -118,11 +122,19 @@ async fn serve(
     provisioner: Arc<SimProvisioner>,
     faults: SqlFaults,
 ) {
-    let clock = Clock;
-    let _ = (database, admin_key, provisioner, faults, clock);
-    let result: Result<(), String> = Ok(());
+    let address = IpAddr::from(IP);
+    let config = Config {
+        http_listen: format!("{address}:{HTTP_PORT}"),
+        rpc_listen: format!("{address}:{RPC_PORT}"),
+        admin_key: Some(admin_key),
+        ..Config::default()
+    };
+    let deps = Deps {
+        database: Arc::new(SqliteDatabase::with_faults(&database, Clock, faults)),
+        provisioner,
+        clock: Clock,
+        started: None,
+    };
+    let result = weir_control_plane::run(config, deps, CancellationToken::new()).await;
     trace::line(Kind::Step, || format!("control plane ended: {result:?}"));
-    let _ = CancellationToken::new();
-    let _: Option<(Config, Deps, SqliteDatabase)> = None;
-    let _ = RPC_PORT;
 }

@@ -158,7 +158,7 @@ async fn boot(state: Arc<Mutex<State>>, ip: IpAddr) {
     let launch = spec.launch_id;
     let port = spec.listen.rsplit_once(':').map_or("9600", |(_, port)| port);
     let listen = format!("{ip}:{port}");
-    let config = weir_dataplane::Config::new(weir_dataplane::Identity {
+    let config = weir_dataplane::Config {
         org_id: spec.org_id,
         cluster_id: spec.cluster_id,
         spu_id: spec.spu_id,
@@ -166,7 +166,10 @@ async fn boot(state: Arc<Mutex<State>>, ip: IpAddr) {
         launch_secret: spec.launch_secret.clone(),
         control_plane: spec.control_plane_rpc.clone(),
         listen,
-    });
+        advertise: None,
+        limits: weir_dataplane::Limits::default(),
+        log: weir_dataplane::log::LogConfig::default(),
+    };
     let deps = weir_dataplane::Deps { disk: SimDisk::of_this_node(), clock: Clock };
     let result = weir_dataplane::run(config, deps, shutdown).await;
     trace::line(Kind::Step, || format!("SPU process ended: {result:?}"));

@@ -1,11 +1,6 @@
 //! The command line of `sim`.
 
-use std::{
-    ops::Range,
-    path::PathBuf,
-    process::ExitCode,
-    time::Instant,
-};
+use std::{ops::Range, path::PathBuf, process::ExitCode, time::Instant};
 
 use clap::{Args, Parser, Subcommand};
 use weir_sim_tests::{
@@ -103,7 +98,8 @@ fn selected(names: &[String]) -> Result<Vec<&'static Scenario>, String> {
     names
         .iter()
         .map(|name| {
-            scenarios::find(name).ok_or_else(|| format!("no scenario {name:?}; there are {}", known()))
+            scenarios::find(name)
+                .ok_or_else(|| format!("no scenario {name:?}; there are {}", known()))
         })
         .collect()
 }

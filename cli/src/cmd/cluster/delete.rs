@@ -1,0 +1,74 @@
+//! `weir cluster delete`.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::NameArg;
+use crate::{
+    context::Context,
+    error::Result,
+    home::{lock::HomeLock, profiles::Profiles, tokens},
+    local::{
+        endpoint::{self, State},
+        start, stop,
+        wait::{self, Goal},
+    },
+    out::{self, OutputArg},
+    prompt,
+};
+
+/// Options of `weir cluster delete`.
+#[derive(Debug, Args)]
+pub struct DeleteArgs {
+    #[command(flatten)]
+    name: NameArg,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    #[command(flatten)]
+    output: OutputArg,
+}
+
+#[derive(Debug, Serialize)]
+struct Deleted<'a> {
+    name: &'a str,
+    id: String,
+    state: &'static str,
+}
+
+/// Does it.
+///
+/// # Errors
+/// Why it was not done.
+pub async fn run(args: &DeleteArgs, context: &Context) -> Result<()> {
+    let name = args.name.resolve(context)?;
+    if let state @ State::Never = endpoint::look(&context.home)? {
+        return Err(context.not_running(&state));
+    }
+    prompt::confirm(args.yes, &format!("Delete cluster {name} and all its data?"))?;
+    let limit = context.lifecycle_timeout();
+    let lock = HomeLock::acquire(&context.home, context.clock, limit).await?;
+    let local = start::ensure(context, &lock).await?;
+    let Some(cluster) = wait::look(&local.admin, &name).await? else {
+        let told = super::unknown_cluster(&local.admin, &name).await;
+        stop::stop_if_idle(context, &lock).await?;
+        return Err(told);
+    };
+    // By id: what was looked at is what is deleted, whoever recreates the name meanwhile.
+    let id = cluster.id.to_string();
+    local.admin.cluster_delete(&id).await?;
+    drop(lock);
+    wait::wait_for(context, &local.admin, &id, Goal::Gone, limit).await?;
+    tokens::forget(&context.home, cluster.id)?;
+    let lock = HomeLock::acquire(&context.home, context.clock, limit).await?;
+    let mut profiles = Profiles::load(&context.home)?;
+    if profiles.clusters.get(&name).is_some_and(|profile| profile.id == id) {
+        profiles.forget(&name);
+        profiles.save(&context.home)?;
+    }
+    stop::stop_if_idle(context, &lock).await?;
+    let deleted = Deleted { name: &name, id, state: "deleted" };
+    out::print(args.output.format, &deleted, || {
+        format!("cluster {name} and all its data are deleted")
+    })
+}

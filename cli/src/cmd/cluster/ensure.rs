@@ -1,0 +1,53 @@
+//! A cluster that runs, whatever it takes: for `weir quickstart`.
+
+use weir_client::admin::{Cluster, ClusterSpec, DesiredState};
+
+use crate::{
+    context::Context,
+    error::Result,
+    home::lock::HomeLock,
+    local::{
+        start,
+        wait::{self, Goal},
+    },
+};
+
+/// What it took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Took {
+    /// It was not there.
+    Create,
+    /// It was shut down.
+    Resume,
+    /// It ran, or was on its way.
+    Nothing,
+}
+
+/// Makes the cluster run and waits until it does.
+///
+/// # Errors
+/// Why it does not.
+pub async fn ensure(context: &Context, name: &str, spec: &ClusterSpec) -> Result<(Cluster, Took)> {
+    super::check_name(name)?;
+    let limit = context.lifecycle_timeout();
+    let lock = HomeLock::acquire(&context.home, context.clock, limit).await?;
+    let local = start::ensure(context, &lock).await?;
+    let found = wait::look(&local.admin, name).await?;
+    let took = match found.map(|cluster| cluster.desired) {
+        None => {
+            let cluster = local.admin.cluster_create(name, spec).await?;
+            super::learn(context, &local.endpoint, &cluster, true)?;
+            Took::Create
+        }
+        Some(DesiredState::Running) => Took::Nothing,
+        Some(_) => {
+            local.admin.cluster_resume(name).await?;
+            Took::Resume
+        }
+    };
+    drop(lock);
+    let cluster = wait::wait_for(context, &local.admin, name, Goal::Running, limit).await?;
+    let cluster = cluster.ok_or_else(|| super::no_cluster(name, []))?;
+    super::learn(context, &local.endpoint, &cluster, false)?;
+    Ok((cluster, took))
+}

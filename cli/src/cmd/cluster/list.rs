@@ -1,0 +1,121 @@
+//! `weir cluster list`.
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::{
+    consume::template::timestamp,
+    context::Context,
+    error::Result,
+    home::profiles::Profiles,
+    local::endpoint::{self, State},
+    out::{self, OutputArg, or_dash},
+};
+
+/// Options of `weir cluster list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    #[command(flatten)]
+    output: OutputArg,
+}
+
+/// One line. What only the control plane knows is absent while it does not run.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    name: String,
+    current: bool,
+    id: String,
+    state: String,
+    spus: Option<u32>,
+    spus_ready: Option<u32>,
+    reason: Option<String>,
+    created_at_unix_ms: Option<i64>,
+}
+
+/// Does it.
+///
+/// # Errors
+/// Why it was not done.
+pub async fn run(args: &ListArgs, context: &Context) -> Result<()> {
+    let rows = match endpoint::look(&context.home)? {
+        State::Never => Vec::new(),
+        State::Running(_) => ask(context).await?,
+        // It is stopped only when nothing runs any more.
+        State::Stopped(_) => remember(context, "shutdown")?,
+        State::Died(_) => {
+            context.ui.warn("the control plane is not running; weir cluster resume starts it");
+            remember(context, "unknown")?
+        }
+    };
+    out::print(args.output.format, &rows, || {
+        out::table(
+            ["", "NAME", "STATE", "SPUS", "READY", "CREATED", "REASON"],
+            rows.iter().map(|row| {
+                [
+                    if row.current { "*" } else { "" }.to_owned(),
+                    row.name.clone(),
+                    row.state.clone(),
+                    or_dash(row.spus),
+                    or_dash(row.spus_ready),
+                    or_dash(row.created_at_unix_ms.map(timestamp)),
+                    row.reason.clone().unwrap_or_default(),
+                ]
+            }),
+        )
+    })
+}
+
+async fn ask(context: &Context) -> Result<Vec<Row>> {
+    let State::Running(endpoint) = endpoint::look(&context.home)? else { return Ok(Vec::new()) };
+    let clusters = context.admin()?.cluster_list().await?;
+    for cluster in &clusters {
+        super::learn(context, &endpoint, cluster, false)?;
+    }
+    let mut profiles = Profiles::load(&context.home)?;
+    let gone: Vec<String> = profiles
+        .clusters
+        .keys()
+        .filter(|name| clusters.iter().all(|cluster| cluster.name != **name))
+        .cloned()
+        .collect();
+    if !gone.is_empty() {
+        gone.iter().for_each(|name| profiles.forget(name));
+        profiles.save(&context.home)?;
+    }
+    let current = context.cluster.clone().or(profiles.current);
+    let rows = clusters.into_iter().map(|cluster| Row {
+        current: current.as_ref() == Some(&cluster.name),
+        id: cluster.id.to_string(),
+        state: cluster.state.to_string(),
+        spus: Some(cluster.spec.spus),
+        spus_ready: Some(cluster.spus_ready),
+        reason: cluster.reason,
+        created_at_unix_ms: Some(cluster.created_at_unix_ms),
+        name: cluster.name,
+    });
+    Ok(rows.collect())
+}
+
+/// What the profiles know.
+pub fn remember(context: &Context, state: &str) -> Result<Vec<Row>> {
+    let profiles = Profiles::load(&context.home)?;
+    let current = context.cluster.clone().or(profiles.current);
+    let rows = profiles.clusters.into_iter().map(|(name, profile)| Row {
+        current: current.as_ref() == Some(&name),
+        name,
+        id: profile.id,
+        state: state.to_owned(),
+        spus: None,
+        spus_ready: None,
+        reason: None,
+        created_at_unix_ms: None,
+    });
+    Ok(rows.collect())
+}
+
+impl Row {
+    /// Whose line it is.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}

@@ -1,0 +1,188 @@
+//! `weir cluster`: the local clusters of this home.
+
+mod create;
+mod delete;
+pub mod ensure;
+mod list;
+mod resume;
+mod shutdown;
+mod spu;
+mod status;
+
+use clap::{Args, Subcommand};
+use weir_client::{Admin, admin::Cluster};
+
+use crate::{
+    context::Context,
+    error::{CliError, Result},
+    home::{profiles, profiles::Profiles},
+    local::endpoint::{self, Endpoint},
+    suggest,
+};
+
+/// What to do with clusters.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  weir cluster create --spus 3
+  weir cluster status
+  weir cluster shutdown")]
+pub enum ClusterCommand {
+    /// Create a cluster on this machine and start it
+    #[command(after_help = "\
+Examples:
+  weir cluster create
+  weir cluster create --name big --spus 3 --port-base 9600
+  weir cluster create --no-wait -o json")]
+    Create(create::CreateArgs),
+    /// List clusters
+    #[command(after_help = "Examples:\n  weir cluster list\n  weir cluster list -o json")]
+    List(list::ListArgs),
+    /// Show a cluster and its SPUs
+    #[command(
+        after_help = "Examples:\n  weir cluster status\n  weir cluster status --name big -o yaml"
+    )]
+    Status(status::StatusArgs),
+    /// Stop a cluster's SPUs; data and spec are kept
+    #[command(
+        alias = "stop",
+        after_help = "Examples:\n  weir cluster shutdown\n  weir cluster shutdown --name big\n\nstop is another word for it."
+    )]
+    Shutdown(shutdown::ShutdownArgs),
+    /// Start a cluster again that was shut down
+    #[command(after_help = "Examples:\n  weir cluster resume\n  weir cluster resume --name big")]
+    Resume(resume::ResumeArgs),
+    /// Delete a cluster and all its data
+    #[command(
+        after_help = "Examples:\n  weir cluster delete\n  weir cluster delete --name big --yes"
+    )]
+    Delete(delete::DeleteArgs),
+    /// Look at a cluster's SPUs
+    #[command(subcommand, after_help = "Example:\n  weir cluster spu list")]
+    Spu(spu::SpuCommand),
+}
+
+/// Which cluster a command of `weir cluster` is about.
+#[derive(Debug, Args)]
+pub struct NameArg {
+    /// The cluster's name; default: as --cluster
+    #[arg(id = "cluster-name", value_name = "NAME")]
+    positional: Option<String>,
+    /// The same
+    #[arg(long, value_name = "NAME", conflicts_with = "cluster-name")]
+    name: Option<String>,
+}
+
+impl NameArg {
+    fn told(&self) -> Option<&String> {
+        self.positional.as_ref().or(self.name.as_ref())
+    }
+
+    fn resolve(&self, context: &Context) -> Result<String> {
+        match self.told() {
+            Some(name) => Ok(name.clone()),
+            None => context.selected(),
+        }
+    }
+}
+
+/// Does it.
+///
+/// # Errors
+/// Why it was not done.
+pub async fn run(command: ClusterCommand, context: &Context) -> Result<()> {
+    match command {
+        ClusterCommand::Create(args) => create::run(&args, context).await,
+        ClusterCommand::List(args) => list::run(&args, context).await,
+        ClusterCommand::Status(args) => status::run(&args, context).await,
+        ClusterCommand::Shutdown(args) => shutdown::run(&args, context).await,
+        ClusterCommand::Resume(args) => resume::run(&args, context).await,
+        ClusterCommand::Delete(args) => delete::run(&args, context).await,
+        ClusterCommand::Spu(command) => spu::run(&command, context).await,
+    }
+}
+
+/// Takes what the control plane says of a cluster into the profiles.
+fn learn(context: &Context, endpoint: &Endpoint, cluster: &Cluster, current: bool) -> Result<()> {
+    let mut profiles = Profiles::load(&context.home)?;
+    let mut news = profiles.learn(cluster, &endpoint.url(), &key_file(context));
+    if current && profiles.current.as_ref() != Some(&cluster.name) {
+        profiles.current = Some(cluster.name.clone());
+        news = true;
+    }
+    if news { profiles.save(&context.home) } else { Ok(()) }
+}
+
+/// The key's file as the profiles name it.
+fn key_file(context: &Context) -> String {
+    let path = endpoint::key_file(&context.home);
+    let relative = path.strip_prefix(context.home.root()).unwrap_or(&path);
+    relative.to_string_lossy().into_owned()
+}
+
+/// A cluster that is not there, and what may have been meant.
+pub async fn unknown_cluster(admin: &Admin, name: &str) -> CliError {
+    let clusters = admin.cluster_list().await.unwrap_or_default();
+    no_cluster(name, clusters.iter().map(|cluster| cluster.name.as_str()))
+}
+
+fn no_cluster<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> CliError {
+    let known: Vec<&str> = known.into_iter().collect();
+    let hint = match (suggest::nearest(name, known.iter().copied()), known.as_slice()) {
+        (Some(near), _) => format!("did you mean {near}? all: weir cluster list"),
+        (None, []) => format!("make it with: weir cluster create --name {name}"),
+        (None, known) => format!("there is {}; see: weir cluster list", known.join(", ")),
+    };
+    CliError::new(format!("there is no cluster {name}"), hint)
+}
+
+/// As [`no_cluster`], by the profiles: the control plane does not run.
+fn no_cluster_here(context: &Context, name: &str) -> Result<CliError> {
+    let profiles = Profiles::load(&context.home)?;
+    Ok(no_cluster(name, profiles.clusters.keys().map(String::as_str)))
+}
+
+/// The name as the control plane takes it, told here in the words of the command line.
+fn check_name(name: &str) -> Result<()> {
+    let good = (1..=63).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if good {
+        return Ok(());
+    }
+    Err(CliError::usage(
+        format!("{name:?} cannot be a cluster's name"),
+        "a cluster's name is 1 to 63 of lower-case letters, digits and \"-\"",
+    ))
+}
+
+/// Whether commands mean this cluster without being told.
+pub fn is_selected(context: &Context, name: &str) -> bool {
+    Profiles::load(&context.home)
+        .and_then(|profiles| profiles::select(None, &profiles))
+        .is_ok_and(|selected| selected == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Exit;
+
+    #[test]
+    fn bad_names_are_usage_errors() {
+        assert_eq!(check_name("big-1"), Ok(()));
+        for bad in ["", "Big", "a_b", "a b", &"x".repeat(64)] {
+            assert_eq!(check_name(bad).unwrap_err().exit(), Exit::Usage, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_cluster_leads_on() {
+        let hint = |name, known: &[&'static str]| match no_cluster(name, known.iter().copied()) {
+            CliError::Told { hint, .. } => hint,
+            CliError::BrokenPipe => String::new(),
+        };
+        assert!(hint("quikstart", &["quickstart", "big"]).contains("did you mean quickstart?"));
+        assert!(hint("x", &[]).contains("create --name x"));
+        assert!(hint("x", &["big", "small"]).contains("there is big, small"));
+    }
+}

@@ -1,0 +1,94 @@
+//! `weir cluster status`.
+
+use clap::Args;
+use weir_client::admin::Cluster;
+
+use super::{NameArg, list, spu};
+use crate::{
+    consume::template::timestamp,
+    context::Context,
+    error::Result,
+    local::{
+        endpoint::{self, State},
+        wait,
+    },
+    out::{self, OutputArg},
+};
+
+/// Options of `weir cluster status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    name: NameArg,
+    #[command(flatten)]
+    output: OutputArg,
+}
+
+/// Does it. What is told is what was seen: any state is an answer, not a failure.
+///
+/// # Errors
+/// When there is no such cluster, or nobody to ask.
+pub async fn run(args: &StatusArgs, context: &Context) -> Result<()> {
+    let name = args.name.resolve(context)?;
+    let endpoint = match endpoint::look(&context.home)? {
+        State::Running(endpoint) => endpoint,
+        State::Stopped(_) => {
+            let rows = list::remember(context, "shutdown")?;
+            let Some(row) = rows.iter().find(|row| row.name() == name) else {
+                return Err(super::no_cluster_here(context, &name)?);
+            };
+            return out::print(args.output.format, row, || {
+                format!(
+                    "name   {name}\nstate  shutdown\n\nstart it again with: weir cluster resume \
+                     --name {name}"
+                )
+            });
+        }
+        state => return Err(context.not_running(&state)),
+    };
+    let admin = context.admin()?;
+    let Some(cluster) = wait::look(&admin, &name).await? else {
+        return Err(super::unknown_cluster(&admin, &name).await);
+    };
+    super::learn(context, &endpoint, &cluster, false)?;
+    out::print(args.output.format, &cluster, || describe(&cluster, &endpoint.url()))
+}
+
+fn describe(cluster: &Cluster, url: &str) -> String {
+    let mut lines = vec![
+        format!("name           {}", cluster.name),
+        format!("id             {}", cluster.id),
+        format!("state          {}", cluster.state),
+    ];
+    if cluster.desired.to_string() != cluster.state.to_string() {
+        lines.push(format!("wanted         {}", cluster.desired));
+    }
+    if let Some(reason) = &cluster.reason {
+        lines.push(format!("reason         {reason}"));
+    }
+    lines.push(format!("SPUs           {} of {} ready", cluster.spus_ready, cluster.spec.spus));
+    lines.push(format!("control plane  {url}"));
+    lines.push(format!("created        {}", timestamp(cluster.created_at_unix_ms)));
+    lines.push(String::new());
+    lines.push(spu::table(&cluster.spus));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::profiles::tests::cluster;
+
+    #[test]
+    fn a_degraded_cluster_says_why() {
+        let mut cluster = cluster("a", &["127.0.0.1:9500"]);
+        assert!(!describe(&cluster, "u").contains("wanted"));
+        cluster.state = weir_client::admin::ClusterState::Degraded;
+        cluster.reason = Some("SPU 1: exited".into());
+        let text = describe(&cluster, "http://127.0.0.1:9400");
+        assert!(text.contains(
+            "state          degraded\nwanted         running\nreason         SPU 1: exited"
+        ));
+        assert!(text.contains("127.0.0.1:9500") && text.contains("http://127.0.0.1:9400"));
+    }
+}

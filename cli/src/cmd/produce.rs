@@ -1,0 +1,192 @@
+//! `weir produce`.
+
+use std::{io::IsTerminal as _, path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use weir_client::{Acks, Compression, ProducerConfig};
+use weir_protocol::ids::PartitionIndex;
+
+use crate::{
+    connect,
+    context::Context,
+    error::{CliError, Result},
+    out::{self, OutputArg},
+    produce::{
+        feed::{Ended, Feed, Shape},
+        source,
+        tally::Tally,
+    },
+    signal,
+};
+
+/// How long Ctrl-C waits for the answers to what was sent.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Options of `weir produce`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  seq 1000 | weir produce orders
+  weir produce orders -f orders.txt --compression zstd
+  echo 'user-7:hello' | weir produce chat --key-separator :
+
+A record is what stands between two newlines, whatever bytes that are: also nothing, a carriage
+return, or what is no UTF-8. A last line without a newline is a record too. Reading stops at the
+first record that is not acknowledged; the summary says what became of all before it.")]
+pub struct ProduceArgs {
+    /// The topic
+    topic: String,
+    /// Read lines from this file; default: standard input
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Send all records to this partition
+    #[arg(short, long, value_name = "N")]
+    partition: Option<u32>,
+    /// Lines are KEY, this text, VALUE
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    key_separator: Option<String>,
+    /// none, gzip, snappy, lz4 or zstd
+    #[arg(long, default_value = "none", value_name = "KIND")]
+    compression: Compression,
+    /// Who must have a record before it is acknowledged: all (every in-sync replica, on disk),
+    /// leader (lost with it), none (may be lost at a crash)
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHO",
+        default_value = "all",
+        hide_possible_values = true
+    )]
+    acks: AcksArg,
+    /// How long a batch waits for more records
+    #[arg(long, default_value = "0ms", value_name = "TIME")]
+    linger: humantime::Duration,
+    /// Size at which a batch is sent, before compression
+    #[arg(long, default_value = "128KiB", value_name = "BYTES")]
+    batch_size: bytesize::ByteSize,
+    /// The longest line taken
+    #[arg(long, default_value = "1MiB", value_name = "BYTES")]
+    max_line_bytes: bytesize::ByteSize,
+    #[command(flatten)]
+    output: OutputArg,
+}
+
+/// Who must have a record before it is acknowledged.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum AcksArg {
+    /// Every in-sync replica, on disk
+    All,
+    /// The leader: lost with it
+    Leader,
+    /// Nobody: appended, may be lost at a crash
+    None,
+}
+
+impl From<AcksArg> for Acks {
+    fn from(acks: AcksArg) -> Self {
+        match acks {
+            AcksArg::All => Self::All,
+            AcksArg::Leader => Self::Leader,
+            AcksArg::None => Self::None,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Summary<'a> {
+    topic: &'a str,
+    lines_read: u64,
+    #[serde(flatten)]
+    tally: &'a Tally,
+}
+
+/// Does it.
+///
+/// # Errors
+/// When not all that was read was acknowledged, or not all could be read.
+pub async fn run(args: ProduceArgs, context: &Context) -> Result<()> {
+    let config = producer_config(&args, context)?;
+    let max_line_bytes = usize::try_from(args.max_line_bytes.as_u64()).unwrap_or(usize::MAX);
+    // A missing file is told before anything is connected to.
+    let mut blocks = source::begin(args.file.as_deref(), max_line_bytes)?;
+    let client = connect::client(context, &args.topic).await?;
+    let producer = client.producer(&args.topic, config).await?;
+    if args.file.is_none() && std::io::stdin().is_terminal() {
+        context.ui.note("each line is a record; Ctrl-D ends");
+    }
+    let shape = Shape {
+        partition: args.partition.map(PartitionIndex),
+        key_separator: args.key_separator.clone().map(String::into_bytes),
+    };
+
+    let begin = context.clock.now();
+    let progress = context.ui.spinner("");
+    let mut feed = Feed::new(&producer, &args.topic, shape, context.clock, &progress);
+    let ended = feed.run(&mut blocks, signal::interrupted()).await;
+    let limit = match ended {
+        Ended::Interrupted => context.timeout.unwrap_or(FLUSH_TIMEOUT),
+        // Every record's own deadline is nearer than this.
+        _ => config.delivery_timeout + FLUSH_TIMEOUT,
+    };
+    let open = feed.finish(limit).await;
+    let (mut tally, lines) = (std::mem::take(&mut feed.tally), feed.lines);
+    tally.unknown += open;
+    tally.seconds = context.clock.now().since(begin).as_secs_f64();
+    drop(progress);
+    if open == 0 {
+        // All is answered; what is left is to say goodbye, which nobody needs to wait for.
+        let _ = context.clock.timeout(Duration::from_secs(1), producer.close()).await;
+    }
+
+    let summary = Summary { topic: &args.topic, lines_read: lines, tally: &tally };
+    if !context.ui.quiet() || args.output.format != out::Format::Table {
+        out::print(args.output.format, &summary, || tally.sentence())?;
+    }
+    verdict(&args, ended, &tally, lines, open)
+}
+
+fn producer_config(args: &ProduceArgs, context: &Context) -> Result<ProducerConfig> {
+    let base = ProducerConfig::default();
+    let batch_bytes = usize::try_from(args.batch_size.as_u64()).unwrap_or(usize::MAX);
+    if batch_bytes == 0 || batch_bytes > base.batch_bytes_max {
+        return Err(CliError::usage(
+            format!("a batch of {} cannot be sent", args.batch_size),
+            format!("--batch-size is 1 to {} bytes", base.batch_bytes_max),
+        ));
+    }
+    Ok(ProducerConfig {
+        batch_bytes,
+        linger: args.linger.into(),
+        compression: args.compression,
+        acks: args.acks.into(),
+        delivery_timeout: context.timeout.unwrap_or(base.delivery_timeout),
+        ..base
+    })
+}
+
+/// What the process ends with. What is not acknowledged outweighs why reading ended.
+fn verdict(args: &ProduceArgs, ended: Ended, tally: &Tally, lines: u64, open: u64) -> Result<()> {
+    if !tally.is_clean() {
+        let mut what = format!("not every record was acknowledged: {}", tally.told());
+        if open > 0 {
+            what += &format!("{} unanswered when the time was over", out::count(open, "record"));
+        }
+        let hint = if tally.unknown > 0 {
+            "look before you send again: unknown records may be in the topic (weir consume -B -d)"
+        } else {
+            "see: weir cluster status; then send again what was not written"
+        };
+        return Err(CliError::new(what, hint));
+    }
+    match ended {
+        Ended::Input | Ended::Failure => Ok(()),
+        Ended::Error(error) => Err(error),
+        // A stream has no end that one could miss; a file has.
+        Ended::Interrupted if args.file.is_none() => Ok(()),
+        Ended::Interrupted => Err(CliError::new(
+            format!("interrupted after line {lines}, before the end of the file"),
+            "all lines before it were acknowledged",
+        )),
+    }
+}

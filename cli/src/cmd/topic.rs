@@ -1,0 +1,311 @@
+//! `weir topic`.
+
+use clap::{Args, Subcommand};
+use weir_client::{
+    Admin,
+    admin::{AdminError, Topic, TopicCreate, TopicState},
+};
+
+use crate::{
+    consume::template::timestamp,
+    context::Context,
+    error::{self, CliError, Result},
+    out::{self, OutputArg, or_dash},
+    prompt, suggest,
+};
+
+/// What to do with topics.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  weir topic create orders -p 3
+  weir topic list
+  weir topic describe orders")]
+pub enum TopicCommand {
+    /// Create a topic
+    #[command(after_help = "\
+Examples:
+  weir topic create orders
+  weir topic create orders --partitions 6
+  weir topic create orders -o json")]
+    Create(CreateArgs),
+    /// List topics
+    #[command(after_help = "Examples:\n  weir topic list\n  weir topic list --all -o yaml")]
+    List(ListArgs),
+    /// Show a topic and its partitions
+    #[command(after_help = "Examples:\n  weir topic describe orders")]
+    Describe(DescribeArgs),
+    /// Delete a topic; its name is free at once
+    #[command(
+        after_help = "Examples:\n  weir topic delete orders\n  weir topic delete orders --yes"
+    )]
+    Delete(DeleteArgs),
+    /// Add partitions to a topic (they only grow)
+    #[command(
+        name = "add-partition",
+        after_help = "Examples:\n  weir topic add-partition orders\n  weir topic add-partition orders --count 3"
+    )]
+    AddPartition(AddPartitionArgs),
+}
+
+/// Options of `weir topic create`.
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// The name: 1 to 249 of letters, digits, ".", "_", "-"
+    topic: String,
+    /// How many partitions
+    #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    partitions: u32,
+    /// How many copies of each partition
+    #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    replication: u32,
+    #[command(flatten)]
+    output: OutputArg,
+}
+
+/// Options of `weir topic list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Weir's own topics too
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    output: OutputArg,
+}
+
+/// Options of `weir topic describe`.
+#[derive(Debug, Args)]
+pub struct DescribeArgs {
+    /// The name, or the id of a generation (tg_…)
+    topic: String,
+    #[command(flatten)]
+    output: OutputArg,
+}
+
+/// Options of `weir topic delete`.
+#[derive(Debug, Args)]
+pub struct DeleteArgs {
+    /// The name, or the id of a generation (tg_…)
+    topic: String,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    #[command(flatten)]
+    output: OutputArg,
+}
+
+/// Options of `weir topic add-partition`.
+#[derive(Debug, Args)]
+pub struct AddPartitionArgs {
+    /// The name, or the id of a generation (tg_…)
+    topic: String,
+    /// How many more
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    count: u32,
+    #[command(flatten)]
+    output: OutputArg,
+}
+
+/// Does it.
+///
+/// # Errors
+/// Why it was not done.
+pub async fn run(command: TopicCommand, context: &Context) -> Result<()> {
+    if let TopicCommand::Create(args) = &command {
+        check_name(&args.topic)?;
+    }
+    let cluster = context.selected()?;
+    let admin = context.admin()?;
+    match command {
+        TopicCommand::Create(args) => create(&args, &admin, &cluster).await,
+        TopicCommand::List(args) => list(&args, &admin, &cluster).await,
+        TopicCommand::Describe(args) => {
+            let topic = find(&admin, &cluster, &args.topic).await?;
+            out::print(args.output.format, &topic, || describe(&topic))
+        }
+        TopicCommand::Delete(args) => delete(&args, &admin, &cluster).await,
+        TopicCommand::AddPartition(args) => {
+            let topic = admin.topic_add_partitions(&cluster, &args.topic, args.count).await;
+            let topic = match topic {
+                Err(error) => return Err(explain(&admin, &cluster, &args.topic, error).await),
+                Ok(topic) => topic,
+            };
+            let count = topic.partitions.len() as u64;
+            out::print(args.output.format, &topic, || {
+                format!("topic {} has {} now", topic.name, out::count(count, "partition"))
+            })
+        }
+    }
+}
+
+async fn create(args: &CreateArgs, admin: &Admin, cluster: &str) -> Result<()> {
+    let wanted = TopicCreate {
+        name: args.topic.clone(),
+        partitions: args.partitions,
+        replication: args.replication,
+    };
+    let topic = match admin.topic_create(cluster, &wanted).await {
+        Err(error) => return Err(explain(admin, cluster, &args.topic, error).await),
+        Ok(topic) => topic,
+    };
+    let count = u64::from(args.partitions);
+    out::print(args.output.format, &topic, || {
+        format!("topic {} created with {}", topic.name, out::count(count, "partition"))
+    })
+}
+
+async fn list(args: &ListArgs, admin: &Admin, cluster: &str) -> Result<()> {
+    let topics = match args.all {
+        true => admin.topic_list_internal(cluster).await?,
+        false => admin.topic_list(cluster).await?,
+    };
+    out::print(args.output.format, &topics, || {
+        out::table(
+            ["NAME", "PARTITIONS", "REPLICATION", "READY", "STATE", "CREATED"],
+            topics.iter().map(|topic| {
+                [
+                    topic.name.clone(),
+                    topic.partitions.len().to_string(),
+                    topic.replication.to_string(),
+                    yes_no(topic.ready),
+                    topic.state.to_string(),
+                    timestamp(topic.created_at_unix_ms),
+                ]
+            }),
+        )
+    })
+}
+
+async fn delete(args: &DeleteArgs, admin: &Admin, cluster: &str) -> Result<()> {
+    // By generation, so that what was looked at is what is deleted, whoever recreates the
+    // name in between.
+    let topic = find(admin, cluster, &args.topic).await?;
+    prompt::confirm(args.yes, &format!("Delete topic {} and its records?", topic.name))?;
+    let id = topic.generation_id.to_string();
+    let topic = admin.topic_delete(cluster, &id).await?;
+    out::print(args.output.format, &topic, || format!("topic {} deleted", topic.name))
+}
+
+/// A topic, or an error that names what may have been meant.
+///
+/// # Errors
+/// When there is none, or that cannot be told.
+pub async fn find(admin: &Admin, cluster: &str, name: &str) -> Result<Topic> {
+    match admin.topic(cluster, name).await {
+        Ok(topic) => Ok(topic),
+        Err(error) => Err(explain(admin, cluster, name, error).await),
+    }
+}
+
+/// The error with what helps: near names for a topic that is not there.
+async fn explain(admin: &Admin, cluster: &str, name: &str, error: AdminError) -> CliError {
+    match error.code() {
+        "UNKNOWN_TOPIC" | "TOPIC_NOT_FOUND" => {
+            let topics = admin.topic_list(cluster).await.unwrap_or_default();
+            let active = topics.iter().filter(|t| !t.internal && t.state == TopicState::Active);
+            let near = suggest::nearest(name, active.map(|t| t.name.as_str()));
+            error::unknown_topic(name, near)
+        }
+        "TOPIC_EXISTS" => CliError::from(error).hinted(format!(
+            "look at it with: weir topic describe {name}; or delete it first: weir topic delete \
+             {name}"
+        )),
+        "UNKNOWN_CLUSTER" | "CLUSTER_NOT_FOUND" => {
+            CliError::from(error).hinted("see: weir cluster list; choose with --cluster NAME")
+        }
+        _ => error.into(),
+    }
+}
+
+/// Told here at once, in the words of the command line; the control plane checks again.
+fn check_name(name: &str) -> Result<()> {
+    let rule = "a topic's name is 1 to 249 of letters, digits, \".\", \"_\" and \"-\", and does \
+                not begin with \"__\"";
+    let good = (1..=249).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        && !matches!(name, "." | "..")
+        && !name.starts_with("__");
+    if good {
+        Ok(())
+    } else {
+        Err(CliError::usage(format!("{name:?} cannot be a topic's name"), rule))
+    }
+}
+
+fn describe(topic: &Topic) -> String {
+    let mut lines = vec![
+        format!("name         {}", topic.name),
+        format!("generation   {} (number {})", topic.generation_id, topic.generation_number),
+        format!("state        {}", topic.state),
+        format!("ready        {}", yes_no(topic.ready)),
+        format!("replication  {}", topic.replication),
+        format!("created      {}", timestamp(topic.created_at_unix_ms)),
+    ];
+    if let Some(deleted) = topic.deleted_at_unix_ms {
+        lines.push(format!("deleted      {}", timestamp(deleted)));
+    }
+    lines.push(String::new());
+    lines.push(out::table(
+        ["PARTITION", "LEADER", "EPOCH", "REPLICAS", "IN SYNC", "START", "END"],
+        topic.partitions.iter().map(|partition| {
+            [
+                partition.index.to_string(),
+                or_dash(partition.leader_spu_id),
+                partition.leader_epoch.to_string(),
+                join(&partition.replica_spu_ids),
+                join(&partition.isr_spu_ids),
+                or_dash(partition.log_start),
+                or_dash(partition.high_watermark),
+            ]
+        }),
+    ));
+    lines.join("\n")
+}
+
+/// `1, 2, 3`, or a dash.
+pub fn join(items: &[impl ToString]) -> String {
+    let text = items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if text.is_empty() { "-".to_owned() } else { text }
+}
+
+fn yes_no(value: bool) -> String {
+    if value { "yes" } else { "no" }.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Exit;
+
+    #[test]
+    fn bad_names_are_usage_errors_that_tell_the_rule() {
+        for good in ["a", "orders.eu-1_x", &"x".repeat(249), "_a", "..."] {
+            assert_eq!(check_name(good), Ok(()), "{good}");
+        }
+        for bad in ["", ".", "..", "__probe", "a b", "ä", "a/b", &"x".repeat(250)] {
+            assert_eq!(check_name(bad).unwrap_err().exit(), Exit::Usage, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_topic_is_described_whole() {
+        let topic: Topic = serde_json::from_value(serde_json::json!({
+            "generation_id": "tg_00000000000000000000000000000007",
+            "generation_number": 2, "name": "orders", "state": "active", "ready": true,
+            "replication": 1,
+            "partitions": [
+                {"index": 0, "leader_spu_id": 1, "replica_spu_ids": [1], "isr_spu_ids": [1],
+                 "high_watermark": 10, "log_start": 0},
+                {"index": 1},
+            ],
+        }))
+        .unwrap();
+        let text = describe(&topic);
+        assert!(text.contains("(number 2)") && text.contains("1970-01-01"));
+        let last = text.lines().last().unwrap();
+        assert_eq!(
+            last.split_whitespace().collect::<Vec<_>>(),
+            ["1", "-", "0", "-", "-", "-", "-"]
+        );
+    }
+}

@@ -1,0 +1,173 @@
+//! From the profile to a connected client.
+//!
+//! With the control plane there, it is asked for everything, so that mistakes are told at
+//! once and precisely. Without it, the endpoints and the token kept in the home must do.
+
+use std::{sync::Arc, time::Duration};
+
+use weir_client::{
+    Admin, Client, ClientConfig,
+    admin::{Cluster, ClusterState, DesiredState},
+};
+use weir_protocol::ids::ClusterId;
+use weir_runtime::http;
+
+use crate::{
+    cmd::{cluster::unknown_cluster, topic},
+    context::Context,
+    error::{CliError, Result},
+    home::{
+        profiles::{Profile, Profiles},
+        tokens,
+    },
+    local::endpoint::{self, State},
+};
+
+/// A token that lives for less is replaced while the control plane is there to do so.
+const TOKEN_RENEW_MS: i64 = 5 * 60 * 1000;
+/// A control plane that is silent for longer is as good as away: records need not wait for it.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// Largest answer of the control plane that the data path asks for, in bytes.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
+
+/// A client of the selected cluster that knows the topic, or will in a moment.
+///
+/// # Errors
+/// When the cluster or the topic is not there, or not reached; in words that lead on.
+pub async fn client(context: &Context, topic: &str) -> Result<Client> {
+    let name = context.selected()?;
+    let profiles = Profiles::load(&context.home)?;
+    let profile = profiles.clusters.get(&name);
+    let mut config = match endpoint::look(&context.home)? {
+        State::Running(endpoint) => {
+            let key = endpoint::key(&context.home)?;
+            let patience = context.timeout.unwrap_or(SILENCE_MAX).min(SILENCE_MAX);
+            let admin = context.admin_within(&endpoint.url(), key.clone(), patience);
+            match online(context, &admin, &name, topic).await {
+                Ok(()) => ClientConfig::with_control_plane(endpoint.url(), key, name.clone()),
+                // It runs and does not answer: as good as away.
+                Err(Refusal::Silent(error)) => offline(context, profile).map_err(|_| error)?,
+                Err(Refusal::Told(error)) => return Err(error),
+            }
+        }
+        state @ State::Died(_) => {
+            offline(context, profile).map_err(|Nothing| context.not_running(&state))?
+        }
+        state => return Err(context.not_running(&state)),
+    };
+    if let Some(timeout) = context.timeout {
+        config.connect_timeout = timeout;
+        config.topic_timeout = config.topic_timeout.min(timeout);
+    }
+    let transport: Arc<_> = http::transport(ANSWER_BYTES_MAX);
+    Ok(Client::connect(config, transport, context.clock).await?)
+}
+
+enum Refusal {
+    /// It answered, and this is what is wrong.
+    Told(CliError),
+    /// No answer came.
+    Silent(CliError),
+}
+
+/// Asks the control plane for what could be wrong, and keeps a token for when it is away.
+async fn online(context: &Context, admin: &Admin, name: &str, topic: &str) -> Result<(), Refusal> {
+    let cluster = match admin.cluster(name).await {
+        Ok(cluster) => cluster,
+        Err(error) if error.status() == Some(404) => {
+            return Err(Refusal::Told(unknown_cluster(admin, name).await));
+        }
+        Err(error) if error.status().is_none() => return Err(Refusal::Silent(error.into())),
+        Err(error) => return Err(Refusal::Told(error.into())),
+    };
+    serving(&cluster).map_err(Refusal::Told)?;
+    topic::find(admin, name, topic).await.map_err(Refusal::Told)?;
+    if let Err(error) = keep(context, admin, &cluster).await {
+        context.ui.warn(&format!("nothing is kept for when the control plane is away: {error}"));
+    }
+    Ok(())
+}
+
+/// Whether there is any point in connecting to its SPUs.
+fn serving(cluster: &Cluster) -> Result<()> {
+    let name = &cluster.name;
+    match (cluster.desired, cluster.state) {
+        (DesiredState::Shutdown, state) | (_, state @ ClusterState::Shutdown) => {
+            Err(CliError::new(
+                format!("cluster {name} is not running (state {state})"),
+                format!("start it again with: weir cluster resume --name {name}"),
+            ))
+        }
+        (DesiredState::Deleted, _) | (_, ClusterState::Deleting) => {
+            Err(CliError::new(format!("cluster {name} is being deleted"), "see: weir cluster list"))
+        }
+        (_, ClusterState::Failed) => Err(CliError::new(
+            format!(
+                "cluster {name} is not running: {}",
+                cluster.reason.as_deref().unwrap_or("it failed")
+            ),
+            format!("see: weir cluster status --name {name}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Keeps the endpoints, and a token unless there is one that lives for a while.
+async fn keep(context: &Context, admin: &Admin, cluster: &Cluster) -> Result<()> {
+    let home = &context.home;
+    let mut profiles = Profiles::load(home)?;
+    if let Some(known) = profiles.clusters.get(&cluster.name) {
+        let (control_plane, key_file) = (known.control_plane.clone(), known.key_file.clone());
+        if profiles.learn(cluster, &control_plane, &key_file) {
+            profiles.save(home)?;
+        }
+    }
+    let now = context.clock.unix_ms();
+    let lives = tokens::load(home, cluster.id)
+        .is_some_and(|kept| kept.expires_at_unix_ms.saturating_sub(now) > TOKEN_RENEW_MS);
+    if !lives {
+        tokens::save(home, &admin.token(&cluster.name, None).await?)?;
+    }
+    Ok(())
+}
+
+/// There is nothing to go by without the control plane.
+struct Nothing;
+
+/// What was kept. Whether a token that expired is still good is for the SPUs to say: they
+/// grant time while the control plane, which alone could give a new one, is away.
+fn offline(context: &Context, profile: Option<&Profile>) -> Result<ClientConfig, Nothing> {
+    let profile = profile.ok_or(Nothing)?;
+    let cluster: ClusterId = profile.id.parse().map_err(|_| Nothing)?;
+    let kept = tokens::load(&context.home, cluster).ok_or(Nothing)?;
+    let endpoints =
+        if profile.endpoints.is_empty() { kept.endpoints } else { profile.endpoints.clone() };
+    if endpoints.is_empty() {
+        return Err(Nothing);
+    }
+    context.ui.warn(
+        "the control plane is away: going on with what is known (weir cluster resume starts it)",
+    );
+    Ok(ClientConfig::with_token(endpoints, cluster, kept.token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::profiles::tests::cluster;
+
+    #[test]
+    fn a_cluster_that_cannot_serve_is_told_with_what_leads_on() {
+        let mut cluster = cluster("a", &["h:1"]);
+        assert_eq!(serving(&cluster), Ok(()));
+        cluster.state = ClusterState::Degraded;
+        assert_eq!(serving(&cluster), Ok(()));
+        cluster.desired = DesiredState::Shutdown;
+        let CliError::Told { hint, .. } = serving(&cluster).unwrap_err() else { panic!() };
+        assert!(hint.contains("resume --name a"));
+        cluster.desired = DesiredState::Running;
+        cluster.state = ClusterState::Failed;
+        cluster.reason = Some("port 9500 is taken".into());
+        assert!(serving(&cluster).unwrap_err().to_string().contains("port 9500 is taken"));
+    }
+}

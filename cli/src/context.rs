@@ -1,0 +1,118 @@
+//! What every command has at hand.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use weir_client::{Admin, AdminConfig};
+use weir_runtime::{clock::Clock, http};
+
+use crate::{
+    args::Global,
+    error::{CliError, Result},
+    home::{Home, profiles, profiles::Profiles},
+    local::endpoint::{self, State},
+    ui::Ui,
+};
+
+/// Largest answer that the control plane may give, in bytes: a page of topics with ten
+/// thousand partitions each would be far below.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+/// How long an order to the control plane may take.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a cluster may take to start or stop.
+const LIFECYCLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What every command has at hand.
+#[derive(Clone)]
+pub struct Context {
+    /// Where everything local lies.
+    pub home: Home,
+    /// Where notes and errors go.
+    pub ui: Ui,
+    /// The machine's clock.
+    pub clock: Clock,
+    /// `--cluster` or `WEIR_CLUSTER`.
+    pub cluster: Option<String>,
+    /// `--timeout`.
+    pub timeout: Option<Duration>,
+}
+
+impl Context {
+    /// From the options that every command takes.
+    ///
+    /// # Errors
+    /// When there is no home.
+    pub fn new(global: &Global, ui: Ui) -> Result<Self> {
+        Ok(Self {
+            home: Home::find(global.home.clone())?,
+            ui,
+            clock: Clock,
+            cluster: global.cluster.clone().filter(|name| !name.is_empty()),
+            timeout: global.timeout.map(Into::into),
+        })
+    }
+
+    /// The cluster that a command means.
+    ///
+    /// # Errors
+    /// When none is selected, or the profiles cannot be read.
+    pub fn selected(&self) -> Result<String> {
+        if let Some(name) = &self.cluster {
+            return Ok(name.clone());
+        }
+        profiles::select(None, &Profiles::load(&self.home)?)
+    }
+
+    /// How long a cluster may take to start or stop.
+    pub fn lifecycle_timeout(&self) -> Duration {
+        self.timeout.unwrap_or(LIFECYCLE_TIMEOUT)
+    }
+
+    /// A handle to the control plane at `url`.
+    pub fn admin_at(&self, url: &str, key: SecretString) -> Admin {
+        self.admin_within(url, key, self.timeout.unwrap_or(ORDER_TIMEOUT))
+    }
+
+    /// The same, with another patience.
+    pub fn admin_within(&self, url: &str, key: SecretString, deadline: Duration) -> Admin {
+        let mut config = AdminConfig::new(url, key);
+        config.deadline = deadline;
+        config.attempt_timeout = config.attempt_timeout.min(config.deadline);
+        Admin::new(config, http::transport(ANSWER_BYTES_MAX), self.clock)
+    }
+
+    /// A handle to the home's control plane, which must run.
+    ///
+    /// # Errors
+    /// When it does not, with what to do.
+    pub fn admin(&self) -> Result<Admin> {
+        match endpoint::look(&self.home)? {
+            State::Running(endpoint) => {
+                Ok(self.admin_at(&endpoint.url(), endpoint::key(&self.home)?))
+            }
+            state => Err(self.not_running(&state)),
+        }
+    }
+
+    /// Why there is nobody to talk to.
+    pub fn not_running(&self, state: &State) -> CliError {
+        match state {
+            State::Never => CliError::new(
+                format!("there is no cluster in {} yet", self.home.root().display()),
+                "make one: weir cluster create, or weir quickstart to see everything at work",
+            ),
+            State::Stopped(_) => CliError::new(
+                "no cluster is running, all of them are shut down",
+                format!("start it again with: weir cluster resume{}", self.name_option()),
+            ),
+            State::Died(endpoint) | State::Running(endpoint) => CliError::new(
+                format!("the control plane is not running (it was at {})", endpoint.http),
+                format!("start it again with: weir cluster resume{}", self.name_option()),
+            ),
+        }
+    }
+
+    fn name_option(&self) -> String {
+        self.selected().map_or_else(|_| String::new(), |name| format!(" --name {name}"))
+    }
+}

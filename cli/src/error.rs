@@ -1,0 +1,299 @@
+//! What goes wrong, as people see it: one sentence, one hint, one exit code.
+
+use weir_client::{
+    ClientError, ConsumeError, SendError,
+    admin::{AdminError, Problem},
+};
+use weir_runtime::http::HttpError;
+
+/// What the process ends with. Documented in `weir --help`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It was done.
+    Ok = 0,
+    /// It was not done, or not wholly.
+    Failure = 1,
+    /// The command line asks for something that cannot be.
+    Usage = 2,
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CliError {
+    /// To be told: `error: <what>` and `hint: <hint>`.
+    #[error("{what}")]
+    Told {
+        /// One sentence without a full stop.
+        what: String,
+        /// What to do next.
+        hint: String,
+        /// The exit code.
+        exit: Exit,
+    },
+    /// Whoever read our output has gone (`| head`): end quietly, as if all was read.
+    #[error("the reader of the output has gone")]
+    BrokenPipe,
+}
+
+/// What a command returns.
+pub type Result<T, E = CliError> = std::result::Result<T, E>;
+
+impl CliError {
+    /// A failure.
+    pub fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Told { what: what.into(), hint: hint.into(), exit: Exit::Failure }
+    }
+
+    /// A command line that asks for something that cannot be.
+    pub fn usage(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Told { what: what.into(), hint: hint.into(), exit: Exit::Usage }
+    }
+
+    /// The same with another hint.
+    pub fn hinted(self, hint: impl Into<String>) -> Self {
+        match self {
+            Self::Told { what, exit, .. } => Self::Told { what, hint: hint.into(), exit },
+            Self::BrokenPipe => self,
+        }
+    }
+
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Told { exit, .. } => *exit,
+            Self::BrokenPipe => Exit::Ok,
+        }
+    }
+}
+
+/// An error of the file system, with the path that it is about.
+pub fn io(doing: &str, path: &std::path::Path, error: &std::io::Error) -> CliError {
+    let hint = match error.kind() {
+        std::io::ErrorKind::NotFound => "check the path",
+        std::io::ErrorKind::PermissionDenied => "check who owns it and its permissions (ls -l)",
+        std::io::ErrorKind::StorageFull => "make room on the disk, then run the command again",
+        _ => "check the path and the disk",
+    };
+    CliError::new(format!("cannot {doing} {}: {}", path.display(), system(error)), hint)
+}
+
+/// What the system said, without Rust's `(os error 2)`.
+pub fn system(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error ") {
+        Some(at) => text[..at].to_lowercase(),
+        None => text,
+    }
+}
+
+impl From<AdminError> for CliError {
+    fn from(error: AdminError) -> Self {
+        let hint = admin_hint(&error);
+        let what = match &error {
+            AdminError::Problem(problem) => sentence(problem),
+            AdminError::Transport(HttpError::Unreachable { authority, reason }) => {
+                format!("the control plane at {authority} cannot be reached: {reason}")
+            }
+            AdminError::Transport(HttpError::TimedOut { authority, limit }) => format!(
+                "the control plane at {authority} did not answer within {}",
+                humantime::format_duration(*limit)
+            ),
+            other => other.to_string(),
+        };
+        // What the server calls invalid was asked for by the command line.
+        match error.code() {
+            "INVALID_REQUEST" | "INVALID_NAME" | "INVALID_ARGUMENT" => Self::usage(what, hint),
+            _ => Self::new(what, hint),
+        }
+    }
+}
+
+/// The problem's own words, as part of a sentence.
+fn sentence(problem: &Problem) -> String {
+    let text = if problem.detail.is_empty() { &problem.title } else { &problem.detail };
+    let text = text.trim().trim_end_matches('.');
+    if text.is_empty() {
+        format!("the control plane answered {}", problem.code)
+    } else {
+        text.into()
+    }
+}
+
+fn admin_hint(error: &AdminError) -> String {
+    if let Some(hint) = error.hint().filter(|_| matches!(error, AdminError::Problem(_))) {
+        return hint.to_owned();
+    }
+    match error.code() {
+        "UNAUTHENTICATED" | "FORBIDDEN" => {
+            "the key in WEIR_HOME/control-plane does not belong to this control plane; \
+             is WEIR_HOME the right folder?"
+        }
+        "UNREACHABLE" => "start it again with: weir cluster resume",
+        "TIMED_OUT" => "see what it is doing in WEIR_HOME/control-plane/log, or give --timeout",
+        _ if error.outcome_unknown() => {
+            "it may have been done all the same: look (weir cluster status, weir topic list) \
+             before you repeat it"
+        }
+        _ if error.retryable() => "run the command again",
+        _ => "see WEIR_HOME/control-plane/log",
+    }
+    .to_owned()
+}
+
+impl From<ClientError> for CliError {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::ControlPlane(error) => error.into(),
+            ClientError::UnknownTopic { topic, suggestion, .. } => {
+                unknown_topic(&topic, suggestion.as_deref())
+            }
+            ClientError::UnknownPartition { topic, partition, partitions } => {
+                unknown_partition(&topic, partition.get(), partitions)
+            }
+            ClientError::Unreachable { limit, reason } => Self::new(
+                format!(
+                    "no SPU of the cluster answered within {}: {reason}",
+                    humantime::format_duration(limit)
+                ),
+                "see whether it runs: weir cluster status",
+            ),
+            other => {
+                let hint = other.hint().unwrap_or_else(|| "see: weir cluster status".to_owned());
+                Self::new(other.to_string(), hint)
+            }
+        }
+    }
+}
+
+/// A topic that is not there, and what may have been meant.
+pub fn unknown_topic(topic: &str, suggestion: Option<&str>) -> CliError {
+    let hint = match suggestion {
+        Some(near) => format!("did you mean {near}? all topics: weir topic list"),
+        None => format!("see: weir topic list; create it with: weir topic create {topic}"),
+    };
+    CliError::new(format!("the cluster has no topic {topic}"), hint)
+}
+
+/// A partition that is not there, and which are.
+pub fn unknown_partition(topic: &str, partition: u32, partitions: u32) -> CliError {
+    let has = match partitions {
+        1 => "only partition 0".to_owned(),
+        n => format!("partitions 0 to {}", n.saturating_sub(1)),
+    };
+    CliError::new(
+        format!("topic {topic} has no partition {partition}: it has {has}"),
+        format!("choose one of these, or grow the topic: weir topic add-partition {topic}"),
+    )
+}
+
+/// Why a record was not taken, `at` says which (`line 7: `, or nothing).
+pub fn not_taken(at: &str, topic: &str, error: &SendError) -> CliError {
+    match error {
+        SendError::UnknownPartition { partition, partitions, .. } => {
+            unknown_partition(topic, partition.get(), *partitions)
+        }
+        SendError::RecordTooLarge { bytes, limit_bytes } => CliError::new(
+            format!("{at}the record needs {bytes} bytes, the largest batch has {limit_bytes}"),
+            "split it into smaller records; what was acknowledged before it stands",
+        ),
+        SendError::TopicDeleted { .. } => CliError::new(
+            format!("{at}topic {topic} was deleted while it was written to"),
+            format!("create it again with: weir topic create {topic}"),
+        ),
+        SendError::TopicRecreated { .. } => CliError::new(
+            format!("{at}topic {topic} was deleted and created again while it was written to"),
+            "run the command again to write to the new one",
+        ),
+        other => CliError::new(format!("{at}{other}"), "see: weir cluster status"),
+    }
+}
+
+/// Why reading stopped.
+pub fn not_read(topic: &str, error: &ConsumeError) -> CliError {
+    let what = format!("topic {topic}: {error}");
+    match error {
+        ConsumeError::OutOfRange { partition, log_start, high_watermark, .. } => CliError::new(
+            what,
+            format!(
+                "partition {partition} can be read with --start-offset {log_start} to \
+                 {high_watermark}, or from its beginning with -B"
+            ),
+        ),
+        ConsumeError::Malformed { partition, next: Some(next), .. } => CliError::new(
+            what,
+            format!("go on behind it with: -p {partition} --start-offset {next}"),
+        ),
+        ConsumeError::TopicRecreated { .. } => {
+            CliError::new(what, "read the new one with: weir consume -B ".to_owned() + topic)
+        }
+        ConsumeError::TopicDeleted { .. } => CliError::new(what, "see: weir topic list"),
+        _ => CliError::new(what, format!("see: weir topic describe {topic}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_protocol::ids::{Offset, PartitionIndex};
+
+    use super::*;
+
+    fn told(error: CliError) -> (String, String, Exit) {
+        match error {
+            CliError::Told { what, hint, exit } => (what, hint, exit),
+            CliError::BrokenPipe => panic!("not told"),
+        }
+    }
+
+    #[test]
+    fn exit_codes_are_the_documented_ones() {
+        assert_eq!((Exit::Ok as u8, Exit::Failure as u8, Exit::Usage as u8), (0, 1, 2));
+        assert_eq!(CliError::new("a", "b").exit(), Exit::Failure);
+        assert_eq!(CliError::usage("a", "b").exit(), Exit::Usage);
+        assert_eq!(CliError::BrokenPipe.exit(), Exit::Ok);
+    }
+
+    #[test]
+    fn a_problem_is_told_in_its_own_words() {
+        let problem = Problem {
+            detail: "cluster local exists (state: shutdown).".into(),
+            code: "CLUSTER_EXISTS".into(),
+            hint: Some("weir cluster resume".into()),
+            ..Problem::default()
+        };
+        let (what, hint, exit) = told(AdminError::Problem(Box::new(problem)).into());
+        assert_eq!(what, "cluster local exists (state: shutdown)");
+        assert_eq!(hint, "weir cluster resume");
+        assert_eq!(exit, Exit::Failure);
+    }
+
+    #[test]
+    fn an_unknown_partition_says_what_exists() {
+        let error = SendError::UnknownPartition {
+            topic: "t".into(),
+            partition: PartitionIndex(99),
+            partitions: 3,
+        };
+        let (what, hint, _) = told(not_taken("line 1: ", "t", &error));
+        assert_eq!(what, "topic t has no partition 99: it has partitions 0 to 2");
+        assert!(hint.contains("add-partition t"));
+        assert!(told(unknown_partition("t", 1, 1)).0.ends_with("only partition 0"));
+    }
+
+    #[test]
+    fn an_offset_out_of_range_says_the_range() {
+        let error = ConsumeError::OutOfRange {
+            partition: PartitionIndex(0),
+            requested: Offset(9),
+            log_start: Offset(2),
+            high_watermark: Offset(5),
+        };
+        assert!(told(not_read("t", &error)).1.contains("--start-offset 2 to 5"));
+    }
+
+    #[test]
+    fn system_errors_are_told_without_numbers() {
+        let error = std::io::Error::from_raw_os_error(2);
+        let (what, _, _) = told(io("read", std::path::Path::new("/nope"), &error));
+        assert_eq!(what, "cannot read /nope: no such file or directory");
+    }
+}

@@ -1,0 +1,156 @@
+//! Standard output: results as a table, JSON or YAML.
+
+use std::io::{self, Write};
+
+use clap::{Args, ValueEnum};
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use crate::error::{CliError, Result, system};
+
+/// How a result is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs: one JSON document.
+    Json,
+    /// The same as YAML.
+    Yaml,
+}
+
+/// The `-o` option.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct OutputArg {
+    /// How the result is printed: table, json or yaml
+    #[arg(
+        short = 'o',
+        long = "output",
+        value_enum,
+        hide_possible_values = true,
+        value_name = "FORMAT",
+        default_value = "table"
+    )]
+    pub format: Format,
+}
+
+/// Prints a result. `table` makes the text for people.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn print<T: Serialize + ?Sized>(
+    format: Format,
+    value: &T,
+    table: impl FnOnce() -> String,
+) -> Result<()> {
+    let text = match format {
+        Format::Table => table(),
+        Format::Json => serde_json::to_string_pretty(value).map_err(unprintable)?,
+        Format::Yaml => serde_yaml_ng::to_string(value).map_err(unprintable)?,
+    };
+    line(text.trim_end())
+}
+
+/// Prints one text and a newline.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn line(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(|e| from_stdout(&e))
+}
+
+/// Why standard output could not be written.
+pub fn from_stdout(error: &io::Error) -> CliError {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => CliError::BrokenPipe,
+        _ => CliError::new(
+            format!("cannot write to standard output: {}", system(error)),
+            "check where the output goes, and that there is room",
+        ),
+    }
+}
+
+fn unprintable(error: impl std::fmt::Display) -> CliError {
+    CliError::new(format!("the result cannot be printed: {error}"), "use -o table")
+}
+
+/// A table in columns, without lines around them.
+pub fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header);
+    for row in rows {
+        table.add_row(row);
+    }
+    // Without lines around it the first column needs no margin.
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let text = table.to_string();
+    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+/// A number, or a dash where there is none.
+pub fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+/// A number with separators: `1,000,000`.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A count with its noun: `1 record`, `2 records`.
+pub fn count(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", thousands(number), if number == 1 { "" } else { "s" })
+}
+
+/// Bytes as people write them: `1.5 MB`.
+pub fn bytes(number: u64) -> String {
+    bytesize::ByteSize(number).display().si().to_string()
+}
+
+/// How fast that was: `55.0 MB/s`.
+pub fn rate(number: u64, seconds: f64) -> String {
+    // Rates are for people: the precision of f64 suffices.
+    format!("{}/s", bytes((number as f64 / seconds.max(1e-6)) as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_columns_without_trailing_spaces() {
+        let text = table(
+            ["NAME", "N"],
+            [["a".to_owned(), "10".to_owned()], ["bcdef".to_owned(), "2".to_owned()]],
+        );
+        assert_eq!(text, "NAME   N\na      10\nbcdef  2");
+    }
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(thousands(0), "0");
+        assert_eq!(thousands(999), "999");
+        assert_eq!(thousands(1_000), "1,000");
+        assert_eq!(thousands(12_345_678), "12,345,678");
+        assert_eq!(count(1, "record"), "1 record");
+        assert_eq!(count(0, "record"), "0 records");
+        assert_eq!(or_dash(None::<u32>), "-");
+        assert_eq!(rate(2_000_000, 2.0), "1.0 MB/s");
+    }
+}

@@ -1,0 +1,115 @@
+//! Where lines come from: a file or standard input, read on a thread of its own.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use weir_runtime::task;
+
+use super::lines::{Lines, ReadError};
+use crate::error::{self, CliError, Result, system};
+
+/// Blocks of lines that may wait for the producer: bounds what is read ahead.
+const AHEAD: usize = 4;
+
+/// What the reader sends.
+pub type Block = Result<Vec<Bytes>, CliError>;
+
+/// Begins to read. The channel ends with the input, or after the first error.
+///
+/// # Errors
+/// When the file cannot be opened.
+pub fn begin(file: Option<&Path>, max_line_bytes: usize) -> Result<mpsc::Receiver<Block>> {
+    Ok(match file {
+        Some(path) => read(open(path)?, path.display().to_string(), max_line_bytes),
+        None => read(io::stdin(), "standard input".to_owned(), max_line_bytes),
+    })
+}
+
+/// Begins to read any input; `name` is for messages.
+pub fn read(
+    input: impl Read + Send + 'static,
+    name: String,
+    max_line_bytes: usize,
+) -> mpsc::Receiver<Block> {
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    // Not awaited: it ends by itself once the receiver is gone, and a read of a terminal
+    // that nobody types on cannot be interrupted. The process does not wait for it.
+    drop(task::spawn(task::blocking(move || {
+        let mut lines = Lines::new(input, max_line_bytes);
+        loop {
+            let block = match lines.next_lines() {
+                Ok(None) => return Ok(()),
+                Ok(Some(lines)) => Ok(lines),
+                Err(error) => Err(explain(&name, &error)),
+            };
+            if sender.blocking_send(block).is_err() {
+                return Ok(());
+            }
+        }
+    })));
+    receiver
+}
+
+/// Opens a file to read lines from.
+///
+/// # Errors
+/// When there is none, or it is a folder, or it may not be read.
+pub fn open(path: &Path) -> Result<File> {
+    let file = File::open(path).map_err(|e| error::io("read", path, &e))?;
+    if file.metadata().is_ok_and(|about| about.is_dir()) {
+        let what = format!("cannot read {}: it is a folder", path.display());
+        return Err(CliError::new(what, "name a file"));
+    }
+    Ok(file)
+}
+
+fn explain(name: &str, error: &ReadError) -> CliError {
+    match error {
+        ReadError::TooLong(error) => CliError::new(
+            format!("{name}: {error}; the lines before it were sent"),
+            "split it, or raise --max-line-bytes (a record must fit in one batch)",
+        ),
+        ReadError::Io(error) => CliError::new(
+            format!("cannot read {name}: {}", system(error)),
+            "the lines read before were sent",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_comes_as_blocks_of_lines() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("input");
+        std::fs::write(&path, "a\n\nb").unwrap();
+        let mut blocks = begin(Some(&path), 100).unwrap();
+        let mut lines = Vec::new();
+        while let Some(block) = blocks.recv().await {
+            lines.extend(block.unwrap());
+        }
+        assert_eq!(lines, ["a", "", "b"]);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_told() {
+        let base = tempfile::tempdir().unwrap();
+        let error = begin(Some(&base.path().join("absent")), 100).unwrap_err();
+        assert!(error.to_string().ends_with("no such file or directory"), "{error}");
+        assert!(begin(Some(base.path()), 100).unwrap_err().to_string().ends_with("a folder"));
+        let path = base.path().join("long");
+        std::fs::write(&path, "ok\ntoo long\n").unwrap();
+        let mut blocks = begin(Some(&path), 3).unwrap();
+        assert_eq!(blocks.recv().await.unwrap().unwrap(), ["ok"]);
+        let error = blocks.recv().await.unwrap().unwrap_err().to_string();
+        assert!(error.contains("line 2 is longer than 3 bytes"), "{error}");
+        assert!(blocks.recv().await.is_none());
+    }
+}

@@ -1,0 +1,140 @@
+//! The real binary without a cluster: help, mistakes, what needs no server.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+#![allow(missing_docs)]
+
+mod support;
+
+use std::{os::unix::fs::PermissionsExt as _, process::Stdio};
+
+use support::{Home, finish};
+
+const COMMANDS: &[&str] = &[
+    "",
+    "quickstart",
+    "cluster",
+    "cluster create",
+    "cluster list",
+    "cluster status",
+    "cluster shutdown",
+    "cluster stop",
+    "cluster resume",
+    "cluster delete",
+    "cluster spu",
+    "cluster spu list",
+    "topic",
+    "topic create",
+    "topic list",
+    "topic describe",
+    "topic delete",
+    "topic add-partition",
+    "partition",
+    "partition list",
+    "produce",
+    "consume",
+    "profile",
+    "profile current",
+    "profile list",
+    "profile switch",
+    "run",
+    "run control-plane",
+    "run spu",
+    "version",
+    "completions",
+];
+
+fn words(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}
+
+#[test]
+fn every_command_helps_with_an_example_on_standard_output() {
+    let home = Home::new();
+    for command in COMMANDS {
+        let mut args = words(command);
+        args.push("--help");
+        let help = home.weir(&args).ok().text();
+        assert!(help.contains("Example") && help.contains("Usage: weir"), "{command}: {help}");
+        assert!(!help.contains("Options of `weir"), "{command} shows internal docs: {help}");
+    }
+    assert!(!home.path().exists(), "help left something behind");
+}
+
+#[test]
+fn mistakes_are_told_in_one_sentence_with_a_hint() {
+    let home = Home::new();
+    for (line, code, part) in [
+        ("", 2, "no command was given"),
+        ("topics", 2, "unrecognized subcommand"),
+        ("topic create", 2, "required arguments"),
+        ("topic create orders -p 0", 2, "0 is not in 1..=10000"),
+        ("topic create orders -p 10001", 2, "10001 is not in"),
+        ("topic create orders -p many", 2, "invalid value"),
+        ("topic create __mine", 2, "cannot be a topic's name"),
+        ("topic create a/b", 2, "cannot be a topic's name"),
+        ("cluster create --name Big", 2, "cannot be a cluster's name"),
+        ("cluster create --spus 0", 2, "0 is not in 1..=100"),
+        ("cluster create a --name b", 2, "cannot be used with"),
+        ("consume t --format {{nothing}}", 2, "there is no {{nothing}}"),
+        ("consume t -B --start-offset 3", 2, "cannot be used with"),
+        ("produce t --compression fast", 2, "invalid value"),
+        ("produce t --batch-size 1GiB", 2, "cannot be sent"),
+        ("produce t -f /nowhere/at/all", 1, "cannot read /nowhere/at/all: no such file"),
+        ("produce t -f /", 1, "it is a folder"),
+        ("quickstart /nowhere/at/all", 1, "cannot read /nowhere/at/all"),
+        ("topic list", 1, "there is no cluster yet"),
+        ("topic list --cluster other", 1, "there is no cluster in"),
+        ("produce t", 1, "there is no cluster yet"),
+        ("consume t", 1, "there is no cluster yet"),
+        ("cluster status", 1, "there is no cluster yet"),
+        ("cluster shutdown", 1, "there is no cluster yet"),
+        ("cluster resume", 1, "there is no cluster yet"),
+        ("cluster resume gone", 1, "there is no cluster in"),
+        ("cluster delete gone --yes", 1, "there is no cluster in"),
+        ("profile switch other", 1, "no cluster other is known"),
+        ("profile current", 1, "there is no cluster yet"),
+        ("run spu --spu-id x", 2, "invalid value"),
+    ] {
+        let ran = home.weir(&words(line)).refused(code, part);
+        assert!(ran.stdout.is_empty(), "{line}: {ran:?}");
+    }
+    assert!(home.servers().is_empty());
+}
+
+#[test]
+fn what_needs_no_server_works_without_one() {
+    let home = Home::new();
+    let version = home.weir(&["version", "-o", "json"]).ok().json();
+    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+    assert!(home.weir(&["version"]).ok().text().starts_with("weir 0."));
+    assert!(home.weir(&["--version"]).ok().text().starts_with("weir 0."));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(home.weir(&["completions", shell]).ok().text().contains("add-partition"));
+    }
+    assert_eq!(home.weir(&["cluster", "list", "-o", "json"]).ok().json(), serde_json::json!([]));
+    assert_eq!(home.weir(&["profile", "list", "-o", "yaml"]).ok().text().trim(), "[]");
+    assert!(!home.path().exists(), "looking left something behind");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let home = Home::new();
+    let mut child = home.command(&["completions", "bash"]).stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let ran = finish(child);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn a_home_that_cannot_be_made_or_understood_is_told() {
+    let home = Home::new();
+    std::fs::create_dir(home.path()).unwrap();
+    std::fs::write(home.path().join("profiles.toml"), "current = 7").unwrap();
+    home.weir(&["topic", "list"]).refused(1, "profiles.toml cannot be understood");
+    std::fs::remove_file(home.path().join("profiles.toml")).unwrap();
+    // Root may write anywhere, so a file stands where a folder should be.
+    std::fs::write(home.path().join("control-plane"), "").unwrap();
+    home.weir(&["cluster", "create"]).refused(1, "cannot");
+    let mode = std::fs::metadata(home.path().join("lock")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0);
+}

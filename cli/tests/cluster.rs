@@ -1,0 +1,171 @@
+//! The life of local clusters, with the real binary and real servers.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+#![allow(missing_docs)]
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::json;
+use support::{Home, end, entries, finish};
+
+#[test]
+fn quickstart_works_and_works_again() {
+    let home = Home::new();
+    let first = home.weir(&["quickstart"]).ok().text();
+    assert!(first.contains("byte for byte the same"), "{first}");
+    assert!(first.contains("1 SPU at 127.0.0.1:"), "{first}");
+    assert!(first.contains("weir consume quickstart -B -n 3"), "{first}");
+    assert_eq!(home.servers().len(), 2, "the cluster goes on running");
+
+    // The commands that it names are true.
+    assert_eq!(
+        home.weir(&["consume", "quickstart", "-B", "-n", "3"]).ok().text().lines().count(),
+        3
+    );
+    home.weir_with(&["produce", "quickstart"], b"hello\n").ok();
+
+    // A file without a final newline, with what text files do not have, and a running cluster.
+    let file = home.file("input", b"one\r\n\n\xff\xfe\n\ntail");
+    let second = home.weir(&["quickstart", &file, "-o", "json"]).ok().json();
+    assert_eq!(second["topic"], "quickstart-2", "the first one's records are left alone");
+    assert_eq!(second["cluster_was"], "running");
+    assert_eq!((&second["records"], &second["bytes"]), (&json!(5), &json!(14)));
+    assert_eq!(second["identical"], true);
+
+    home.weir(&["cluster", "shutdown"]).ok();
+    assert!(home.servers().is_empty(), "the control plane ends with its last running cluster");
+    let third = home.weir(&["quickstart", &file, "-o", "json"]).ok().json();
+    assert_eq!(
+        (&third["cluster_was"], &third["topic"]),
+        (&json!("resumed"), &json!("quickstart-3"))
+    );
+}
+
+#[test]
+fn a_cluster_lives_is_shut_down_resumed_and_deleted() {
+    let home = Home::new();
+    let made = home.weir(&["cluster", "create", "--name", "big", "--spus", "2", "-o", "json"]).ok();
+    let made = made.json();
+    assert_eq!((&made["state"], &made["spus_ready"]), (&json!("running"), &json!(2)));
+    assert_eq!(home.servers().len(), 3);
+    for secret in ["control-plane/admin-key", "control-plane/weir.db", "profiles.toml"] {
+        let mode = std::fs::metadata(home.path().join(secret)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{secret} is open to others");
+    }
+
+    let status = home.weir(&["cluster", "status"]).ok().text();
+    assert!(
+        status.contains("state          running") && status.contains("2 of 2 ready"),
+        "{status}"
+    );
+    assert_eq!(
+        home.weir(&["cluster", "spu", "list", "-o", "json"]).ok().json().as_array().unwrap().len(),
+        2
+    );
+    assert_eq!(home.weir(&["cluster", "list", "-o", "json"]).ok().json()[0]["current"], true);
+
+    // Refused while it runs, with the state and the way on; nothing is changed by it.
+    let refused = home.weir(&["cluster", "create", "big"]).refused(1, "(state running)");
+    assert!(refused.hint().contains("weir cluster delete --name big"), "{refused:?}");
+
+    home.weir(&["topic", "create", "kept", "-p", "2"]).ok();
+    home.weir_with(&["produce", "kept"], b"a\nb\nc\n").ok();
+
+    home.weir(&["cluster", "stop"]).ok();
+    assert!(home.servers().is_empty(), "{:?}", home.servers());
+    home.weir(&["cluster", "shutdown", "big"]).ok();
+    let list = home.weir(&["cluster", "list", "-o", "json"]).ok().json();
+    assert_eq!((&list[0]["name"], &list[0]["state"]), (&json!("big"), &json!("shutdown")));
+    assert!(home.weir(&["cluster", "status"]).ok().text().contains("shutdown"));
+    for line in ["topic list", "produce kept", "consume kept -B -d"] {
+        let words: Vec<_> = line.split(' ').collect();
+        let ran = home.weir(&words).refused(1, "shut down");
+        assert!(ran.hint().contains("weir cluster resume --name big"), "{ran:?}");
+    }
+    // A refused create starts nothing that stays.
+    let refused = home.weir(&["cluster", "create", "--name", "big"]).refused(1, "(state shutdown)");
+    assert!(refused.hint().contains("weir cluster resume --name big"), "{refused:?}");
+    assert!(home.servers().is_empty());
+
+    home.weir(&["cluster", "resume"]).ok();
+    let mut back: Vec<_> = home
+        .weir(&["consume", "kept", "-B", "-d"])
+        .ok()
+        .text()
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    back.sort();
+    assert_eq!(back, ["a", "b", "c"]);
+
+    home.weir(&["cluster", "delete"]).refused(2, "cannot be undone");
+    home.weir(&["cluster", "delete", "--yes"]).ok();
+    assert!(home.servers().is_empty());
+    assert!(entries(&home.path().join("clusters")).is_empty(), "data is left");
+    assert!(entries(&home.path().join("tokens")).is_empty(), "a token is left");
+    home.weir(&["cluster", "status", "big"]).refused(1, "there is no cluster big");
+    assert_eq!(home.weir(&["cluster", "list", "-o", "json"]).ok().json(), json!([]));
+}
+
+#[test]
+fn two_creates_at_once_share_one_control_plane() {
+    let home = Home::new();
+    let both = ["one", "two"].map(|name| home.spawn(&["cluster", "create", name]));
+    for child in both {
+        finish(child).ok();
+    }
+    assert_eq!(home.servers().len(), 3, "one control plane and an SPU each");
+    let list = home.weir(&["cluster", "list", "-o", "json"]).ok().json();
+    let states: Vec<_> = list.as_array().unwrap().iter().map(|c| &c["state"]).collect();
+    assert_eq!(states, ["running", "running"]);
+    // Its end comes with the last running cluster, not before.
+    home.weir(&["cluster", "shutdown", "one"]).ok();
+    assert_eq!(home.servers().len(), 2);
+    home.weir(&["topic", "create", "t", "--cluster", "two"]).ok();
+    let near = home.weir(&["topic", "list", "--cluster", "tvo"]).refused(1, "tvo");
+    assert!(near.hint().contains("weir cluster list"), "{near:?}");
+    home.weir(&["cluster", "delete", "two", "--yes"]).ok();
+    assert!(home.servers().is_empty());
+}
+
+#[test]
+fn records_flow_while_the_control_plane_is_away() {
+    let home = Home::new();
+    home.weir(&["cluster", "create"]).ok();
+    home.weir(&["topic", "create", "t"]).ok();
+    home.weir_with(&["produce", "t"], b"before\n").ok();
+
+    end(home.control_plane());
+    let ran = home.weir_with(&["produce", "t"], b"while\n").ok();
+    assert!(ran.stderr.contains("the control plane is away"), "{ran:?}");
+    assert_eq!(home.weir(&["consume", "t", "-B", "-d"]).ok().text(), "before\nwhile\n");
+    for line in ["topic list", "cluster status"] {
+        let words: Vec<_> = line.split(' ').collect();
+        let ran = home.weir(&words).refused(1, "the control plane is not running");
+        assert!(ran.hint().contains("weir cluster resume --name local"), "{ran:?}");
+    }
+    let list = home.weir(&["cluster", "list", "-o", "json"]).ok().json();
+    assert_eq!(list[0]["state"], "unknown");
+
+    home.weir(&["cluster", "resume"]).ok();
+    assert_eq!(home.servers().len(), 2, "the SPU was adopted, not doubled");
+    home.weir_with(&["produce", "t"], b"after\n").ok();
+    assert_eq!(home.weir(&["consume", "t", "-B", "-d"]).ok().text(), "before\nwhile\nafter\n");
+    home.weir(&["cluster", "shutdown"]).ok();
+    assert!(home.servers().is_empty());
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let home = Home::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let ran = home.weir(&["cluster", "create", "--port-base", &port, "--timeout", "20s"]);
+    let ran = ran.refused(1, &port);
+    assert!(ran.hint().contains("weir cluster status"), "{ran:?}");
+    drop(taken);
+    home.weir(&["cluster", "delete", "--yes"]).ok();
+    assert!(home.servers().is_empty());
+}

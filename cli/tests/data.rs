@@ -1,0 +1,208 @@
+//! Topics, producing and consuming, with the real binary and real servers.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+#![allow(missing_docs)]
+
+mod support;
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    process::Stdio,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::json;
+use support::{Home, finish};
+
+fn home_with_cluster() -> Home {
+    let home = Home::new();
+    home.weir(&["cluster", "create"]).ok();
+    home
+}
+
+#[test]
+fn topics_are_made_grown_described_and_deleted() {
+    let home = home_with_cluster();
+    assert_eq!(home.weir(&["topic", "list", "-o", "json"]).ok().json(), json!([]));
+    let text = home.weir(&["topic", "create", "orders", "-p", "3"]).ok().text();
+    assert!(text.contains("topic orders created with 3 partitions"), "{text}");
+    let taken = home.weir(&["topic", "create", "orders"]).refused(1, "orders");
+    assert!(taken.hint().contains("weir topic"), "{taken:?}");
+    home.weir(&["topic", "create", "copies", "-r", "7"]).refused(2, "replication");
+
+    let text = home.weir(&["topic", "add-partition", "orders", "--count", "2"]).ok().text();
+    assert!(text.contains("orders has 5 partitions"), "{text}");
+    let topic = home.weir(&["topic", "describe", "orders", "-o", "json"]).ok().json();
+    assert_eq!(topic["partitions"].as_array().unwrap().len(), 5);
+    let rows = home.weir(&["partition", "list", "orders"]).ok().text();
+    assert_eq!(rows.lines().count(), 6, "{rows}");
+    assert_eq!(
+        home.weir(&["partition", "list", "-o", "json"]).ok().json().as_array().unwrap().len(),
+        5
+    );
+
+    // Weir's own topic is not shown unless it is asked for.
+    let names = |args: &[&str]| -> Vec<String> {
+        let topics = home.weir(args).ok().json();
+        topics.as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap().into()).collect()
+    };
+    assert_eq!(names(&["topic", "list", "-o", "json"]), ["orders"]);
+    assert!(names(&["topic", "list", "--all", "-o", "json"]).contains(&"__probe".to_owned()));
+
+    for command in ["describe", "add-partition"] {
+        let near = home.weir(&["topic", command, "order"]).refused(1, "no topic order");
+        assert!(near.hint().contains("did you mean orders?"), "{near:?}");
+    }
+    home.weir(&["topic", "delete", "orders"]).refused(2, "cannot be undone");
+    home.weir(&["topic", "delete", "orders", "--yes"]).ok();
+    home.weir(&["topic", "delete", "orders", "--yes"]).refused(1, "no topic orders");
+    home.weir(&["topic", "create", "orders"]).ok();
+    let topic = home.weir(&["topic", "describe", "orders", "-o", "json"]).ok().json();
+    assert_eq!(topic["generation_number"], 2);
+}
+
+#[test]
+fn every_byte_comes_back() {
+    let home = home_with_cluster();
+    let all_bytes: Vec<u8> = (0..=255).collect();
+    let inputs: [&[u8]; 7] = [
+        b"plain\ntext\n",
+        b"\n\n\nempty lines\n\n",
+        b"carriage\r\nreturns\r\n\r\n",
+        b"no UTF-8: \xff\xfe\xc3\x28\n\0\n",
+        b"no final newline",
+        b"\n",
+        &all_bytes,
+    ];
+    for (index, input) in inputs.iter().enumerate() {
+        let topic = format!("t{index}");
+        home.weir(&["topic", "create", &topic]).ok();
+        home.weir_with(&["produce", &topic], input).ok();
+        let ends = input.ends_with(b"\n");
+        let mut args = vec!["consume", topic.as_str(), "-B", "-d"];
+        if !ends {
+            args.push("--no-final-newline");
+        }
+        assert_eq!(home.weir(&args).ok().stdout, *input, "input {index}");
+    }
+
+    // From a file, larger than any block or batch, compressed, with lines of all lengths.
+    let mut large = Vec::new();
+    let mut random = 1_u32;
+    for _ in 0..20_000 {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let length = (random >> 8) as usize % if random.is_multiple_of(97) { 70_000 } else { 150 };
+        large.extend((0..length).map(|i| b' ' + ((random as usize + i * 7) % 90) as u8));
+        large.push(b'\n');
+    }
+    let file = home.file("large", &large);
+    for compression in ["none", "zstd", "lz4", "gzip", "snappy"] {
+        home.weir(&["topic", "create", compression]).ok();
+        let ran = home.weir(&["produce", compression, "-f", &file, "--compression", compression]);
+        assert!(ran.ok().text().starts_with("20,000 records acknowledged"));
+        assert!(
+            home.weir(&["consume", compression, "-B", "-d"]).ok().stdout == large,
+            "{compression}"
+        );
+    }
+    // Nothing is nothing.
+    home.weir(&["topic", "create", "empty"]).ok();
+    assert!(home.weir_with(&["produce", "empty"], b"").ok().text().starts_with("0 records"));
+    assert_eq!(home.weir(&["consume", "empty", "-B", "-d"]).ok().stdout, b"");
+}
+
+#[test]
+fn partitions_keys_and_formats() {
+    let home = home_with_cluster();
+    home.weir(&["topic", "create", "chat", "-p", "3"]).ok();
+    let ran = home.weir_with(&["produce", "chat", "--partition", "99"], b"x\n");
+    let ran = ran.refused(1, "no partition 99: it has partitions 0 to 2");
+    assert!(ran.hint().contains("add-partition chat"), "{ran:?}");
+    home.weir(&["consume", "chat", "-p", "99", "-B", "-d"]).refused(1, "no partition 99");
+
+    home.weir_with(&["produce", "chat", "-p", "1"], b"one\n").ok();
+    assert_eq!(home.weir(&["consume", "chat", "-B", "-d", "-p", "0", "-p", "2"]).ok().text(), "");
+    assert_eq!(home.weir(&["consume", "chat", "-B", "-d", "-p", "1"]).ok().text(), "one\n");
+
+    home.weir(&["topic", "create", "keys"]).ok();
+    let args = ["produce", "keys", "--key-separator", "=>"];
+    home.weir_with(&args, b"a=>1\nb=>2=>3\n=>\n").ok();
+    let ran =
+        home.weir_with(&args, b"c=>4\nnothing\nd=>5\n").refused(1, "line 2 has no key separator");
+    assert!(ran.text().starts_with("1 record acknowledged"), "what came before stands: {ran:?}");
+    let consume =
+        |more: &[&str]| home.weir(&[&["consume", "keys", "-B", "-d"], more].concat()).ok().text();
+    assert_eq!(consume(&["-k"]), "[a] 1\n[b] 2=>3\n[] \n[c] 4\n");
+    assert_eq!(
+        consume(&["--format", "{{partition}}/{{offset}}\\t{{key}}={{value}}", "-n", "2"]),
+        "0/0\ta=1\n0/1\tb=2=>3\n"
+    );
+    let first: serde_json::Value =
+        serde_json::from_str(consume(&["-o", "json"]).lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (&first["key"], &first["value"], &first["offset"]),
+        (&json!("a"), &json!("1"), &json!(0))
+    );
+    assert!(consume(&["-o", "table"]).starts_with("PARTITION"));
+    assert!(consume(&["-o", "yaml", "-n", "1"]).starts_with("---\npartition: 0\noffset: 0\n"));
+
+    assert_eq!(home.weir(&["consume", "keys", "--start-offset", "3", "-d"]).ok().text(), "4\n");
+    let ran = home.weir(&["consume", "keys", "--start-offset", "99", "-d"]).refused(1, "99");
+    assert!(ran.hint().contains("--start-offset 0 to 4"), "{ran:?}");
+    for verb in ["produce", "consume"] {
+        let ran = home.weir(&[verb, "kesy"]).refused(1, "no topic kesy");
+        assert!(ran.hint().contains("did you mean keys?"), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_line_that_is_too_long_is_named_and_what_came_before_stands() {
+    let home = home_with_cluster();
+    home.weir(&["topic", "create", "t"]).ok();
+    let ran = home.weir_with(
+        &["produce", "t", "--max-line-bytes", "10", "-o", "json"],
+        b"short\n12345678901\nnever\n",
+    );
+    let ran = ran.refused(1, "line 2 is longer than 10 bytes");
+    assert_eq!(ran.json()["acknowledged"], 1);
+    // Within the bound for lines, beyond the one for batches.
+    let mut input = b"fits\n".to_vec();
+    input.extend(vec![b'x'; 1 << 20]);
+    let ran = home.weir_with(&["produce", "t"], &input).refused(1, "line 2: the record needs");
+    assert!(ran.text().starts_with("1 record acknowledged"), "{ran:?}");
+    assert_eq!(home.weir(&["consume", "t", "-B", "-d"]).ok().text(), "short\nfits\n");
+}
+
+#[test]
+fn a_tail_is_live_and_ctrl_c_ends_in_order() {
+    let home = home_with_cluster();
+    home.weir(&["topic", "create", "t"]).ok();
+    let mut tail = home.spawn(&["consume", "t", "-B"]);
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    let mut producer = home.command(&["produce", "t"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = producer.stdin.take().unwrap();
+    for line in ["first", "second"] {
+        // Each comes through while both go on: neither end of input nor of output is needed.
+        writeln!(input, "{line}").unwrap();
+        assert_eq!(lines.next().unwrap().unwrap(), line);
+    }
+    let interrupt = |pid: u32| kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGINT);
+    interrupt(producer.id()).unwrap();
+    let ran = finish(producer).ok();
+    assert!(ran.text().starts_with("2 records acknowledged"), "{ran:?}");
+    interrupt(tail.id()).unwrap();
+    finish(tail).ok();
+
+    // A reader that has enough.
+    home.weir_with(&["produce", "t"], &b"more\n".repeat(100_000)).ok();
+    let mut child = home.spawn(&["consume", "t", "-B"]);
+    let mut first = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut first).unwrap();
+    drop(stdout);
+    let ran = finish(child);
+    assert_eq!((first.as_str(), ran.code, ran.stderr.as_str()), ("first\n", 0, ""));
+}

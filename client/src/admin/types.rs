@@ -1,0 +1,289 @@
+//! What the control plane's HTTP API sends and takes, as Rust types.
+//!
+//! Reading is tolerant: a field that a newer server adds is ignored, a state that this
+//! build does not know is `Unknown`.
+
+use std::fmt;
+
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use weir_protocol::{
+    ids::{
+        ApiKeyId, ClusterId, FolderId, GenerationNumber, Incarnation, LaunchId, LeaderEpoch,
+        Offset, OrgId, PartitionEpoch, PartitionIndex, Revision, SpuId, TopicGenerationId,
+    },
+    token::Scope,
+};
+
+macro_rules! states {
+    ($(#[$doc:meta])* $name:ident { $( $(#[$variant_doc:meta])* $variant:ident = $text:literal, )* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[non_exhaustive]
+        pub enum $name {
+            $( $(#[$variant_doc])* #[serde(rename = $text)] $variant, )*
+            /// A state that this build does not know.
+            #[serde(other, rename = "unknown")]
+            Unknown,
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(match self { $(Self::$variant => $text,)* Self::Unknown => "unknown" })
+            }
+        }
+    };
+}
+
+states!(
+    /// What is wanted of a cluster.
+    DesiredState {
+        /// All its SPUs run.
+        Running = "running",
+        /// No SPU runs; data and spec are kept.
+        Shutdown = "shutdown",
+        /// Nothing of it is kept.
+        Deleted = "deleted",
+    }
+);
+states!(
+    /// What is so of a cluster.
+    ClusterState {
+        /// Its SPUs are being started.
+        Provisioning = "provisioning",
+        /// A produce and a fetch succeeded on every SPU of the spec.
+        Running = "running",
+        /// It serves in part; the reason says what is missing.
+        Degraded = "degraded",
+        /// Its SPUs are being stopped.
+        Stopping = "stopping",
+        /// No SPU runs; data and spec are kept.
+        Shutdown = "shutdown",
+        /// Everything of it is being removed.
+        Deleting = "deleting",
+        /// It could not be brought up; the reason says why.
+        Failed = "failed",
+    }
+);
+states!(
+    /// What is so of an SPU.
+    SpuState {
+        /// Started, not registered yet.
+        Starting = "starting",
+        /// Its session with the control plane is up.
+        Online = "online",
+        /// Its session is down.
+        Offline = "offline",
+        /// Removed from the cluster for good.
+        Removed = "removed",
+        /// The control plane refused its registration; the reason says why.
+        Refused = "refused",
+    }
+);
+states!(
+    /// Whether a topic generation is served.
+    TopicState {
+        /// Served.
+        Active = "active",
+        /// Deleted; its name is free, its data kept until it is purged.
+        Tombstone = "tombstone",
+    }
+);
+
+/// Who an API key belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhoAmI {
+    /// The tenant.
+    pub org_id: OrgId,
+    /// The key's public part.
+    pub key_id: ApiKeyId,
+}
+
+/// What a cluster should be made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClusterSpec {
+    /// How many SPUs.
+    pub spus: u32,
+    /// First port of the SPUs' listeners; none: the control plane chooses.
+    pub port_base: Option<u16>,
+    /// Where the SPUs' data folders go; none: the control plane chooses.
+    pub data_dir: Option<String>,
+}
+
+/// A cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Its id.
+    pub id: ClusterId,
+    /// Its tenant.
+    pub org_id: OrgId,
+    /// Its name, unique within the org.
+    pub name: String,
+    /// What is wanted.
+    pub desired: DesiredState,
+    /// What is so.
+    pub state: ClusterState,
+    /// Why the state is what it is, where that needs a reason.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// What it should be made of.
+    pub spec: ClusterSpec,
+    /// How many SPUs of the spec passed the probe.
+    #[serde(default)]
+    pub spus_ready: u32,
+    /// Its SPUs.
+    #[serde(default)]
+    pub spus: Vec<Spu>,
+    /// Which database its revisions are counted by.
+    #[serde(default)]
+    pub database_id: Option<String>,
+    /// Version of its metadata.
+    #[serde(default)]
+    pub revision: Revision,
+    /// When it was created, in milliseconds since 1970.
+    #[serde(default)]
+    pub created_at_unix_ms: i64,
+}
+
+/// An SPU of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spu {
+    /// Its id within the cluster.
+    pub spu_id: SpuId,
+    /// What is so of it.
+    pub state: SpuState,
+    /// Whether it passed the probe since it registered.
+    #[serde(default)]
+    pub ready: bool,
+    /// Where clients reach it, `host:port`; none before it registered.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    /// Which life of its process this is.
+    #[serde(default)]
+    pub incarnation: Option<Incarnation>,
+    /// What the provisioner started.
+    #[serde(default)]
+    pub launch_id: Option<LaunchId>,
+    /// Its data folder.
+    #[serde(default)]
+    pub folder_id: Option<FolderId>,
+    /// How often it was started again.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Why the state is what it is, where that needs a reason.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// A topic generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Topic {
+    /// What the data belongs to.
+    pub generation_id: TopicGenerationId,
+    /// How many generations the name has had, counting this one.
+    pub generation_number: GenerationNumber,
+    /// The label.
+    pub name: String,
+    /// Whether it is served.
+    pub state: TopicState,
+    /// Whether it is one of Weir's own.
+    #[serde(default)]
+    pub internal: bool,
+    /// When it was created, in milliseconds since 1970.
+    #[serde(default)]
+    pub created_at_unix_ms: i64,
+    /// When it was deleted, in milliseconds since 1970.
+    #[serde(default)]
+    pub deleted_at_unix_ms: Option<i64>,
+    /// Whether every partition has a leader that reported it online.
+    #[serde(default)]
+    pub ready: bool,
+    /// Copies per partition.
+    #[serde(default)]
+    pub replication: u32,
+    /// Its partitions, by index.
+    #[serde(default)]
+    pub partitions: Vec<TopicPartition>,
+}
+
+/// A partition of a topic, as the control plane sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicPartition {
+    /// Which one.
+    pub index: PartitionIndex,
+    /// Its name, if it was given one.
+    #[serde(default)]
+    pub label: Option<String>,
+    /// Who leads it.
+    #[serde(default)]
+    pub leader_spu_id: Option<SpuId>,
+    /// Version of its leadership.
+    #[serde(default)]
+    pub leader_epoch: LeaderEpoch,
+    /// Version of leader, in-sync replicas and replicas together.
+    #[serde(default)]
+    pub partition_epoch: PartitionEpoch,
+    /// Who holds a copy.
+    #[serde(default)]
+    pub replica_spu_ids: Vec<SpuId>,
+    /// Whose copy is in sync.
+    #[serde(default)]
+    pub isr_spu_ids: Vec<SpuId>,
+    /// Oldest kept offset, as last reported.
+    #[serde(default)]
+    pub log_start: Option<Offset>,
+    /// First offset not committed, as last reported.
+    #[serde(default)]
+    pub high_watermark: Option<Offset>,
+    /// Next offset to write, as last reported.
+    #[serde(default)]
+    pub log_end: Option<Offset>,
+}
+
+/// What a new topic should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicCreate {
+    /// 1 to 249 of `[A-Za-z0-9._-]`, not `.` or `..`, not beginning with `__`.
+    pub name: String,
+    /// How many partitions, 1 to 10,000.
+    pub partitions: u32,
+    /// Copies per partition.
+    pub replication: u32,
+}
+
+/// A data-plane token, and where to use it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct TokenGrant {
+    /// The token.
+    pub token: SecretString,
+    /// When it expires, in milliseconds since 1970.
+    pub expires_at_unix_ms: i64,
+    /// The one cluster that it is good for.
+    pub cluster_id: ClusterId,
+    /// Where the cluster's SPUs listen, `host:port`.
+    #[serde(default)]
+    pub endpoints: Vec<String>,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct TokenRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<Scope>>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct AddPartitions {
+    pub add: u32,
+}
+
+/// One page of a list.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(bound = "T: Deserialize<'de>")]
+pub struct Page<T> {
+    /// The entries.
+    pub items: Vec<T>,
+    /// Where the next page begins; none: this was the last.
+    #[serde(default)]
+    pub next_cursor: Option<String>,
+}

@@ -1,0 +1,221 @@
+//! Consuming: records of one topic, in order per partition.
+//!
+//! ```text
+//! fetch stream of each leader's SPU → reader (one task) → Consumer → the application
+//!      ↑ credit ────────────────── follows on? CRC?      decodes
+//! ```
+//!
+//! Offsets must follow on, always: a gap is an error, never passed by. What the application
+//! has not taken is bounded by credits; taking records gives them back.
+
+mod config;
+mod error;
+mod item;
+mod part;
+mod position;
+mod reader;
+mod record;
+mod subscribe;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures::{Stream, StreamExt};
+use tokio::sync::mpsc;
+use weir_protocol::{
+    batch::DecodeLimits,
+    ids::{Offset, PartitionIndex, TopicGenerationId},
+};
+use weir_runtime::task;
+
+pub use self::{
+    config::{ConsumerConfig, Partitions, Start},
+    error::ConsumeError,
+    record::ConsumerRecord,
+};
+use self::{
+    item::{Item, Reading, SkipTo},
+    reader::Reader,
+};
+use crate::{core::Core, metadata::Generation};
+
+/// Reads one topic. A [`Stream`] of records and errors; see [`ConsumeError`] for what each
+/// error leads to.
+///
+/// It ends (`None`) when every partition came to its end (with `until_end`), after a terminal
+/// error, or when every partition that is left stopped with an error: after
+/// [`Consumer::skip_to`] it goes on.
+pub struct Consumer {
+    items: mpsc::UnboundedReceiver<Item>,
+    skips: mpsc::UnboundedSender<SkipTo>,
+    decode: DecodeLimits,
+    generation: TopicGenerationId,
+    reading: Option<Reading>,
+    /// Partitions from which something may come.
+    live: BTreeSet<PartitionIndex>,
+    /// Those that stopped with an error.
+    halted: BTreeSet<PartitionIndex>,
+    /// How often each was told to go on elsewhere: what came before that does not count.
+    sessions: BTreeMap<PartitionIndex, u32>,
+    /// No generation is read just now, and one may come.
+    waiting: bool,
+    over: bool,
+}
+
+impl std::fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Consumer")
+            .field("generation", &self.generation)
+            .field("live", &self.live)
+            .field("halted", &self.halted)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Consumer {
+    pub(crate) fn start(
+        core: Arc<Core>,
+        generation: &Arc<Generation>,
+        config: ConsumerConfig,
+    ) -> Self {
+        let (item_to, items) = mpsc::unbounded_channel();
+        let (skips, skips_from) = mpsc::unbounded_channel();
+        let decode = config.decode;
+        let reader = Reader::new(core, config, item_to, skips_from);
+        task::spawn(reader.run(generation.clone()));
+        Self {
+            items,
+            skips,
+            decode,
+            generation: generation.id,
+            reading: None,
+            live: BTreeSet::new(),
+            halted: BTreeSet::new(),
+            sessions: BTreeMap::new(),
+            waiting: true,
+            over: false,
+        }
+    }
+
+    /// The generation that is read, as of the last record or error.
+    #[must_use]
+    pub fn generation(&self) -> TopicGenerationId {
+        self.generation
+    }
+
+    /// The next record or error; `None` when nothing more will come. Cancel safe: dropping
+    /// the future loses nothing.
+    pub async fn next(&mut self) -> Option<Result<ConsumerRecord, ConsumeError>> {
+        StreamExt::next(self).await
+    }
+
+    /// Goes on with a partition at `offset`, whether or not it stopped with an error. What was
+    /// received of it and not yielded is dropped. False if the partition is not read.
+    pub fn skip_to(&mut self, partition: PartitionIndex, offset: Offset) -> bool {
+        let known = self.live.contains(&partition) || self.halted.remove(&partition);
+        if !known || self.over {
+            return false;
+        }
+        self.live.insert(partition);
+        let session = self.sessions.entry(partition).or_default();
+        *session += 1;
+        if self.reading.as_ref().is_some_and(|reading| reading.partition() == partition) {
+            self.reading = None;
+        }
+        self.skips.send(SkipTo { partition, offset, session: *session }).is_ok()
+    }
+
+    fn halt(&mut self, error: &ConsumeError) {
+        if let Some(partition) = error.halted() {
+            self.live.remove(&partition);
+            self.halted.insert(partition);
+        }
+        self.over |= error.is_terminal();
+    }
+
+    fn current(&self, partition: PartitionIndex, session: u32) -> bool {
+        self.sessions.get(&partition).copied().unwrap_or_default() == session
+    }
+
+    /// Takes in what the task says; an error is for the application.
+    fn take(&mut self, item: Item) -> Option<ConsumeError> {
+        match item {
+            Item::Generation(generation, partitions) => {
+                self.generation = generation;
+                self.begin(false);
+                self.live.extend(partitions);
+            }
+            Item::Waiting => self.begin(true),
+            Item::Assigned(partition) => {
+                self.live.insert(partition);
+            }
+            Item::Done(partition) => {
+                self.live.remove(&partition);
+            }
+            Item::Batch(batch) => {
+                let (partition, session) = (batch.partition, batch.session);
+                if self.live.contains(&partition) && self.current(partition, session) {
+                    match Reading::begin(self.generation, *batch, &self.decode) {
+                        Ok(reading) => self.reading = Some(reading),
+                        Err(error) => return Some(error),
+                    }
+                }
+            }
+            Item::Error { error, session } => {
+                let stale = error.halted().is_some_and(|partition| {
+                    !self.live.contains(&partition) || !self.current(partition, session)
+                });
+                return Some(error).filter(|_| !stale);
+            }
+        }
+        None
+    }
+
+    fn begin(&mut self, waiting: bool) {
+        self.waiting = waiting;
+        self.live.clear();
+        self.halted.clear();
+        self.sessions.clear();
+    }
+}
+
+impl Stream for Consumer {
+    type Item = Result<ConsumerRecord, ConsumeError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(reading) = &mut this.reading {
+                match reading.next() {
+                    Some(Ok(record)) => return Poll::Ready(Some(Ok(record))),
+                    Some(Err(error)) => {
+                        this.reading = None;
+                        this.halt(&error);
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                    None => this.reading = None,
+                }
+            }
+            if this.over {
+                return Poll::Ready(None);
+            }
+            match this.items.poll_recv(cx) {
+                Poll::Ready(Some(item)) => {
+                    if let Some(error) = this.take(item) {
+                        this.halt(&error);
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                }
+                Poll::Ready(None) => this.over = true,
+                Poll::Pending if this.live.is_empty() && !this.waiting => {
+                    return Poll::Ready(None);
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}

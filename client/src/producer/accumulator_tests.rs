@@ -1,0 +1,115 @@
+use bytes::Bytes;
+use proptest::prelude::*;
+use weir_protocol::ids::{PartitionIndex, TopicGenerationId};
+
+use super::*;
+
+fn key(partition: u32) -> PartitionKey {
+    let generation = TopicGenerationId(uuid::Uuid::nil());
+    PartitionKey { generation, partition: PartitionIndex(partition) }
+}
+
+fn record(bytes: usize) -> NewRecord {
+    NewRecord { value: Some(Bytes::from(vec![7; bytes])), timestamp_ms: 1, ..Default::default() }
+}
+
+fn config(batch_bytes: usize, linger_ms: u64) -> ProducerConfig {
+    ProducerConfig { batch_bytes, linger: Duration::from_millis(linger_ms), ..Default::default() }
+}
+
+const T0: Duration = Duration::ZERO;
+
+#[test]
+fn seals_by_bytes_and_never_grows_past_them() {
+    let mut acc = Accumulator::new(config(1000, 60_000));
+    for n in 0..3 {
+        acc.push(key(0), record(400), 400, T0).unwrap();
+        assert!(acc.collecting(&key(0)), "{n}");
+    }
+    let taken = acc.take_due(T0, |_| true);
+    assert_eq!(taken.iter().map(|s| s.builder.record_count()).collect::<Vec<_>>(), [2]);
+    assert_eq!(taken[0].queued_bytes, 800);
+    assert!(taken[0].builder.estimated_bytes() <= 1000);
+}
+
+#[test]
+fn a_record_larger_than_a_batch_goes_alone() {
+    let mut acc = Accumulator::new(config(1000, 60_000));
+    acc.push(key(0), record(10), 10, T0).unwrap();
+    let pushed = acc.push(key(0), record(5000), 5000, T0).unwrap();
+    assert!(pushed.news && pushed.index == 0 && !acc.collecting(&key(0)));
+    let counts: Vec<_> =
+        acc.take_due(T0, |_| true).iter().map(|s| s.builder.record_count()).collect();
+    assert_eq!(counts, [1, 1]);
+}
+
+#[test]
+fn lingers_and_then_waits_for_room_but_not_past_its_deadline() {
+    let mut acc = Accumulator::new(config(1000, 5));
+    acc.push(key(0), record(10), 10, T0).unwrap();
+    let (early, late) = (Duration::from_millis(4), Duration::from_millis(5));
+    assert!(acc.take_due(early, |_| true).is_empty());
+    assert_eq!(acc.wake_at(early), Some(late));
+    assert!(acc.take_due(late, |_| false).is_empty());
+    let deadline = ProducerConfig::default().delivery_timeout;
+    assert_eq!(acc.wake_at(late), Some(deadline));
+    assert_eq!(acc.take_due(deadline, |_| false).len(), 1);
+}
+
+#[test]
+fn a_flush_seals_all() {
+    let mut acc = Accumulator::new(config(1000, 60_000));
+    for partition in 0..3 {
+        acc.push(key(partition), record(10), 10, T0).unwrap();
+    }
+    acc.seal_all();
+    assert_eq!(acc.take_due(T0, |_| false).len(), 3);
+    assert_eq!(acc.wake_at(T0), None);
+}
+
+#[test]
+fn a_record_that_breaks_the_format_leaves_no_empty_batch() {
+    let mut acc = Accumulator::new(config(1000, 0));
+    let bad = NewRecord { timestamp_ms: -1, ..record(1) };
+    assert_eq!(acc.push(key(0), bad, 1, T0).unwrap_err().code(), "INVALID_RECORD");
+    assert!(!acc.collecting(&key(0)));
+    assert!(acc.take_due(T0, |_| true).is_empty());
+}
+
+proptest! {
+    #[test]
+    fn every_record_is_in_exactly_one_batch_in_order_and_in_bounds(
+        sizes in proptest::collection::vec((0u32..3, 0usize..600), 1..200),
+        batch_bytes in 100usize..1500,
+    ) {
+        let mut acc = Accumulator::new(config(batch_bytes, 0));
+        let mut places = Vec::new();
+        let mut batches = VecDeque::new();
+        for (n, (partition, bytes)) in sizes.iter().enumerate() {
+            let pushed = acc.push(key(*partition), record(*bytes), *bytes, T0).unwrap();
+            places.push((pushed.state.id, pushed.index));
+            if n % 17 == 0 {
+                batches.extend(acc.take_due(T0, |key| key.partition.0 == 1));
+            }
+        }
+        acc.seal_all();
+        batches.extend(acc.take_due(T0, |_| true));
+        let mut unique = places.clone();
+        unique.sort_unstable();
+        unique.dedup();
+        prop_assert_eq!(unique.len(), places.len());
+        let records: u32 = batches.iter().map(|b| b.builder.record_count()).sum();
+        prop_assert_eq!(records as usize, sizes.len());
+        let queued: usize = batches.iter().map(|b| b.queued_bytes).sum();
+        prop_assert_eq!(queued, sizes.iter().map(|(_, bytes)| bytes).sum::<usize>());
+        for batch in &batches {
+            let alone = batch.builder.record_count() == 1;
+            prop_assert!(alone || batch.builder.estimated_bytes() <= batch_bytes);
+        }
+        for partition in 0..3 {
+            let ids: Vec<_> = batches.iter()
+                .filter(|b| b.state.key.partition.0 == partition).map(|b| b.state.id).collect();
+            prop_assert!(ids.is_sorted());
+        }
+    }
+}

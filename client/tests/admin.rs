@@ -1,0 +1,158 @@
+//! Administration against a scripted control plane: what is sent, and what is sent again.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use secrecy::{ExposeSecret, SecretString};
+use weir_client::{
+    Admin, AdminConfig,
+    admin::{ClusterSpec, ClusterState, TopicCreate},
+    retry::BackoffConfig,
+};
+use weir_runtime::{
+    clock::Clock,
+    http::{HttpError, HttpTransport},
+};
+
+type Answer = Result<(u16, String), HttpError>;
+
+#[derive(Default)]
+struct Script {
+    answers: Mutex<VecDeque<Answer>>,
+    requests: Mutex<Vec<Request<Bytes>>>,
+}
+
+#[async_trait::async_trait]
+impl HttpTransport for Script {
+    async fn send(
+        &self,
+        request: Request<Bytes>,
+        _: Duration,
+    ) -> Result<Response<Bytes>, HttpError> {
+        self.requests.lock().unwrap().push(request);
+        let answer = self.answers.lock().unwrap().pop_front().unwrap_or_else(|| Err(broken()));
+        let (status, body) = answer?;
+        Ok(Response::builder().status(status).body(Bytes::from(body)).unwrap())
+    }
+}
+
+fn broken() -> HttpError {
+    HttpError::Broken { authority: "a".into(), reason: "scripted".into() }
+}
+
+fn unreachable() -> HttpError {
+    HttpError::Unreachable { authority: "a".into(), reason: "scripted".into() }
+}
+
+fn admin(answers: impl IntoIterator<Item = Answer>) -> (Admin, Arc<Script>) {
+    let script = Arc::new(Script::default());
+    script.answers.lock().unwrap().extend(answers);
+    let key = SecretString::from("weir_local_k_s_c".to_owned());
+    let mut config = AdminConfig::new("http://cp:1/", key);
+    config.backoff =
+        BackoffConfig { first: Duration::from_millis(1), max: Duration::from_millis(2) };
+    config.deadline = Duration::from_millis(50);
+    (Admin::new(config, script.clone(), Clock), script)
+}
+
+fn topic(n: u32) -> String {
+    format!(
+        r#"{{"generation_id":"tg_0000000000000000000000000000000{n}","generation_number":{n},
+            "name":"t{n}","state":"active","a_new_field":1,"partitions":[{{"index":0}}]}}"#
+    )
+}
+
+fn problem(status: u16, code: &str, retryable: bool) -> Answer {
+    Ok((status, format!(r#"{{"code":"{code}","retryable":{retryable},"detail":"d"}}"#)))
+}
+
+#[tokio::test]
+async fn a_post_is_repeated_under_one_idempotency_key() {
+    let (admin, script) = admin([
+        Err(unreachable()),
+        Err(broken()),
+        problem(503, "NOT_READY", true),
+        Ok((201, topic(1))),
+    ]);
+    let wanted = TopicCreate { name: "t1".into(), partitions: 1, replication: 1 };
+    let created = admin.topic_create("c/d", &wanted).await.unwrap();
+    assert_eq!(created.name, "t1");
+    let requests = script.requests.lock().unwrap();
+    assert_eq!(requests.len(), 4);
+    let keys: Vec<_> = requests.iter().map(|r| r.headers()["idempotency-key"].clone()).collect();
+    assert!(keys.windows(2).all(|pair| pair[0] == pair[1]));
+    assert_eq!(requests[0].uri(), "http://cp:1/v1/clusters/c%2Fd/topics");
+    assert_eq!(requests[0].headers()["authorization"], "Bearer weir_local_k_s_c");
+}
+
+#[tokio::test]
+async fn what_may_have_been_carried_out_is_repeated_only_where_that_is_safe() {
+    let (a, script) = admin([Err(broken())]);
+    let error = a.cluster_create("c", &ClusterSpec::default()).await.unwrap_err();
+    assert!(error.outcome_unknown());
+    let (b, by_name) = admin([Err(broken())]);
+    assert!(b.topic_delete("c", "t").await.unwrap_err().outcome_unknown());
+    let (c, by_id) = admin([Err(broken()), Ok((200, topic(1)))]);
+    c.topic_delete("c", "tg_00000000000000000000000000000001").await.unwrap();
+    let count = |script: &Script| script.requests.lock().unwrap().len();
+    assert_eq!([count(&script), count(&by_name), count(&by_id)], [1, 1, 2]);
+    let requests = script.requests.lock().unwrap();
+    assert_eq!(requests[0].method(), Method::PUT);
+    assert_eq!(requests[0].headers()["if-none-match"], "*");
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_is_not_forgotten_when_the_server_goes_away() {
+    let away = std::iter::repeat_with(|| Err(unreachable())).take(1000);
+    let (admin, _) = admin(std::iter::once(Err(broken())).chain(away));
+    let wanted = TopicCreate { name: "t1".into(), partitions: 1, replication: 1 };
+    assert!(admin.topic_create("c", &wanted).await.unwrap_err().outcome_unknown());
+}
+
+#[tokio::test]
+async fn a_problem_that_is_final_is_told_at_once() {
+    let (admin, script) = admin([problem(412, "CLUSTER_EXISTS", false)]);
+    let error = admin.cluster_create("c", &ClusterSpec::default()).await.unwrap_err();
+    assert_eq!((error.code(), error.status()), ("CLUSTER_EXISTS", Some(412)));
+    assert_eq!(script.requests.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_list_follows_its_cursor_to_the_end() {
+    let page = |topics: &[u32], cursor: &str| {
+        let items: Vec<_> = topics.iter().map(|n| topic(*n)).collect();
+        Ok((200, format!(r#"{{"items":[{}],"next_cursor":{cursor}}}"#, items.join(","))))
+    };
+    let (admin, script) =
+        admin([page(&[1, 2], r#""a&b""#), page(&[], r#""c""#), page(&[3], "null")]);
+    let names: Vec<_> =
+        admin.topic_list("c").await.unwrap().into_iter().map(|topic| topic.name).collect();
+    assert_eq!(names, ["t1", "t2", "t3"]);
+    let requests = script.requests.lock().unwrap();
+    assert_eq!(requests[1].uri().query(), Some("limit=100&cursor=a%26b"));
+}
+
+#[tokio::test]
+async fn states_of_a_newer_server_are_unknown_and_tokens_stay_secret() {
+    let cluster = r#"{"id":"cl_00000000000000000000000000000001",
+        "org_id":"org_00000000000000000000000000000001","name":"c","desired":"running",
+        "state":"levitating","reason":null,"spec":{"spus":3,"port_base":null,"data_dir":null}}"#;
+    let token = r#"{"token":"very.secret","expires_at_unix_ms":5,
+        "cluster_id":"cl_00000000000000000000000000000001","endpoints":["h:1"]}"#;
+    let (admin, script) = admin([Ok((200, cluster.into())), Ok((200, token.into()))]);
+    let cluster = admin.cluster("c").await.unwrap();
+    assert_eq!((cluster.state, cluster.spec.spus), (ClusterState::Unknown, 3));
+    let grant = admin.token("c", None).await.unwrap();
+    assert!(!format!("{grant:?}").contains("secret.") && !format!("{grant:?}").contains("very"));
+    assert_eq!(grant.token.expose_secret(), "very.secret");
+    let requests = script.requests.lock().unwrap();
+    assert_eq!(requests[1].uri().path(), "/v1/clusters/c:token");
+    assert_eq!(requests[1].body(), "{}");
+}

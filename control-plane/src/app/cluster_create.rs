@@ -1,0 +1,98 @@
+//! A new cluster: its row, the rows of its SPUs. The reconciler starts them.
+
+use serde_json::json;
+use weir_protocol::ids::ClusterId;
+
+use super::{App, AppError, Principal, act, view};
+use crate::{
+    plan::names,
+    store::{
+        changes::{self, Change},
+        clusters::{self, ClusterSpec},
+        spus,
+        types::{Desired, KeyScope},
+    },
+};
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// It is new.
+    New(view::ClusterView),
+    /// It was there, running and with this spec, and the caller does not mind.
+    Same(view::ClusterView),
+}
+
+/// Creates a cluster that should run. With `only_new` a cluster of this name is an error in
+/// any state; without, one that is wanted running with the same spec is fine.
+///
+/// # Errors
+/// [`AppError::ClusterExists`], [`AppError::Invalid`], and as the store.
+pub async fn cluster_create(
+    app: &App,
+    principal: &Principal,
+    name: &str,
+    spec: ClusterSpec,
+    only_new: bool,
+) -> Result<Created, AppError> {
+    principal.require(KeyScope::Admin)?;
+    names::cluster_name(name).map_err(|error| AppError::name("cluster", &error))?;
+    check(app, &spec)?;
+    let now = app.now_unix_ms();
+    let id = ClusterId(app.uuid_v7()?);
+    let mut tx = app.store.write().await?;
+    let mut org = tx.scoped(principal.org);
+    if let Some(found) = clusters::by_name(&mut org, name).await? {
+        if only_new || found.desired != Desired::Running || found.spec != spec {
+            return Err(AppError::ClusterExists {
+                name: found.name,
+                desired: found.desired,
+                state: found.state.as_str(),
+            });
+        }
+        let spus = spus::list(&mut org, found.id).await?;
+        return Ok(Created::Same(view::cluster(app, &found, &spus)));
+    }
+    clusters::insert(&mut org, id, name, &spec, now).await?;
+    for _ in 0..spec.spus {
+        let spu = spus::add(&mut org, id, now).await?;
+        changes::record(&mut org, id, &Change::Spu(spu), now).await?;
+    }
+    act::audit(app, &mut org, principal, "cluster.create", id, name, json!({ "spec": spec }))
+        .await?;
+    let row = super::lookup::cluster(&mut org, name).await?;
+    let spus = spus::list(&mut org, id).await?;
+    tx.commit().await?;
+    tracing::info!(cluster = %id, name, spus = spec.spus, "cluster created");
+    app.signals.reconcile();
+    Ok(Created::New(view::cluster(app, &row, &spus)))
+}
+
+fn check(app: &App, spec: &ClusterSpec) -> Result<(), AppError> {
+    let most = app.defaults.spus_max;
+    if !(1..=most).contains(&spec.spus) {
+        return Err(AppError::invalid(
+            "spus",
+            format!("{} is not possible", spec.spus),
+            format!("Ask for 1 to {most} SPUs."),
+        ));
+    }
+    if let Some(first) = spec.port_base {
+        let last = u32::from(first) + spec.spus - 1;
+        if first == 0 || last > u32::from(u16::MAX) {
+            return Err(AppError::invalid(
+                "port_base",
+                format!("ports {first} to {last} are not all possible"),
+                "Leave it out, or choose a lower one, for instance 9500.",
+            ));
+        }
+    }
+    if spec.data_dir.as_ref().is_some_and(|folder| folder.trim().is_empty()) {
+        return Err(AppError::invalid(
+            "data_dir",
+            "the path is empty",
+            "Leave it out, or name a folder.",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! Why a use case did not do as asked: what was wrong, whether a retry is safe, what next.
+
+use std::io;
+
+use crate::{
+    auth::{ApiKeyError, SignError},
+    plan::{guards, names::NameError, placement::PlacementError},
+    store::{
+        DbError,
+        types::{Desired, KeyScope},
+    },
+};
+
+/// Why a use case failed. Unless it says *unknown*, nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppError {
+    /// No key was given.
+    #[error("this needs an API key")]
+    KeyMissing,
+    /// What was given is no key.
+    #[error(transparent)]
+    KeyMalformed(#[from] ApiKeyError),
+    /// The key is well-formed and not known, revoked, or expired.
+    #[error("the API key is not valid: {0}")]
+    KeyInvalid(&'static str),
+    /// The key does not permit this.
+    #[error("the API key lacks the scope {}", .0.as_str())]
+    Forbidden(KeyScope),
+    /// A field of the request is wrong.
+    #[error("{field}: {reason}")]
+    Invalid {
+        /// Which one.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
+        /// What would be right.
+        hint: String,
+    },
+    /// A cluster of this name exists, in whatever state.
+    #[error("cluster {name} exists already and is {state}")]
+    ClusterExists {
+        /// Its name.
+        name: String,
+        /// What is wanted of it.
+        desired: Desired,
+        /// What is so.
+        state: &'static str,
+    },
+    /// No such cluster in this org.
+    #[error("there is no cluster {0:?}")]
+    ClusterNotFound(String),
+    /// The cluster is shut down.
+    #[error("cluster {0} is shut down")]
+    ClusterShutDown(String),
+    /// The cluster is being deleted.
+    #[error("cluster {0} is being deleted")]
+    ClusterDeleting(String),
+    /// A topic of this name exists.
+    #[error("topic {0} exists already")]
+    TopicExists(String),
+    /// No such topic in the cluster.
+    #[error("there is no topic {0:?}")]
+    TopicNotFound(String),
+    /// The topic generation was deleted.
+    #[error("this generation of topic {0} was deleted")]
+    TopicDeleted(String),
+    /// Weir's own topic.
+    #[error("topic {0} is Weir's own")]
+    TopicInternal(String),
+    /// The replicas cannot be placed.
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
+    /// The idempotency key was used with another request.
+    #[error("the Idempotency-Key was used before with another request")]
+    IdempotencyKeyReused,
+    /// A watcher names a revision that the database has not reached.
+    #[error("revision {asked} is ahead of the database, which is at {at}")]
+    RevisionAhead {
+        /// What was asked for.
+        asked: u64,
+        /// Where the database is.
+        at: u64,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] DbError),
+    /// No token could be signed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// The operating system has no randomness to give.
+    #[error("no randomness: {0}")]
+    Entropy(#[from] io::Error),
+}
+
+impl AppError {
+    /// A field is wrong.
+    pub fn invalid(
+        field: &'static str,
+        reason: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self::Invalid { field, reason: reason.into(), hint: hint.into() }
+    }
+
+    /// A name is wrong.
+    #[must_use]
+    pub fn name(field: &'static str, error: &NameError) -> Self {
+        let hint = match field {
+            "cluster" => "Cluster names are 1 to 63 of a-z, 0-9 and -.",
+            _ => "Topic names are 1 to 249 of A-Z, a-z, 0-9, ., _ and -, and do not begin with __.",
+        };
+        Self::invalid(field, error.to_string(), hint)
+    }
+
+    /// The stable code that programs look at.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::KeyMissing | Self::KeyMalformed(_) | Self::KeyInvalid(_) => "UNAUTHENTICATED",
+            Self::Forbidden(_) | Self::TopicInternal(_) => "FORBIDDEN",
+            Self::Invalid { .. } => "INVALID_REQUEST",
+            Self::ClusterExists { .. } => "CLUSTER_EXISTS",
+            Self::ClusterNotFound(_) => "CLUSTER_NOT_FOUND",
+            Self::ClusterShutDown(_) => "CLUSTER_SHUT_DOWN",
+            Self::ClusterDeleting(_) => "CLUSTER_DELETING",
+            Self::TopicExists(_) => "TOPIC_EXISTS",
+            Self::TopicNotFound(_) => "TOPIC_NOT_FOUND",
+            Self::TopicDeleted(_) => "TOPIC_DELETED",
+            Self::Placement(_) => "NOT_ENOUGH_SPUS",
+            Self::IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
+            Self::RevisionAhead { .. } => "DATABASE_WENT_BACK",
+            Self::Store(DbError::Busy) => "OVERLOADED",
+            Self::Store(DbError::CommitUnknown { .. }) => "OUTCOME_UNKNOWN",
+            Self::Store(DbError::StorageFull) => "STORAGE_FULL",
+            Self::Store(_) | Self::Sign(_) | Self::Entropy(_) => "INTERNAL",
+        }
+    }
+
+    /// Whether the same request may succeed later and is safe to repeat.
+    #[must_use]
+    pub const fn retryable(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(DbError::Busy | DbError::CommitUnknown { .. } | DbError::StorageFull)
+                | Self::ClusterExists { desired: Desired::Deleted, .. }
+        )
+    }
+
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::KeyMissing => "Send the header: Authorization: Bearer weir_…".to_owned(),
+            Self::KeyMalformed(ApiKeyError::Format) => {
+                "Look whether the whole key was copied, and nothing else.".to_owned()
+            }
+            Self::KeyMalformed(ApiKeyError::Check) => {
+                "Copy the key again: at least one character is wrong.".to_owned()
+            }
+            Self::KeyInvalid(_) => {
+                "Look whether the key belongs to this control plane, or ask for a new one."
+                    .to_owned()
+            }
+            Self::Forbidden(scope) => {
+                format!("Use a key with the scope {scope}, or ask an admin for one.")
+            }
+            Self::Invalid { hint, .. } => hint.clone(),
+            Self::ClusterExists { name, desired, .. } => guards::instead_of_create(name, *desired),
+            Self::ClusterNotFound(_) => "List what is there: weir cluster list".to_owned(),
+            Self::ClusterShutDown(name) => format!("Start it again: weir cluster resume {name}"),
+            Self::ClusterDeleting(_) => {
+                "Nothing brings it back. Its name is free once the deletion is done.".to_owned()
+            }
+            Self::TopicExists(name) => {
+                format!("Use it as it is, take another name, or: weir topic delete {name}")
+            }
+            Self::TopicNotFound(_) => "List what is there: weir topic list".to_owned(),
+            Self::TopicDeleted(name) => format!(
+                "Name the topic instead of its generation's id, or create it again: \
+                 weir topic create {name}"
+            ),
+            Self::TopicInternal(_) => "Choose another topic.".to_owned(),
+            Self::Placement(_) => "Ask for fewer replicas.".to_owned(),
+            Self::IdempotencyKeyReused => "Draw a fresh key for each new request.".to_owned(),
+            Self::RevisionAhead { .. } => {
+                "The database is older than what was seen: weir control-plane recover".to_owned()
+            }
+            Self::Store(DbError::Busy) => "Try again in a moment.".to_owned(),
+            Self::Store(DbError::CommitUnknown { .. }) => {
+                "Look whether it happened, or repeat it with the same Idempotency-Key.".to_owned()
+            }
+            Self::Store(DbError::StorageFull) => {
+                "Make room on the disk that holds the control plane's database.".to_owned()
+            }
+            Self::Store(DbError::Corrupt { .. } | DbError::Decode { .. }) => {
+                "The database is damaged: restore a backup.".to_owned()
+            }
+            Self::Store(_) | Self::Sign(_) | Self::Entropy(_) => {
+                "Look at the control plane's log under the request id.".to_owned()
+            }
+        }
+    }
+}

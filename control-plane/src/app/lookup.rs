@@ -1,0 +1,44 @@
+//! Finding what a request names, in the org of whoever asks. What belongs to another org is
+//! not found, like what is not there.
+
+use super::AppError;
+use crate::store::{
+    Scoped,
+    clusters::{self, ClusterRow},
+    topics::{self, TopicRow},
+    types::Desired,
+};
+
+/// The cluster of this name or id.
+pub(super) async fn cluster(
+    scoped: &mut Scoped<'_>,
+    name_or_id: &str,
+) -> Result<ClusterRow, AppError> {
+    clusters::find(scoped, name_or_id)
+        .await?
+        .ok_or_else(|| AppError::ClusterNotFound(name_or_id.to_owned()))
+}
+
+/// The cluster of this name or id, if it should run.
+pub(super) async fn running_cluster(
+    scoped: &mut Scoped<'_>,
+    name_or_id: &str,
+) -> Result<ClusterRow, AppError> {
+    let found = cluster(scoped, name_or_id).await?;
+    match found.desired {
+        Desired::Running => Ok(found),
+        Desired::Shutdown => Err(AppError::ClusterShutDown(found.name)),
+        Desired::Deleted => Err(AppError::ClusterDeleting(found.name)),
+    }
+}
+
+/// The current generation of this name, or the generation of this id in any state.
+pub(super) async fn topic(
+    scoped: &mut Scoped<'_>,
+    cluster: &ClusterRow,
+    name_or_id: &str,
+) -> Result<TopicRow, AppError> {
+    topics::find(scoped, cluster.id, name_or_id)
+        .await?
+        .ok_or_else(|| AppError::TopicNotFound(name_or_id.to_owned()))
+}

@@ -1,0 +1,56 @@
+//! Use cases, one per file. Each takes typed input, runs one SQL transaction (audit,
+//! changes and the idempotency row included), and wakes whoever must know after the commit.
+//!
+//! Beside them: [`App`], what they all need; [`StatusBoard`], what is seen of SPUs right
+//! now; [`Signals`], who is woken; [`view`], what people are shown.
+
+mod act;
+mod authenticate;
+pub mod bootstrap;
+mod cluster_create;
+mod cluster_get;
+mod cluster_order;
+mod context;
+mod error;
+mod housekeeping;
+mod idempotency;
+mod ids;
+mod lookup;
+pub mod metadata;
+pub mod page;
+mod principal;
+mod ready;
+pub mod signals;
+mod spu_list;
+pub mod status_board;
+mod token_issue;
+pub mod topic_create;
+mod topic_delete;
+mod topic_get;
+mod topic_grow;
+pub mod view;
+
+pub use authenticate::authenticate;
+pub use bootstrap::bootstrap;
+pub use cluster_create::{Created, cluster_create};
+pub use cluster_get::{cluster_get, cluster_list};
+pub use cluster_order::{cluster_delete, cluster_resume, cluster_shutdown};
+pub use context::App;
+pub use error::AppError;
+pub use housekeeping::housekeeping;
+pub use idempotency::{Answer, Repeatable};
+pub use ids::{UuidSource, uuid_v4};
+pub use metadata::{metadata_since, metadata_snapshot};
+pub use principal::Principal;
+pub use ready::ready;
+pub use signals::Signals;
+pub use spu_list::spu_list;
+pub use status_board::StatusBoard;
+pub use token_issue::{Issued, token_internal, token_issue};
+pub use topic_create::{TopicRequest, topic_create};
+pub use topic_delete::topic_delete;
+pub use topic_get::{topic_get, topic_list};
+pub use topic_grow::topic_add_partitions;
+
+// What the edges say to use cases, so that they need not know the store.
+pub use crate::store::{clusters::ClusterSpec, topics::PageFilter, types::KeyScope};

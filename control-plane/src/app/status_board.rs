@@ -1,0 +1,225 @@
+//! What is seen of SPUs right now. In memory only: after a restart of the control plane
+//! sessions come back and fill it again. The database keeps transitions.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use weir_protocol::{
+    ids::{ClusterId, Incarnation, LaunchId, PartitionKey, Revision, SpuId},
+    pb::session::ReplicaStatus,
+};
+use weir_runtime::clock::Monotonic;
+
+/// One session, told apart from an earlier or later one of the same SPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionId(u64);
+
+/// What is seen of one SPU.
+#[derive(Clone, Debug, Default)]
+pub struct SpuSeen {
+    /// Its last session, standing or not.
+    pub session: Option<SessionSeen>,
+    /// Why its last registration was refused, unless one succeeded since.
+    pub refused: Option<String>,
+    /// Registrations seen, of whatever launch, accepted or not.
+    pub registrations: u64,
+}
+
+/// What is seen of a session.
+#[derive(Clone, Debug)]
+pub struct SessionSeen {
+    /// Which.
+    pub id: SessionId,
+    /// Whether it stands.
+    pub up: bool,
+    /// The launch that registered.
+    pub launch: LaunchId,
+    /// The life that the registration was given.
+    pub incarnation: Incarnation,
+    /// Whether a produce and a fetch of a probe succeeded since the registration.
+    pub probe_passed: bool,
+    /// When it was last heard of.
+    pub heard: Monotonic,
+    /// What the SPU has applied.
+    pub applied: Revision,
+    /// The replicas as last reported.
+    pub replicas: BTreeMap<PartitionKey, ReplicaStatus>,
+}
+
+impl SpuSeen {
+    /// Whether it serves: a standing session of this launch, and a probe since it registered.
+    #[must_use]
+    pub fn ready(&self, launch: Option<LaunchId>) -> bool {
+        self.session.as_ref().is_some_and(|session| {
+            session.up && session.probe_passed && Some(session.launch) == launch
+        })
+    }
+
+    /// The session, while it stands.
+    #[must_use]
+    pub fn standing(&self) -> Option<&SessionSeen> {
+        self.session.as_ref().filter(|session| session.up)
+    }
+}
+
+#[derive(Default)]
+struct Board {
+    sessions: u64,
+    spus: BTreeMap<(ClusterId, SpuId), SpuSeen>,
+}
+
+/// Clones are the same board.
+#[derive(Clone, Default)]
+pub struct StatusBoard {
+    inner: Arc<Mutex<Board>>,
+}
+
+impl StatusBoard {
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A registration was accepted. Replaces an earlier session of this SPU.
+    #[must_use]
+    pub fn session_up(
+        &self,
+        cluster: ClusterId,
+        spu: SpuId,
+        launch: LaunchId,
+        incarnation: Incarnation,
+        now: Monotonic,
+    ) -> SessionId {
+        let mut board = self.board();
+        board.sessions += 1;
+        let id = SessionId(board.sessions);
+        let seen = board.spus.entry((cluster, spu)).or_default();
+        seen.registrations += 1;
+        seen.refused = None;
+        seen.session = Some(SessionSeen {
+            id,
+            up: true,
+            launch,
+            incarnation,
+            probe_passed: false,
+            heard: now,
+            applied: Revision(0),
+            replicas: BTreeMap::new(),
+        });
+        id
+    }
+
+    /// A registration was refused.
+    pub fn refused(&self, cluster: ClusterId, spu: SpuId, reason: &str) {
+        let mut board = self.board();
+        let seen = board.spus.entry((cluster, spu)).or_default();
+        seen.registrations += 1;
+        seen.refused = Some(reason.to_owned());
+    }
+
+    /// A heartbeat came: `replicas` are those that changed. `false` when another session has
+    /// taken over, and nothing is noted then.
+    pub fn heartbeat(
+        &self,
+        cluster: ClusterId,
+        spu: SpuId,
+        id: SessionId,
+        applied: Revision,
+        replicas: Vec<ReplicaStatus>,
+        now: Monotonic,
+    ) -> bool {
+        self.with_session(cluster, spu, id, |session| {
+            session.heard = now;
+            session.applied = applied;
+            for status in replicas {
+                if let Some(key) = status.partition.as_ref().and_then(PartitionKey::from_wire) {
+                    session.replicas.insert(key, status);
+                }
+            }
+        })
+    }
+
+    /// A probe passed that was begun after this session had registered.
+    pub fn probe_passed(&self, cluster: ClusterId, spu: SpuId, id: SessionId) -> bool {
+        self.with_session(cluster, spu, id, |session| session.probe_passed = true)
+    }
+
+    /// The session ended. `false` when another one has taken over: then the SPU is not down.
+    pub fn session_down(&self, cluster: ClusterId, spu: SpuId, id: SessionId) -> bool {
+        self.with_session(cluster, spu, id, |session| session.up = false)
+    }
+
+    fn with_session(
+        &self,
+        cluster: ClusterId,
+        spu: SpuId,
+        id: SessionId,
+        change: impl FnOnce(&mut SessionSeen),
+    ) -> bool {
+        let mut board = self.board();
+        let session = board
+            .spus
+            .get_mut(&(cluster, spu))
+            .and_then(|seen| seen.session.as_mut())
+            .filter(|session| session.id == id);
+        let current = session.is_some();
+        if let Some(session) = session {
+            change(session);
+        }
+        current
+    }
+
+    /// What is seen of one SPU.
+    #[must_use]
+    pub fn spu(&self, cluster: ClusterId, spu: SpuId) -> SpuSeen {
+        self.board().spus.get(&(cluster, spu)).cloned().unwrap_or_default()
+    }
+
+    /// What is seen of a cluster's SPUs.
+    #[must_use]
+    pub fn cluster(&self, cluster: ClusterId) -> BTreeMap<SpuId, SpuSeen> {
+        self.board()
+            .spus
+            .range((cluster, SpuId(0))..=(cluster, SpuId(u32::MAX)))
+            .map(|((_, spu), seen)| (*spu, seen.clone()))
+            .collect()
+    }
+
+    /// Forgets a cluster that is gone.
+    pub fn forget(&self, cluster: ClusterId) {
+        self.board().spus.retain(|(of, _), _| *of != cluster);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+    use weir_runtime::clock::Clock;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_an_older_session_does_not_take_the_newer_down() {
+        let (board, now) = (StatusBoard::default(), Clock.now());
+        let (cluster, spu) = (ClusterId(Uuid::from_u128(1)), SpuId(1));
+        let launch = LaunchId(Uuid::from_u128(2));
+        let old = board.session_up(cluster, spu, launch, Incarnation(1), now);
+        assert!(board.probe_passed(cluster, spu, old));
+        assert!(board.spu(cluster, spu).ready(Some(launch)));
+        let new = board.session_up(cluster, spu, launch, Incarnation(1), now);
+        // It registered again: what passed before says nothing of now.
+        assert!(!board.spu(cluster, spu).ready(Some(launch)));
+        assert!(!board.session_down(cluster, spu, old));
+        assert!(!board.probe_passed(cluster, spu, old));
+        assert!(!board.heartbeat(cluster, spu, old, Revision(9), vec![], now));
+        assert!(board.spu(cluster, spu).standing().is_some());
+        assert!(board.probe_passed(cluster, spu, new));
+        assert!(board.spu(cluster, spu).ready(Some(launch)));
+        assert!(!board.spu(cluster, spu).ready(Some(LaunchId(Uuid::from_u128(3)))));
+        assert!(board.session_down(cluster, spu, new));
+        assert!(!board.spu(cluster, spu).ready(Some(launch)));
+        board.forget(cluster);
+        assert!(board.cluster(cluster).is_empty());
+    }
+}

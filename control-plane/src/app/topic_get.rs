@@ -1,0 +1,55 @@
+//! One topic, and lists of them.
+
+use super::{App, AppError, Principal, lookup, page, view};
+use crate::store::{
+    partitions,
+    topics::{self, PageFilter},
+    types::KeyScope,
+};
+
+/// The current generation of a name, or the generation of an id in any state.
+///
+/// # Errors
+/// [`AppError::ClusterNotFound`], [`AppError::TopicNotFound`], and as the store.
+pub async fn topic_get(
+    app: &App,
+    principal: &Principal,
+    cluster: &str,
+    topic: &str,
+) -> Result<view::TopicView, AppError> {
+    principal.require(KeyScope::Read)?;
+    let mut tx = app.store.read().await?;
+    let mut org = tx.scoped(principal.org);
+    let cluster = lookup::cluster(&mut org, cluster).await?;
+    let row = lookup::topic(&mut org, &cluster, topic).await?;
+    let partitions = partitions::of_generation(&mut org, cluster.id, row.generation).await?;
+    Ok(view::topic(&row, &partitions, &app.board.cluster(cluster.id)))
+}
+
+/// Current generations by name, after the name `after` (empty: from the first). Answers the
+/// name to go on after, if there are more.
+///
+/// # Errors
+/// [`AppError::ClusterNotFound`], and as the store.
+pub async fn topic_list(
+    app: &App,
+    principal: &Principal,
+    cluster: &str,
+    filter: PageFilter,
+    after: &str,
+    limit: u32,
+) -> Result<(Vec<view::TopicView>, Option<String>), AppError> {
+    principal.require(KeyScope::Read)?;
+    let mut tx = app.store.read().await?;
+    let mut org = tx.scoped(principal.org);
+    let cluster = lookup::cluster(&mut org, cluster).await?;
+    let rows = topics::page(&mut org, cluster.id, filter, after, limit.saturating_add(1)).await?;
+    let (rows, next) = page::cut(rows, limit, |row| row.name.clone());
+    let seen = app.board.cluster(cluster.id);
+    let mut shown = Vec::with_capacity(rows.len());
+    for row in rows {
+        let partitions = partitions::of_generation(&mut org, cluster.id, row.generation).await?;
+        shown.push(view::topic(&row, &partitions, &seen));
+    }
+    Ok((shown, next))
+}

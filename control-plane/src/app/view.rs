@@ -1,0 +1,246 @@
+//! What people and tools are shown: rows of the database joined with what is seen right now.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use weir_protocol::{
+    ids::{ClusterId, DatabaseId, FolderId, LaunchId, OrgId, SpuId, TopicGenerationId},
+    pb::session::{ReplicaState, ReplicaStatus},
+};
+
+use super::{App, status_board::SpuSeen};
+use crate::store::{
+    clusters::{ClusterRow, ClusterSpec},
+    partitions::PartitionRow,
+    spus::SpuRow,
+    topics::TopicRow,
+    types::{ClusterState, Desired, SpuState, TopicState},
+};
+
+/// A cluster: what is wanted and what is so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Cluster)]
+pub struct ClusterView {
+    /// Its id.
+    #[schema(value_type = String, example = "cl_0192f0c17a6e7c0e8a1b5d2f3c4e5a6b")]
+    pub id: ClusterId,
+    /// Whose it is.
+    #[schema(value_type = String)]
+    pub org_id: OrgId,
+    /// Unique within the org.
+    #[schema(example = "demo")]
+    pub name: String,
+    /// What its owner wants.
+    pub desired: Desired,
+    /// What is so.
+    pub state: ClusterState,
+    /// Why, when that needs saying.
+    pub reason: Option<String>,
+    /// What is wanted in detail.
+    pub spec: ClusterSpec,
+    /// How many SPUs serve: registered, and a probe passed since.
+    pub spus_ready: u32,
+    /// Its SPUs, by id, without the removed ones.
+    pub spus: Vec<SpuView>,
+    /// Which history revisions belong to.
+    #[schema(value_type = String)]
+    pub database_id: DatabaseId,
+    /// The version of the cluster's metadata.
+    pub revision: u64,
+    /// Milliseconds since 1970.
+    pub created_at_unix_ms: i64,
+}
+
+/// An SPU.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Spu)]
+pub struct SpuView {
+    /// Its id within the cluster.
+    pub spu_id: u32,
+    /// What is so.
+    pub state: SpuState,
+    /// Whether it serves.
+    pub ready: bool,
+    /// `host:port` of its data plane, once it registered.
+    pub endpoint: Option<String>,
+    /// Which of its lives this is; 0 before the first registration.
+    pub incarnation: u64,
+    /// Its current launch.
+    #[schema(value_type = Option<String>)]
+    pub launch_id: Option<LaunchId>,
+    /// Its data folder.
+    #[schema(value_type = Option<String>)]
+    pub folder_id: Option<FolderId>,
+    /// Launches after the first that nobody ordered.
+    pub restarts: u32,
+    /// Why the state is what it is, when that needs saying.
+    pub reason: Option<String>,
+}
+
+/// A topic generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Topic)]
+pub struct TopicView {
+    /// What its data belongs to.
+    #[schema(value_type = String, example = "tg_0192f0c17a6e7c0e8a1b5d2f3c4e5a6b")]
+    pub generation_id: TopicGenerationId,
+    /// How many generations the name has had, counting this one.
+    pub generation_number: u32,
+    /// Its name.
+    #[schema(example = "orders")]
+    pub name: String,
+    /// What is so.
+    pub state: TopicState,
+    /// Weir's own, not for clients.
+    pub internal: bool,
+    /// Milliseconds since 1970.
+    pub created_at_unix_ms: i64,
+    /// Milliseconds since 1970, once it was deleted.
+    pub deleted_at_unix_ms: Option<i64>,
+    /// Whether every partition is served by its leader right now.
+    pub ready: bool,
+    /// Replicas per partition.
+    pub replication: u32,
+    /// By index.
+    pub partitions: Vec<PartitionView>,
+}
+
+/// A partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Partition)]
+pub struct PartitionView {
+    /// From 0 without gaps.
+    pub index: u32,
+    /// Its own name, if it has one.
+    pub label: Option<String>,
+    /// Who leads, if anybody.
+    pub leader_spu_id: Option<u32>,
+    /// Version of the leadership.
+    pub leader_epoch: u32,
+    /// Version of leader, in-sync replicas and replicas.
+    pub partition_epoch: u32,
+    /// Who holds replicas, in the order of preference.
+    pub replica_spu_ids: Vec<u32>,
+    /// Who is in sync.
+    pub isr_spu_ids: Vec<u32>,
+    /// Oldest kept offset, as the leader reported it last; unknown while it is away.
+    pub log_start: Option<u64>,
+    /// First offset that is not committed yet.
+    pub high_watermark: Option<u64>,
+    /// Next offset to write.
+    pub log_end: Option<u64>,
+}
+
+/// What is seen of a cluster's SPUs.
+pub type Seen = BTreeMap<SpuId, SpuSeen>;
+
+/// Shows an SPU.
+#[must_use]
+pub fn spu(row: &SpuRow, seen: Option<&SpuSeen>) -> SpuView {
+    let standing = seen
+        .and_then(SpuSeen::standing)
+        .is_some_and(|session| Some(session.launch) == row.launch_id);
+    let refused = seen.and_then(|seen| seen.refused.clone());
+    let (state, reason) = match (row.state, standing, refused) {
+        (SpuState::Removed, ..) => (SpuState::Removed, row.reason.clone()),
+        (SpuState::Starting | SpuState::Online | SpuState::Offline, true, _) => {
+            (SpuState::Online, None)
+        }
+        (SpuState::Starting | SpuState::Offline, false, Some(refused)) => {
+            (SpuState::Refused, Some(refused))
+        }
+        // The row is of before the control plane's last start, or the lease has just ended.
+        (SpuState::Online, false, _) => (
+            SpuState::Offline,
+            row.reason.clone().or_else(|| Some("it has no session right now".to_owned())),
+        ),
+        (state, ..) => (state, row.reason.clone()),
+    };
+    SpuView {
+        spu_id: row.id.0,
+        state,
+        ready: !row.removed && seen.is_some_and(|seen| seen.ready(row.launch_id)),
+        endpoint: row.endpoint.clone(),
+        incarnation: row.incarnation.0,
+        launch_id: row.launch_id,
+        folder_id: row.folder_id,
+        restarts: row.restarts,
+        reason,
+    }
+}
+
+/// Shows a cluster.
+#[must_use]
+pub fn cluster(app: &App, row: &ClusterRow, spus: &[SpuRow]) -> ClusterView {
+    let seen = app.board.cluster(row.id);
+    let spus: Vec<_> =
+        spus.iter().filter(|row| !row.removed).map(|row| spu(row, seen.get(&row.id))).collect();
+    ClusterView {
+        id: row.id,
+        org_id: row.org,
+        name: row.name.clone(),
+        desired: row.desired,
+        state: row.state,
+        reason: row.reason.clone(),
+        spec: row.spec.clone(),
+        spus_ready: spus.iter().map(|spu| u32::from(spu.ready)).sum(),
+        spus,
+        database_id: app.database_id,
+        revision: row.revision.0,
+        created_at_unix_ms: row.created_at_unix_ms,
+    }
+}
+
+/// Shows a topic.
+#[must_use]
+pub fn topic(row: &TopicRow, partitions: &[PartitionRow], seen: &Seen) -> TopicView {
+    let shown: Vec<_> =
+        partitions.iter().map(|partition| self::partition(partition, seen)).collect();
+    TopicView {
+        generation_id: row.generation,
+        generation_number: row.number.0,
+        name: row.name.clone(),
+        state: row.state,
+        internal: row.internal,
+        created_at_unix_ms: row.created_at_unix_ms,
+        deleted_at_unix_ms: row.deleted_at_unix_ms,
+        ready: row.state == TopicState::Active
+            && partitions.iter().all(|partition| served(partition, seen)),
+        replication: row.replication,
+        partitions: shown,
+    }
+}
+
+/// What the partition's leader reported of it, while its session stands.
+fn reported<'s>(row: &PartitionRow, seen: &'s Seen) -> Option<&'s ReplicaStatus> {
+    seen.get(&row.leader?)?.standing()?.replicas.get(&row.key)
+}
+
+/// Whether the leader serves it, at the epoch that it was given.
+fn served(row: &PartitionRow, seen: &Seen) -> bool {
+    reported(row, seen).is_some_and(|status| {
+        status.state() == ReplicaState::Online && status.leader_epoch == row.leader_epoch.0
+    })
+}
+
+fn partition(row: &PartitionRow, seen: &Seen) -> PartitionView {
+    let status = reported(row, seen);
+    PartitionView {
+        index: row.key.partition.0,
+        label: Some(row.label.clone()).filter(|label| !label.is_empty()),
+        leader_spu_id: row.leader.map(|spu| spu.0),
+        leader_epoch: row.leader_epoch.0,
+        partition_epoch: row.partition_epoch.0,
+        replica_spu_ids: row.replicas.iter().map(|replica| replica.spu.0).collect(),
+        isr_spu_ids: row
+            .replicas
+            .iter()
+            .filter(|replica| replica.in_isr)
+            .map(|replica| replica.spu.0)
+            .collect(),
+        log_start: status.map(|status| status.log_start),
+        high_watermark: status.map(|status| status.high_watermark),
+        log_end: status.map(|status| status.log_end),
+    }
+}

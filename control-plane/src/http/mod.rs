@@ -1,0 +1,30 @@
+//! The HTTP API, for people and tools: JSON in, JSON out, every error an RFC 9457 problem.
+//! Thin: it reads a request, calls one use case, shows the answer.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`routes`] | the router and, from the same lines, the OpenAPI document |
+//! | `system`, `clusters`, `cluster_verbs`, `spus`, `topics`, `topic_verbs`, `tokens` | the routes |
+//! | `around` | what happens around every request: id, deadline, trace, problems |
+//! | `caller` | from the bearer key to who asks |
+//! | [`problem`] | errors as they travel |
+//! | `body`, `list`, `etag`, `reply` | reading requests, writing answers |
+
+mod around;
+mod body;
+mod caller;
+mod cluster_verbs;
+mod clusters;
+mod etag;
+mod list;
+pub mod problem;
+mod reply;
+pub mod routes;
+mod spus;
+mod system;
+mod tokens;
+mod topic_verbs;
+mod topics;
+
+pub use problem::Problem;
+pub use routes::{document, router};

@@ -1,0 +1,92 @@
+//! The router and, from the same lines, the OpenAPI document.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request},
+    middleware::{self, Next},
+    routing::post,
+};
+use utoipa::{
+    OpenApi,
+    openapi::security::{Http, HttpAuthScheme, SecurityScheme},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    Problem, around, body::BODY_BYTES_MAX, caller, cluster_verbs, clusters, problem::ProblemBody,
+    spus, system, tokens, topic_verbs, topics,
+};
+use crate::app::App;
+
+/// The verbs, which the router does not know by their paths.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Weir control plane",
+        description = "Clusters, topics and tokens. Errors are problems (RFC 9457) with a \
+            `code` for programs and a `hint` for people."
+    ),
+    paths(
+        cluster_verbs::shutdown,
+        cluster_verbs::resume,
+        tokens::issue,
+        topic_verbs::add_partitions
+    ),
+    components(schemas(ProblemBody))
+)]
+struct Verbs;
+
+fn open() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::default()
+        .routes(routes!(system::live))
+        .routes(routes!(system::ready))
+        .routes(routes!(system::openapi))
+}
+
+fn keyed() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(Verbs::openapi())
+        .routes(routes!(system::whoami))
+        .routes(routes!(clusters::list))
+        .routes(routes!(clusters::show, clusters::create, clusters::delete))
+        .route("/v1/clusters/{cluster}", post(cluster_verbs::dispatch))
+        .routes(routes!(spus::list))
+        .routes(routes!(topics::list, topics::create))
+        .routes(routes!(topics::show, topics::delete))
+        .route("/v1/clusters/{cluster}/topics/{topic}", post(topic_verbs::dispatch))
+}
+
+/// The OpenAPI document.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    let mut document = keyed().merge(open()).into_openapi();
+    document
+        .components
+        .get_or_insert_default()
+        .add_security_scheme("api_key", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    document
+}
+
+/// The verbs that the router takes after a colon: of clusters, of topics. For the test that
+/// keeps the document in step.
+#[must_use]
+pub fn verbs() -> (&'static [&'static str], &'static [&'static str]) {
+    (&cluster_verbs::VERBS, &topic_verbs::VERBS)
+}
+
+/// The whole API. `request_timeout` bounds each request.
+pub fn router(app: Arc<App>, request_timeout: Duration) -> Router {
+    let clock = app.clock;
+    let (open, _) = open().split_for_parts();
+    let (keyed, _) = keyed().split_for_parts();
+    let keyed =
+        keyed.route_layer(middleware::from_fn_with_state(Arc::clone(&app), caller::require));
+    open.merge(keyed)
+        .fallback(|request: Request| async move { Problem::no_route(request.uri().path()) })
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn(move |request: Request, next: Next| {
+            around::around(clock, request_timeout, request, next)
+        }))
+        .with_state(app)
+}

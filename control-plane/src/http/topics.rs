@@ -1,0 +1,118 @@
+//! Topics: create, show, list, delete.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Path, State},
+    response::Response,
+};
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{
+    Problem,
+    body::Posted,
+    caller::Caller,
+    etag,
+    list::{self, List, ListQuery},
+    problem::Problems,
+    reply,
+};
+use crate::app::{self, App, PageFilter, TopicRequest, page::Page, view::TopicView};
+
+/// What a new topic should be.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TopicCreate {
+    /// 1 to 249 of `A-Za-z0-9._-`, not beginning with `__`.
+    #[schema(example = "orders")]
+    name: String,
+    /// 1 to 10,000.
+    #[schema(minimum = 1, maximum = 10_000, example = 6)]
+    partitions: u32,
+    /// Replicas per partition.
+    #[serde(default = "one")]
+    #[schema(minimum = 1, default = 1, required = false)]
+    replication: u32,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+/// Creates a topic. A name that was used before gets a new generation, which shares nothing
+/// with the old one.
+#[utoipa::path(post, path = "/v1/clusters/{cluster}/topics", tag = "topics",
+    operation_id = "topic_create", security(("api_key" = [])),
+    params(("cluster" = String, Path, description = "Name or id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition safe")),
+    request_body = TopicCreate,
+    responses((status = 201, body = TopicView, description = "Created"), Problems))]
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    Caller(principal): Caller,
+    Path(cluster): Path<String>,
+    posted: Posted,
+) -> Result<Response, Problem> {
+    let request = posted.repeatable()?;
+    let body: TopicCreate = posted.json()?;
+    let wanted = TopicRequest {
+        name: body.name,
+        partitions: body.partitions,
+        replication: body.replication,
+    };
+    let answer = app::topic_create(&app, &principal, &cluster, &wanted, request.as_ref()).await?;
+    reply::answer(StatusCode::CREATED, answer)
+}
+
+/// The current generation of a name, or the generation of an id in any state.
+#[utoipa::path(get, path = "/v1/clusters/{cluster}/topics/{topic}", tag = "topics",
+    operation_id = "topic_show", security(("api_key" = [])),
+    params(("cluster" = String, Path, description = "Name or id"),
+        ("topic" = String, Path, description = "Name or generation id")),
+    responses((status = 200, body = TopicView), Problems))]
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    Caller(principal): Caller,
+    Path((cluster, topic)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let view = app::topic_get(&app, &principal, &cluster, &topic).await?;
+    Ok(etag::tagged(&headers, StatusCode::OK, &view))
+}
+
+/// Deletes a topic: its generation becomes a tombstone, its name is free at once.
+#[utoipa::path(delete, path = "/v1/clusters/{cluster}/topics/{topic}", tag = "topics",
+    operation_id = "topic_delete", security(("api_key" = [])),
+    params(("cluster" = String, Path, description = "Name or id"),
+        ("topic" = String, Path, description = "Name or generation id")),
+    responses((status = 200, body = TopicView, description = "The tombstone"), Problems))]
+pub(super) async fn delete(
+    State(app): State<Arc<App>>,
+    Caller(principal): Caller,
+    Path((cluster, topic)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let view = app::topic_delete(&app, &principal, &cluster, &topic).await?;
+    reply::view(StatusCode::OK, &view)
+}
+
+/// A cluster's topics, by name.
+#[utoipa::path(get, path = "/v1/clusters/{cluster}/topics", tag = "topics",
+    operation_id = "topic_list", security(("api_key" = [])),
+    params(("cluster" = String, Path, description = "Name or id"), ListQuery),
+    responses((status = 200, body = Page<TopicView>), Problems))]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    Caller(principal): Caller,
+    Path(cluster): Path<String>,
+    list: List,
+) -> Result<Response, Problem> {
+    const KIND: &str = "topics";
+    let after = list.after(KIND)?;
+    let filter = PageFilter { internal: list.internal() };
+    let (items, next) =
+        app::topic_list(&app, &principal, &cluster, filter, &after, list.limit()).await?;
+    let next_cursor = next.map(|key| list::cursor(KIND, &key));
+    reply::view(StatusCode::OK, &Page { items, next_cursor })
+}

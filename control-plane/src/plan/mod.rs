@@ -1,0 +1,10 @@
+//! Pure decisions: snapshots in, decisions out. No clock, no randomness, no I/O.
+
+pub mod election;
+pub mod guards;
+pub mod lifecycle;
+pub mod names;
+pub mod placement;
+pub mod readiness;
+pub mod registration;
+pub mod restart;

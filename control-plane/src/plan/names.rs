@@ -1,0 +1,117 @@
+//! Which names clusters and topics may have.
+
+/// Longest topic name, in bytes.
+pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+/// Longest cluster name, in bytes.
+pub const CLUSTER_NAME_BYTES_MAX: usize = 63;
+/// What the names of Weir's own topics begin with.
+pub const INTERNAL_PREFIX: &str = "__";
+
+/// What is wrong with a name; for people.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// No character at all.
+    #[error("the name is empty")]
+    Empty,
+    /// Too many.
+    #[error("the name has {bytes} characters; at most {max} are allowed")]
+    TooLong {
+        /// How many it has.
+        bytes: usize,
+        /// How many it may have.
+        max: usize,
+    },
+    /// A character that names may not have.
+    #[error("the name has a {character:?}; allowed are {allowed}")]
+    Character {
+        /// The first such character.
+        character: char,
+        /// Which are allowed.
+        allowed: &'static str,
+    },
+    /// `.` or `..`.
+    #[error("the names . and .. are not allowed")]
+    Dots,
+    /// Begins as Weir's own topics do.
+    #[error("names that begin with __ are Weir's own")]
+    Internal,
+}
+
+/// Checks a cluster's name: 1 to 63 of `a-z0-9-`.
+///
+/// # Errors
+/// [`NameError`].
+pub fn cluster_name(name: &str) -> Result<(), NameError> {
+    check(name, CLUSTER_NAME_BYTES_MAX, "a-z, 0-9 and -", |c| {
+        c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
+    })
+}
+
+/// Checks a topic's name: 1 to 249 of `A-Za-z0-9._-`, not `.`, `..` or `__…`.
+///
+/// # Errors
+/// [`NameError`].
+pub fn topic_name(name: &str) -> Result<(), NameError> {
+    check(name, TOPIC_NAME_BYTES_MAX, "A-Z, a-z, 0-9, ., _ and -", |c| {
+        c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+    })?;
+    if matches!(name, "." | "..") {
+        return Err(NameError::Dots);
+    }
+    if name.starts_with(INTERNAL_PREFIX) {
+        return Err(NameError::Internal);
+    }
+    Ok(())
+}
+
+fn check(
+    name: &str,
+    max: usize,
+    allowed: &'static str,
+    may: impl Fn(char) -> bool,
+) -> Result<(), NameError> {
+    if name.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if let Some(character) = name.chars().find(|c| !may(*c)) {
+        return Err(NameError::Character { character, allowed });
+    }
+    if name.len() > max {
+        return Err(NameError::TooLong { bytes: name.len(), max });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topic_names() {
+        for good in ["a", "orders.v1", "A_b-c", "_one", &"x".repeat(249), "tg_looks-like-an-id"] {
+            assert_eq!(topic_name(good), Ok(()), "{good}");
+        }
+        for (bad, why) in [
+            ("", NameError::Empty),
+            (".", NameError::Dots),
+            ("..", NameError::Dots),
+            ("__probe", NameError::Internal),
+            (&"x".repeat(250), NameError::TooLong { bytes: 250, max: 249 }),
+        ] {
+            assert_eq!(topic_name(bad), Err(why), "{bad}");
+        }
+        for bad in ["a b", "a/b", "ä", "a:b", "a\n", "a\0"] {
+            assert!(matches!(topic_name(bad), Err(NameError::Character { .. })), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn cluster_names() {
+        for good in ["a", "demo-1", "0", &"x".repeat(63)] {
+            assert_eq!(cluster_name(good), Ok(()), "{good}");
+        }
+        for bad in ["", "Demo", "a_b", "a.b", "a:shutdown", "a/b", &"x".repeat(64)] {
+            assert!(cluster_name(bad).is_err(), "{bad:?}");
+        }
+    }
+}

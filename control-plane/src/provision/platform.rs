@@ -1,0 +1,186 @@
+//! What the operating system tells of a process. Linux answers from `/proc`; elsewhere
+//! `ps` is asked, which knows the same with less precision.
+//!
+//! Everything here blocks for a moment: call it through `weir_runtime::task::blocking`.
+//! It reads the machine's process table, which no simulated disk has, so it goes past the
+//! disk seam on purpose; a simulation brings a provisioner of its own.
+
+use std::io;
+
+/// A process at one point of time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessView {
+    /// Tells this process from an earlier or later one with the same pid, also across a
+    /// restart of the machine. Compared as text, means nothing else.
+    pub started: String,
+    /// Ended, but not yet reaped by its parent.
+    pub zombie: bool,
+}
+
+/// Whether a process carries a text in its command line or environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carries {
+    /// It does.
+    Yes,
+    /// Both could be read and neither has it.
+    No,
+    /// Not everything could be read.
+    Unknown,
+}
+
+/// Looks at a process; `None` when there is none with this pid.
+///
+/// # Errors
+/// When the process table cannot be read.
+pub fn view(pid: u32) -> io::Result<Option<ProcessView>> {
+    imp::view(pid)
+}
+
+/// Whether the process carries `text` in its command line or environment.
+#[must_use]
+pub fn carries(pid: u32, text: &str) -> Carries {
+    imp::carries(pid, text)
+}
+
+/// The pids of the processes that carry `text` in their command line. Best effort: what
+/// cannot be read is left out.
+///
+/// # Errors
+/// When the process table cannot be read.
+pub fn find_by_argument(text: &str) -> io::Result<Vec<u32>> {
+    imp::find_by_argument(text)
+}
+
+fn contains(haystack: &[u8], needle: &str) -> bool {
+    !needle.is_empty() && haystack.windows(needle.len()).any(|window| window == needle.as_bytes())
+}
+
+#[cfg(target_os = "linux")]
+#[expect(clippy::disallowed_methods, reason = "the process table is on no data folder's disk")]
+mod imp {
+    use std::{fs, io};
+
+    use super::{Carries, ProcessView, contains};
+
+    pub(super) fn view(pid: u32) -> io::Result<Option<ProcessView>> {
+        let stat = match fs::read_to_string(format!("/proc/{pid}/stat")) {
+            Ok(stat) => stat,
+            // ESRCH: the process ended between open and read.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(3) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        parse_stat(&stat)
+            .map(|(state, ticks)| {
+                Some(ProcessView {
+                    started: format!("{}:{ticks}", boot.trim()),
+                    zombie: matches!(state, 'Z' | 'X' | 'x'),
+                })
+            })
+            .ok_or_else(|| {
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("/proc/{pid}/stat is not as expected"),
+                )
+            })
+    }
+
+    /// Field 3 (state) and field 22 (start time in clock ticks since boot). Field 2 is the
+    /// program's name in parentheses and may itself hold spaces and parentheses, so
+    /// counting begins after the last one.
+    pub(super) fn parse_stat(stat: &str) -> Option<(char, u64)> {
+        let (_, after_name) = stat.rsplit_once(')')?;
+        let mut fields = after_name.split_ascii_whitespace();
+        let state = fields.next()?.chars().next()?;
+        let ticks = fields.nth(18)?.parse().ok()?;
+        Some((state, ticks))
+    }
+
+    pub(super) fn carries(pid: u32, text: &str) -> Carries {
+        let places = ["cmdline", "environ"].map(|file| fs::read(format!("/proc/{pid}/{file}")));
+        if places.iter().flatten().any(|bytes| contains(bytes, text)) {
+            Carries::Yes
+        } else if places.iter().all(Result::is_ok) {
+            Carries::No
+        } else {
+            Carries::Unknown
+        }
+    }
+
+    pub(super) fn find_by_argument(text: &str) -> io::Result<Vec<u32>> {
+        let mut found: Vec<u32> = fs::read_dir("/proc")?
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter(|pid| {
+                fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|bytes| contains(&bytes, text))
+            })
+            .collect();
+        found.sort_unstable();
+        Ok(found)
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod imp {
+    use std::{io, process::Command};
+
+    use super::{Carries, ProcessView, contains};
+
+    fn ps(arguments: &[&str]) -> io::Result<Vec<u8>> {
+        Ok(Command::new("ps").args(arguments).env("LC_ALL", "C").output()?.stdout)
+    }
+
+    pub(super) fn view(pid: u32) -> io::Result<Option<ProcessView>> {
+        let out = ps(&["-o", "state=,lstart=", "-p", &pid.to_string()])?;
+        let text = String::from_utf8_lossy(&out);
+        let text = text.trim();
+        Ok(text.split_once(char::is_whitespace).map(|(state, started)| ProcessView {
+            started: started.trim().to_owned(),
+            zombie: state.starts_with('Z'),
+        }))
+    }
+
+    pub(super) fn carries(pid: u32, text: &str) -> Carries {
+        match ps(&["-o", "command=", "-p", &pid.to_string()]) {
+            Ok(out) if contains(&out, text) => Carries::Yes,
+            // The environment was not looked at.
+            _ => Carries::Unknown,
+        }
+    }
+
+    pub(super) fn find_by_argument(text: &str) -> io::Result<Vec<u32>> {
+        let out = ps(&["-axo", "pid=,command="])?;
+        Ok(String::from_utf8_lossy(&out)
+            .lines()
+            .filter(|line| contains(line.as_bytes(), text))
+            .filter_map(|line| line.split_ascii_whitespace().next()?.parse().ok())
+            .collect())
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_name_full_of_parentheses_does_not_confuse_the_fields() {
+        let stat = "77 (a) b (c)) S 1 77 77 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 1 0 987654 5 6 7";
+        assert_eq!(imp::parse_stat(stat), Some(('S', 987_654)));
+        assert_eq!(imp::parse_stat("77 (short) S 1"), None);
+        assert_eq!(imp::parse_stat(""), None);
+    }
+
+    #[test]
+    fn this_process_is_seen_and_an_absent_one_is_not() {
+        let me = std::process::id();
+        let seen = view(me).unwrap().unwrap();
+        assert!(!seen.zombie);
+        assert_eq!(view(me).unwrap().unwrap().started, seen.started);
+        // Larger than any pid that Linux gives out.
+        assert_eq!(view(u32::MAX / 2).unwrap(), None);
+        assert_eq!(carries(me, "certainly-not-in-here-\u{1}"), Carries::No);
+    }
+}

@@ -1,0 +1,322 @@
+//! SPUs as processes of this machine.
+//!
+//! A process is known by its pid *and* its start time *and* the launch id that it carries:
+//! pids are used again, so nothing is ever signalled on the strength of a pid alone. The
+//! handle survives the control plane, and a new control plane adopts what still runs.
+
+use std::{
+    fs, io,
+    os::unix::{
+        fs::{DirBuilderExt as _, OpenOptionsExt as _},
+        process::CommandExt as _,
+    },
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use nix::{
+    errno::Errno,
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Serialize};
+use weir_protocol::ids::{ClusterId, LaunchId, SpuId};
+use weir_runtime::{clock::Clock, task};
+
+use super::{
+    LaunchHandle, LaunchRecord, LaunchSpec, Observed, ProvisionError, Provisioner,
+    children::Children,
+    cluster_folder,
+    platform::{self, Carries},
+    spu_folder,
+};
+
+/// How often a stopping process is looked at.
+const POLL: Duration = Duration::from_millis(25);
+/// How long the kernel may take to end a process that was killed.
+const KILL_WAIT: Duration = Duration::from_secs(10);
+/// What an SPU inherits of the control plane's environment; everything else, such as the
+/// control plane's own secrets, stays here.
+const ENVIRONMENT: [&str; 9] = [
+    "PATH",
+    "HOME",
+    "LANG",
+    "TZ",
+    "TMPDIR",
+    "RUST_LOG",
+    "RUST_BACKTRACE",
+    "WEIR_LOG",
+    "LLVM_PROFILE_FILE",
+];
+
+/// Which program a [`ProcessProvisioner`] starts.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The executable.
+    pub path: String,
+    /// Arguments before those of the launch, for instance `run spu`.
+    pub leading_args: Vec<String>,
+}
+
+impl Program {
+    /// This executable with `run spu`: the `weir` binary is a whole cluster.
+    ///
+    /// # Errors
+    /// When the system cannot tell where this executable lies.
+    pub fn current_exe() -> io::Result<Self> {
+        let path = std::env::current_exe()?;
+        let path = path.into_os_string().into_string().map_err(|path| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("{} is not UTF-8", path.display()))
+        })?;
+        Ok(Self { path, leading_args: vec!["run".to_owned(), "spu".to_owned()] })
+    }
+}
+
+/// The handle of a process, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct ProcessHandle {
+    pid: u32,
+    started: String,
+}
+
+impl ProcessHandle {
+    fn to_launch(&self) -> LaunchHandle {
+        LaunchHandle(serde_json::json!({ "pid": self.pid, "started": self.started }))
+    }
+
+    /// Pids 0 and 1, and those that do not fit the signed type of the system, would turn a
+    /// signal into one for a group, for everybody, or for init.
+    fn from_launch(handle: &LaunchHandle) -> Option<Self> {
+        let handle: Self = serde_json::from_value(handle.0.clone()).ok()?;
+        (handle.pid > 1 && i32::try_from(handle.pid).is_ok()).then_some(handle)
+    }
+}
+
+/// Starts SPUs as processes of their own process group, so that neither Ctrl-C nor the end
+/// of the control plane takes them along.
+#[derive(Debug)]
+pub struct ProcessProvisioner {
+    program: Program,
+    clock: Clock,
+    children: Arc<Children>,
+}
+
+impl ProcessProvisioner {
+    /// A provisioner that starts `program`.
+    #[must_use]
+    pub fn new(program: Program, clock: Clock) -> Self {
+        Self { program, clock, children: Arc::default() }
+    }
+
+    async fn look(&self, launch: &LaunchRecord) -> Result<Observed, ProvisionError> {
+        let (children, launch_id, handle) =
+            (self.children.clone(), launch.launch_id, launch.handle.clone());
+        task::blocking(move || look(&children, launch_id, handle.as_ref())).await.map_err(|error| {
+            ProvisionError::ObserveFailed { spu_id: launch.spu_id, reason: error.to_string() }
+        })
+    }
+
+    /// Signals the launch if it still runs; the check and the signal lie as close together
+    /// as the system allows.
+    async fn signal(
+        &self,
+        launch: &LaunchRecord,
+        signal: Signal,
+    ) -> Result<Observed, ProvisionError> {
+        let (children, launch_id, handle) =
+            (self.children.clone(), launch.launch_id, launch.handle.clone());
+        task::blocking(move || {
+            let seen = look(&children, launch_id, handle.as_ref())?;
+            if let Observed::Running { handle } = &seen
+                && let Some(process) = ProcessHandle::from_launch(handle)
+            {
+                send(process.pid, signal)?;
+            }
+            Ok(seen)
+        })
+        .await
+        .map_err(|error| ProvisionError::StillRunning {
+            spu_id: launch.spu_id,
+            reason: format!("{signal}: {error}"),
+        })
+    }
+
+    async fn wait_gone(
+        &self,
+        launch: &LaunchRecord,
+        limit: Duration,
+    ) -> Result<bool, ProvisionError> {
+        let begin = self.clock.now();
+        loop {
+            if let Observed::Gone { .. } = self.look(launch).await? {
+                return Ok(true);
+            }
+            if self.clock.now().since(begin) >= limit {
+                return Ok(false);
+            }
+            self.clock.sleep(POLL).await;
+        }
+    }
+}
+
+#[async_trait]
+impl Provisioner for ProcessProvisioner {
+    async fn start(&self, spec: &LaunchSpec) -> Result<LaunchHandle, ProvisionError> {
+        let (program, spec_, children) =
+            (self.program.clone(), spec.clone(), self.children.clone());
+        let handle =
+            task::blocking(move || spawn(&program, &spec_, &children)).await.map_err(|error| {
+                ProvisionError::StartFailed {
+                    spu_id: spec.spu_id,
+                    reason: format!("{}: {error}", self.program.path),
+                }
+            })?;
+        tracing::info!(cluster = %spec.cluster_id, spu = %spec.spu_id, launch = %spec.launch_id, pid = handle.pid, "SPU process started");
+        Ok(handle.to_launch())
+    }
+
+    async fn observe(&self, launch: &LaunchRecord) -> Result<Observed, ProvisionError> {
+        self.look(launch).await
+    }
+
+    async fn stop(&self, launch: &LaunchRecord, grace: Duration) -> Result<(), ProvisionError> {
+        // A launch without a handle is searched for once; what is then signalled and waited
+        // for is the process that was found.
+        let Observed::Running { handle } = self.signal(launch, Signal::SIGTERM).await? else {
+            return Ok(());
+        };
+        let launch = LaunchRecord { handle: Some(handle), ..launch.clone() };
+        if self.wait_gone(&launch, grace).await? {
+            return Ok(());
+        }
+        tracing::warn!(cluster = %launch.cluster_id, spu = %launch.spu_id, ?grace, "SPU did not end in time; killing it");
+        self.signal(&launch, Signal::SIGKILL).await?;
+        if self.wait_gone(&launch, KILL_WAIT).await? {
+            return Ok(());
+        }
+        Err(ProvisionError::StillRunning {
+            spu_id: launch.spu_id,
+            reason: format!("killed {KILL_WAIT:?} ago"),
+        })
+    }
+
+    async fn destroy_spu(
+        &self,
+        base_dir: &str,
+        cluster_id: ClusterId,
+        spu_id: SpuId,
+    ) -> Result<(), ProvisionError> {
+        remove(spu_folder(base_dir, cluster_id, spu_id)).await
+    }
+
+    async fn destroy_cluster(
+        &self,
+        base_dir: &str,
+        cluster_id: ClusterId,
+    ) -> Result<(), ProvisionError> {
+        remove(cluster_folder(base_dir, cluster_id)).await
+    }
+
+    async fn port_free(&self, address: &str) -> bool {
+        weir_runtime::net::Listener::bind(address).await.is_ok()
+    }
+}
+
+async fn remove(folder: String) -> Result<(), ProvisionError> {
+    let path = folder.clone();
+    task::blocking(move || match fs::remove_dir_all(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    })
+    .await
+    .map_err(|error| ProvisionError::DestroyFailed { folder, reason: error.to_string() })
+}
+
+fn spawn(program: &Program, spec: &LaunchSpec, children: &Children) -> io::Result<ProcessHandle> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&spec.data_dir)?;
+    let log = fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(format!("{}/spu.log", spec.data_dir))?;
+    let mut command = Command::new(&program.path);
+    command
+        .args(&program.leading_args)
+        .args(["--control-plane", &spec.control_plane_rpc])
+        .args(["--org", &spec.org_id.to_string()])
+        .args(["--cluster", &spec.cluster_id.to_string()])
+        .args(["--spu-id", &spec.spu_id.to_string()])
+        .args(["--launch-id", &spec.launch_id.to_string()])
+        .args(["--data-dir", &spec.data_dir])
+        .args(["--listen", &spec.listen])
+        .env_clear()
+        .envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+        // Not secret: it names the launch also where the command line was replaced.
+        .env("WEIR_LAUNCH_ID", spec.launch_id.to_string())
+        .env("WEIR_LAUNCH_SECRET", spec.launch_secret.expose_secret())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0);
+    let (pid, started) = children.spawn(&mut command)?;
+    Ok(ProcessHandle { pid, started })
+}
+
+/// Looks at a launch: reaps children first, so that no zombie counts as running.
+fn look(
+    children: &Children,
+    launch_id: LaunchId,
+    handle: Option<&LaunchHandle>,
+) -> io::Result<Observed> {
+    let gone = |reason: &str| Ok(Observed::Gone { reason: reason.to_owned() });
+    children.reap();
+    let Some(stored) = handle else {
+        return Ok(match search(launch_id)? {
+            Some(found) => Observed::Running { handle: found.to_launch() },
+            None => Observed::Gone { reason: "no process of this launch was found".to_owned() },
+        });
+    };
+    let Some(process) = ProcessHandle::from_launch(stored) else {
+        return gone("its handle names no process");
+    };
+    if let Some(reason) = children.ended(process.pid, &process.started) {
+        return Ok(Observed::Gone { reason });
+    }
+    match platform::view(process.pid)? {
+        None => gone("its process has ended"),
+        Some(seen) if seen.zombie => gone("its process has ended"),
+        Some(seen) if seen.started != process.started => {
+            gone("its process has ended; the pid belongs to another one now")
+        }
+        Some(_) if platform::carries(process.pid, &launch_id.to_string()) == Carries::No => {
+            gone("its process has ended; the pid belongs to another launch now")
+        }
+        Some(_) => Ok(Observed::Running { handle: stored.clone() }),
+    }
+}
+
+fn search(launch_id: LaunchId) -> io::Result<Option<ProcessHandle>> {
+    let needle = launch_id.to_string();
+    for pid in platform::find_by_argument(&needle)? {
+        if pid > 1
+            && pid != std::process::id()
+            && let Some(seen) = platform::view(pid)?
+            && !seen.zombie
+        {
+            return Ok(Some(ProcessHandle { pid, started: seen.started }));
+        }
+    }
+    Ok(None)
+}
+
+fn send(pid: u32, signal: Signal) -> io::Result<()> {
+    let pid = i32::try_from(pid).map_err(io::Error::other)?;
+    match kill(Pid::from_raw(pid), signal) {
+        // It ended in between.
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

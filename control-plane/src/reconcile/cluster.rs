@@ -1,0 +1,353 @@
+//! One cluster's worker: load, observe, decide, act, wait; again until the cluster is gone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use weir_protocol::ids::{ClusterId, OrgId, SpuId};
+use weir_runtime::clock::Monotonic;
+
+use super::{Context, launch, prepare, prober::Prober, snapshot::Snapshot, watch};
+use crate::{
+    app::status_board::SpuSeen,
+    plan::{
+        lifecycle::{self, Action, SpuView, View},
+        readiness::{self, Readiness, SeenSpu, WantedSpu},
+        restart::Restarts,
+    },
+    store::{
+        DbResult,
+        changes::{self, Change},
+        clusters,
+        types::{Desired, SpuState},
+    },
+};
+
+/// Rounds of preparation in one pass; a pass that needs more goes on in the next.
+const PREPARE_ROUNDS_MAX: usize = 4;
+
+/// What a worker remembers between passes. All of it may be lost.
+struct Worker {
+    context: Arc<Context>,
+    org: OrgId,
+    id: ClusterId,
+    began: Monotonic,
+    restarts: BTreeMap<SpuId, Restarts>,
+    /// Ports that were found taken, by the SPU that needs them.
+    port_conflicts: BTreeMap<SpuId, String>,
+    prober: Prober,
+}
+
+/// What a pass came to.
+enum Pass {
+    /// The cluster is gone.
+    Gone,
+    /// Something was done: look again at once.
+    Acted,
+    /// There is nothing to do until something happens or this much time is over.
+    Wait(Duration),
+}
+
+/// Keeps a cluster as its owner wants it until it is gone.
+pub(super) async fn keep(context: Arc<Context>, org: OrgId, id: ClusterId) {
+    let mut signal = context.app.signals.on_reconcile();
+    let mut worker = Worker {
+        began: context.app.clock.now(),
+        prober: Prober::new(Arc::clone(&context), org, id),
+        context: Arc::clone(&context),
+        org,
+        id,
+        restarts: BTreeMap::new(),
+        port_conflicts: BTreeMap::new(),
+    };
+    loop {
+        // What is signalled from here on asks for another pass.
+        signal.borrow_and_update();
+        let wait = match Box::pin(worker.pass()).await {
+            Ok(Pass::Gone) => return,
+            Ok(Pass::Acted) => Duration::ZERO,
+            Ok(Pass::Wait(wait)) => wait,
+            Err(error) => {
+                tracing::warn!(cluster = %id, %error, "a pass over a cluster failed; trying again");
+                context.config.period
+            }
+        };
+        tokio::select! {
+            biased;
+            () = context.shutdown.cancelled() => return,
+            _ = signal.changed() => {}
+            () = context.app.clock.sleep(wait) => {}
+        }
+    }
+}
+
+impl Worker {
+    async fn pass(&mut self) -> DbResult<Pass> {
+        let context = Arc::clone(&self.context);
+        let Some(mut snapshot) = Snapshot::load(&context.app, self.org, self.id).await? else {
+            return Ok(Pass::Gone);
+        };
+        for _ in 0..PREPARE_ROUNDS_MAX {
+            if snapshot.cluster.desired != Desired::Running
+                || !prepare::prepare(&context, &snapshot).await?
+            {
+                break;
+            }
+            let Some(fresh) = Snapshot::load(&context.app, self.org, self.id).await? else {
+                return Ok(Pass::Gone);
+            };
+            snapshot = fresh;
+        }
+        let ended = watch::observe(&context, &snapshot).await?;
+        for ended in &ended {
+            watch::store_ended(&context, &snapshot, ended).await?;
+            self.note_end(&snapshot, ended);
+        }
+        let gone: BTreeSet<_> = ended.iter().map(|ended| ended.launch).collect();
+        snapshot.launches.retain(|launch| !gone.contains(&launch.id));
+
+        let seen = context.app.board.cluster(self.id);
+        watch::store_presence(&context, &snapshot, &seen, self.began).await?;
+        let readiness = judge(&snapshot, &seen);
+        self.check_ports(&snapshot).await;
+        let view = self.view(&snapshot, &seen, &readiness);
+        let plan = lifecycle::decide(&view);
+        store_state(&context, &snapshot, &plan).await?;
+        if snapshot.cluster.desired == Desired::Running {
+            self.probe(&snapshot, &seen);
+        }
+        let mut acted = !ended.is_empty();
+        let mut stops = Vec::new();
+        for action in plan.actions {
+            acted = true;
+            match action {
+                Action::Start(spu) => self.start(&snapshot, spu).await?,
+                Action::Stop(spu) => stops.push(spu),
+                Action::Destroy => {
+                    if launch::destroy(&context, &snapshot).await? {
+                        return Ok(Pass::Gone);
+                    }
+                    // Not at once again: whatever is in the way needs time.
+                    acted = false;
+                }
+            }
+        }
+        if !stops.is_empty() {
+            acted = launch::stop(&context, &snapshot, &stops).await?;
+            for spu in stops {
+                self.restarts.remove(&spu);
+            }
+        }
+        Ok(if acted { Pass::Acted } else { Pass::Wait(self.next_due()) })
+    }
+
+    fn now_ms(&self) -> u64 {
+        let since = self.context.app.clock.now().since(self.began);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Changes an SPU's account of restarts.
+    fn account(&mut self, spu: SpuId, change: impl FnOnce(Restarts) -> Restarts) {
+        let before = self.restarts.remove(&spu).unwrap_or_default();
+        self.restarts.insert(spu, change(before));
+    }
+
+    fn note_end(&mut self, snapshot: &Snapshot, ended: &watch::Ended) {
+        let policy = self.context.config.restart;
+        let now = self.now_ms();
+        tracing::info!(cluster = %self.id, spu = %ended.spu, launch = %ended.launch, reason = ended.reason, "SPU ended");
+        if snapshot.cluster.desired == Desired::Running
+            && snapshot.is_current(ended.spu, ended.launch)
+        {
+            let reason = ended.reason.clone();
+            self.account(ended.spu, |account| account.failed(&policy, now, reason));
+        }
+    }
+
+    /// Whether the ports of SPUs that are to be started are free. Asked only of those that
+    /// do not run, and not more often than they may be started.
+    async fn check_ports(&mut self, snapshot: &Snapshot) {
+        let policy = self.context.config.restart;
+        let now = self.now_ms();
+        let waiting: Vec<_> = snapshot
+            .spus
+            .iter()
+            .filter(|row| !row.removed && snapshot.cluster.desired == Desired::Running)
+            .filter(|row| !runs(snapshot, row.id))
+            .map(|row| row.id)
+            .collect();
+        self.port_conflicts.retain(|spu, _| waiting.contains(spu));
+        for spu in waiting {
+            if !self.restarts.get(&spu).is_none_or(|account| account.due(now)) {
+                continue;
+            }
+            let Some(address) = launch::listen(&self.context, snapshot, spu) else { continue };
+            if self.context.provisioner.port_free(&address).await {
+                self.port_conflicts.remove(&spu);
+            } else {
+                let reason = format!("{address} is in use by another program");
+                self.account(spu, |account| account.failed(&policy, now, reason.clone()));
+                self.port_conflicts.insert(spu, reason);
+            }
+        }
+    }
+
+    fn view(
+        &mut self,
+        snapshot: &Snapshot,
+        seen: &BTreeMap<SpuId, SpuSeen>,
+        readiness: &Readiness,
+    ) -> View {
+        let policy = self.context.config.restart;
+        let now = self.now_ms();
+        let in_spec: BTreeSet<_> = snapshot.in_spec().map(|row| row.id).collect();
+        let mut spus = Vec::new();
+        for row in &snapshot.spus {
+            let running = runs(snapshot, row.id);
+            if running {
+                self.account(row.id, |account| account.settle(&policy, now));
+            }
+            let account = self.restarts.get(&row.id);
+            let refused = (row.state == SpuState::Refused).then(|| row.reason.clone()).flatten();
+            let standing = seen.get(&row.id).and_then(SpuSeen::standing);
+            let problem = standing.and_then(|session| self.prober.problem(row.id, session.id));
+            let lacks = readiness.missing.get(&row.id).map(|lacks| match problem {
+                Some(problem) => format!("{lacks} ({problem})"),
+                None => lacks.clone(),
+            });
+            spus.push(SpuView {
+                spu_id: row.id,
+                in_spec: in_spec.contains(&row.id),
+                removed: row.removed,
+                running,
+                start_due: snapshot.ports_from.is_some()
+                    && !self.port_conflicts.contains_key(&row.id)
+                    && account.is_none_or(|account| account.due(now)),
+                failing: refused.or_else(|| account.and_then(|account| account.degraded(&policy))),
+                lacks,
+            });
+        }
+        View {
+            desired: snapshot.cluster.desired,
+            state: snapshot.cluster.state,
+            spus,
+            all_ready: readiness.all_ready,
+            blocked: self.blocked(snapshot),
+        }
+    }
+
+    fn blocked(&self, snapshot: &Snapshot) -> Option<String> {
+        if let Some((spu, conflict)) = self.port_conflicts.first_key_value() {
+            return Some(format!("SPU {spu} cannot listen: {conflict}"));
+        }
+        let none = snapshot.cluster.desired == Desired::Running && snapshot.ports_from.is_none();
+        none.then(|| "no free block of ports was found for its SPUs".to_owned())
+    }
+
+    fn probe(&mut self, snapshot: &Snapshot, seen: &BTreeMap<SpuId, SpuSeen>) {
+        for row in snapshot.in_spec() {
+            if let Some(session) = seen.get(&row.id).and_then(SpuSeen::standing)
+                && Some(session.launch) == row.launch_id
+            {
+                self.prober.ensure(row.id, session);
+            }
+        }
+    }
+
+    async fn start(&mut self, snapshot: &Snapshot, spu: SpuId) -> DbResult<()> {
+        let Some(row) = snapshot.spus.iter().find(|row| row.id == spu) else { return Ok(()) };
+        let policy = self.context.config.restart;
+        match launch::start(&self.context, snapshot, row).await {
+            Ok(()) => {
+                let now = self.now_ms();
+                self.account(spu, |account| account.started(now));
+                Ok(())
+            }
+            Err(launch::StartError::Database(error)) => Err(error),
+            Err(error) => {
+                tracing::warn!(cluster = %self.id, %spu, %error, "SPU could not be started");
+                let (now, reason) = (self.now_ms(), error.to_string());
+                self.account(spu, |account| account.failed(&policy, now, reason));
+                Ok(())
+            }
+        }
+    }
+
+    /// Until the next restart is due, at most the period.
+    fn next_due(&self) -> Duration {
+        let now = self.now_ms();
+        let due = self.restarts.values().filter(|account| !account.due(now));
+        let soonest = due.map(|account| Duration::from_millis(account.not_before_ms - now)).min();
+        soonest
+            .map_or(self.context.config.period, |soonest| soonest.min(self.context.config.period))
+    }
+}
+
+fn runs(snapshot: &Snapshot, spu: SpuId) -> bool {
+    snapshot.launches.iter().any(|launch| launch.spu == spu)
+}
+
+fn judge(snapshot: &Snapshot, seen: &BTreeMap<SpuId, SpuSeen>) -> Readiness {
+    let wanted: Vec<_> = snapshot
+        .in_spec()
+        .map(|row| WantedSpu {
+            spu_id: row.id,
+            launch_id: row.launch_id,
+            incarnation: row.incarnation,
+        })
+        .collect();
+    let sessions = seen
+        .iter()
+        .filter_map(|(spu, seen)| {
+            let session = seen.session.as_ref()?;
+            let seen = SeenSpu {
+                launch_id: session.launch,
+                incarnation: session.incarnation,
+                // A dead process's connection may take a moment to break.
+                session_up: session.up && runs(snapshot, *spu),
+                probe_passed: session.probe_passed,
+            };
+            Some((*spu, seen))
+        })
+        .collect();
+    let registrations = seen.values().map(|seen| seen.registrations).sum::<u64>();
+    let registrations = usize::try_from(registrations).unwrap_or(usize::MAX);
+    let mut verdict = readiness::judge(&wanted, &sessions, registrations);
+    // Rows that are still to come are wanted too.
+    if wanted.len() < usize::try_from(snapshot.cluster.spec.spus).unwrap_or(usize::MAX) {
+        verdict.all_ready = false;
+    }
+    verdict
+}
+
+/// Stores a new state, if the owner still wants what the plan was made for.
+async fn store_state(
+    context: &Context,
+    snapshot: &Snapshot,
+    plan: &lifecycle::Plan,
+) -> DbResult<()> {
+    let (app, row) = (&context.app, &snapshot.cluster);
+    if row.state == plan.state && row.reason == plan.reason {
+        return Ok(());
+    }
+    let now = app.now_unix_ms();
+    let mut tx = app.store.write().await?;
+    let mut scoped = tx.scoped(row.org);
+    let reason = plan.reason.as_deref();
+    if !clusters::set_state(&mut scoped, row.id, row.desired, plan.state, reason, now).await? {
+        return Ok(());
+    }
+    let mut revision = None;
+    // Reasons come and go while SPUs start; watchers hear of states.
+    if row.state != plan.state {
+        revision = Some(changes::record(&mut scoped, row.id, &Change::Cluster, now).await?);
+    }
+    tx.commit().await?;
+    if let Some(revision) = revision {
+        tracing::info!(cluster = %row.id, name = row.name, from = %row.state, to = %plan.state, reason, "cluster changed");
+        app.signals.metadata(row.id, revision);
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! What the database holds of a cluster, in one consistent read.
+
+use weir_protocol::ids::{ClusterId, LaunchId, OrgId, SpuId};
+
+use super::probe::PROBE_TOPIC;
+use crate::{
+    app::App,
+    provision::{LaunchHandle, LaunchRecord},
+    store::{
+        DbResult,
+        clusters::{self, ClusterRow},
+        launch_handles::{self, LiveLaunch},
+        partitions::{self, PartitionRow},
+        spus::{self, SpuRow},
+        topics::{self, TopicRow},
+    },
+};
+
+/// A cluster's rows.
+pub(super) struct Snapshot {
+    pub(super) cluster: ClusterRow,
+    /// All that it ever had, by id.
+    pub(super) spus: Vec<SpuRow>,
+    /// Not ended, the oldest first.
+    pub(super) launches: Vec<LiveLaunch>,
+    /// First port of its SPUs, once that is settled.
+    pub(super) ports_from: Option<u16>,
+    pub(super) probe_topic: Option<(TopicRow, Vec<PartitionRow>)>,
+}
+
+impl Snapshot {
+    /// `None` when the cluster is gone.
+    pub(super) async fn load(app: &App, org: OrgId, id: ClusterId) -> DbResult<Option<Self>> {
+        let mut tx = app.store.read().await?;
+        let mut scoped = tx.scoped(org);
+        let Some(cluster) = clusters::by_id(&mut scoped, id).await? else { return Ok(None) };
+        let chosen = launch_handles::ports_from(&mut scoped, id).await?;
+        let probe_topic = match topics::by_name(&mut scoped, id, PROBE_TOPIC).await? {
+            Some(topic) => {
+                let rows = partitions::of_generation(&mut scoped, id, topic.generation).await?;
+                Some((topic, rows))
+            }
+            None => None,
+        };
+        Ok(Some(Self {
+            ports_from: cluster.spec.port_base.or(chosen),
+            spus: spus::list(&mut scoped, id).await?,
+            launches: launch_handles::live(&mut scoped, id).await?,
+            cluster,
+            probe_topic,
+        }))
+    }
+
+    /// The SPUs that the spec asks for: as many as it says, the lowest ids first.
+    pub(super) fn in_spec(&self) -> impl Iterator<Item = &SpuRow> {
+        let wanted = usize::try_from(self.cluster.spec.spus).unwrap_or(usize::MAX);
+        self.spus.iter().filter(|spu| !spu.removed).take(wanted)
+    }
+
+    /// A launch as the provisioner needs it.
+    pub(super) fn record(&self, launch: &LiveLaunch) -> LaunchRecord {
+        LaunchRecord {
+            cluster_id: self.cluster.id,
+            spu_id: launch.spu,
+            launch_id: launch.id,
+            handle: launch.handle.clone().map(LaunchHandle),
+        }
+    }
+
+    /// Whether this is the launch that the SPU may register with.
+    pub(super) fn is_current(&self, spu: SpuId, launch: LaunchId) -> bool {
+        self.spus.iter().any(|row| row.id == spu && row.launch_id == Some(launch))
+    }
+}

@@ -1,0 +1,79 @@
+//! The only SQL of the control plane: one file per noun over a small driver seam.
+//!
+//! ```text
+//! let mut tx = store.write().await?;
+//! let mut org = tx.scoped(principal.org);          // a tenant's rows, and no one else's
+//! let cluster = clusters::by_name(&mut org, "demo").await?;
+//! changes::record(&mut org, cluster.id, &Change::Spu(id), now).await?; // takes the next revision
+//! tx.commit().await?;
+//! ```
+//!
+//! Functions over a [`Scoped`] put `org_id` into every statement as `$1` by themselves.
+//! Functions that see all tenants are named `system_*` and take a [`Tx`].
+//!
+//! | Module | Rows |
+//! |---|---|
+//! | [`meta`] | database id, restore number, pepper, signing keys |
+//! | [`orgs`], [`api_keys`] | tenants and their keys |
+//! | [`clusters`] | desired and observed state, counters |
+//! | [`spus`], [`launches`] | brokers, and what the provisioner started |
+//! | [`launch_handles`] | how a launch is found again; which ports a cluster got |
+//! | [`topics`], [`partitions`] | generations, who leads, who holds replicas |
+//! | [`changes`] | what watchers must hear, by revision |
+//! | [`audit`], [`idempotency`], [`leadership`] | who did what; answers given before; who reconciles |
+
+pub mod api_keys;
+pub mod audit;
+pub mod changes;
+pub mod clusters;
+pub mod driver;
+pub mod idempotency;
+pub mod launch_handles;
+pub mod launches;
+pub mod leadership;
+pub mod meta;
+pub mod migrate;
+pub mod orgs;
+pub mod partitions;
+pub mod spus;
+pub mod topics;
+mod tx;
+pub mod types;
+
+use std::sync::Arc;
+
+pub use driver::{
+    Database, DbError, DbResult, FaultRates, Mode, Row, SqlFaults, Transaction, Value,
+    sqlite::SqliteDatabase,
+};
+pub use tx::{Scoped, Tx};
+
+/// Opens transactions. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    database: Arc<dyn Database>,
+}
+
+impl Store {
+    /// Over an open and migrated database.
+    #[must_use]
+    pub fn new(database: Arc<dyn Database>) -> Self {
+        Self { database }
+    }
+
+    /// A consistent view.
+    ///
+    /// # Errors
+    /// As [`Database::begin`].
+    pub async fn read(&self) -> DbResult<Tx> {
+        Ok(Tx::new(self.database.begin(Mode::Read).await?))
+    }
+
+    /// A serialized transaction that may write.
+    ///
+    /// # Errors
+    /// As [`Database::begin`].
+    pub async fn write(&self) -> DbResult<Tx> {
+        Ok(Tx::new(self.database.begin(Mode::Write).await?))
+    }
+}

@@ -1,0 +1,219 @@
+//! SPUs of a cluster. Ids are given out once; removed ones keep their row.
+
+use weir_protocol::ids::{ClusterId, FolderId, Incarnation, LaunchId, ProcessId, SpuId};
+
+use super::{DbError, DbResult, Row, Scoped, types::SpuState};
+use crate::params;
+
+/// An SPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpuRow {
+    /// Its id within the cluster, from 1.
+    pub id: SpuId,
+    /// What is so.
+    pub state: SpuState,
+    /// Why, when that needs saying.
+    pub reason: Option<String>,
+    /// Gone for good.
+    pub removed: bool,
+    /// `host:port` of its data plane, once it registered.
+    pub endpoint: Option<String>,
+    /// Its data folder, once it registered.
+    pub folder_id: Option<FolderId>,
+    /// Of its last registration; 0 before the first.
+    pub incarnation: Incarnation,
+    /// The process of its last registration.
+    pub process_id: Option<ProcessId>,
+    /// The launch that is allowed to register.
+    pub launch_id: Option<LaunchId>,
+    /// Launches after the first that nobody ordered.
+    pub restarts: u32,
+    /// When the row last changed, milliseconds since 1970.
+    pub updated_at_unix_ms: i64,
+}
+
+/// What an SPU said of itself, and the incarnation that it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// Higher than any before.
+    pub incarnation: Incarnation,
+    /// Its data folder.
+    pub folder_id: FolderId,
+    /// Its process.
+    pub process_id: ProcessId,
+    /// Where clients reach it.
+    pub endpoint: String,
+}
+
+fn spu(row: &Row) -> DbResult<SpuRow> {
+    Ok(SpuRow {
+        id: row.get("spu_id")?,
+        state: row.get("state")?,
+        reason: row.get("reason")?,
+        removed: row.get("removed")?,
+        endpoint: row.get("endpoint")?,
+        folder_id: row.get("folder_id")?,
+        incarnation: row.get("incarnation")?,
+        process_id: row.get("process_id")?,
+        launch_id: row.get("launch_id")?,
+        restarts: row.get("restarts")?,
+        updated_at_unix_ms: row.get("updated_at_unix_ms")?,
+    })
+}
+
+/// Adds an SPU under the cluster's next id.
+///
+/// # Errors
+/// As the database; [`DbError::Misuse`] when there is no such cluster.
+pub async fn add(scoped: &mut Scoped<'_>, cluster: ClusterId, now_unix_ms: i64) -> DbResult<SpuId> {
+    let id: SpuId = scoped
+        .query_optional(
+            "UPDATE clusters SET last_spu_id = last_spu_id + 1
+             WHERE org_id = $1 AND cluster_id = $2
+             RETURNING last_spu_id",
+            params![cluster],
+        )
+        .await?
+        .ok_or_else(|| DbError::Misuse { reason: format!("no cluster {cluster}") })?
+        .get("last_spu_id")?;
+    scoped
+        .execute(
+            "INSERT INTO spus (org_id, cluster_id, spu_id, state, removed, incarnation, restarts,
+                created_at_unix_ms, updated_at_unix_ms)
+             VALUES ($1, $2, $3, $4, 0, 0, 0, $5, $5)",
+            params![cluster, id, SpuState::Starting, now_unix_ms],
+        )
+        .await?;
+    Ok(id)
+}
+
+/// All SPUs that the cluster ever had, by id.
+///
+/// # Errors
+/// As the database.
+pub async fn list(scoped: &mut Scoped<'_>, cluster: ClusterId) -> DbResult<Vec<SpuRow>> {
+    let rows = scoped
+        .query(
+            "SELECT * FROM spus WHERE org_id = $1 AND cluster_id = $2 ORDER BY spu_id",
+            params![cluster],
+        )
+        .await?;
+    rows.iter().map(spu).collect()
+}
+
+/// One SPU.
+///
+/// # Errors
+/// As the database.
+pub async fn get(
+    scoped: &mut Scoped<'_>,
+    cluster: ClusterId,
+    id: SpuId,
+) -> DbResult<Option<SpuRow>> {
+    let row = scoped
+        .query_optional(
+            "SELECT * FROM spus WHERE org_id = $1 AND cluster_id = $2 AND spu_id = $3",
+            params![cluster, id],
+        )
+        .await?;
+    row.as_ref().map(spu).transpose()
+}
+
+/// Makes `launch` the one that may register; the SPU is starting from now on.
+///
+/// # Errors
+/// As the database.
+pub async fn set_launch(
+    scoped: &mut Scoped<'_>,
+    cluster: ClusterId,
+    id: SpuId,
+    launch: LaunchId,
+    restarts: u32,
+    now_unix_ms: i64,
+) -> DbResult<()> {
+    scoped
+        .execute(
+            "UPDATE spus SET launch_id = $4, restarts = $5, state = $6, reason = NULL,
+                updated_at_unix_ms = $7
+             WHERE org_id = $1 AND cluster_id = $2 AND spu_id = $3 AND removed = 0",
+            params![cluster, id, launch, restarts, SpuState::Starting, now_unix_ms],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Writes a registration; the SPU is online. `false`, and nothing changed, unless the
+/// incarnation is higher than the last one.
+///
+/// # Errors
+/// As the database.
+pub async fn register(
+    scoped: &mut Scoped<'_>,
+    cluster: ClusterId,
+    id: SpuId,
+    registration: &Registration,
+    now_unix_ms: i64,
+) -> DbResult<bool> {
+    let rows = scoped
+        .execute(
+            "UPDATE spus SET incarnation = $4, folder_id = $5, process_id = $6, endpoint = $7,
+                state = $8, reason = NULL, updated_at_unix_ms = $9
+             WHERE org_id = $1 AND cluster_id = $2 AND spu_id = $3
+                AND removed = 0 AND incarnation < $4",
+            params![
+                cluster,
+                id,
+                registration.incarnation,
+                registration.folder_id,
+                registration.process_id,
+                &registration.endpoint,
+                SpuState::Online,
+                now_unix_ms
+            ],
+        )
+        .await?;
+    Ok(rows == 1)
+}
+
+/// Changes what is so. Says whether anything changed.
+///
+/// # Errors
+/// As the database.
+pub async fn set_state(
+    scoped: &mut Scoped<'_>,
+    cluster: ClusterId,
+    id: SpuId,
+    state: SpuState,
+    reason: Option<&str>,
+    now_unix_ms: i64,
+) -> DbResult<bool> {
+    let rows = scoped
+        .execute(
+            "UPDATE spus SET state = $4, reason = $5, updated_at_unix_ms = $6
+             WHERE org_id = $1 AND cluster_id = $2 AND spu_id = $3 AND removed = 0
+                AND (state <> $4 OR coalesce(reason, '') <> coalesce($5, ''))",
+            params![cluster, id, state, reason, now_unix_ms],
+        )
+        .await?;
+    Ok(rows == 1)
+}
+
+/// Removes an SPU for good. The row stays, so that the id is known as used.
+///
+/// # Errors
+/// As the database.
+pub async fn remove(
+    scoped: &mut Scoped<'_>,
+    cluster: ClusterId,
+    id: SpuId,
+    now_unix_ms: i64,
+) -> DbResult<()> {
+    scoped
+        .execute(
+            "UPDATE spus SET removed = 1, state = $4, reason = NULL, updated_at_unix_ms = $5
+             WHERE org_id = $1 AND cluster_id = $2 AND spu_id = $3",
+            params![cluster, id, SpuState::Removed, now_unix_ms],
+        )
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,22 @@
+//! The HTTP API: each route, each kind of error, and walks over the whole document.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(dead_code, reason = "the fixture is shared")]
+
+#[path = "support_app/mod.rs"]
+mod support;
+
+#[path = "http/client.rs"]
+mod client;
+#[path = "http/errors.rs"]
+mod errors;
+#[path = "http/lists.rs"]
+mod lists;
+#[path = "http/routes.rs"]
+mod routes;
+#[path = "http/tokens.rs"]
+mod tokens;
+#[path = "http/walk.rs"]
+mod walk;
+#[path = "http/whole.rs"]
+mod whole;

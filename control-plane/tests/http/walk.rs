@@ -1,0 +1,179 @@
+//! Walks over every operation of the OpenAPI document. One that this file does not know
+//! fails, so that a new route cannot be forgotten.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use weir_control_plane::http::{document, routes::verbs};
+
+use crate::{client::Call, client::call, support::fixture};
+
+const METHODS: [&str; 8] = ["get", "put", "post", "delete", "patch", "head", "options", "trace"];
+
+/// What needs no key.
+const OPEN: [&str; 3] = ["GET /live", "GET /ready", "GET /v1/openapi.json"];
+
+/// Every operation as `METHOD path`.
+fn operations() -> Vec<(String, String)> {
+    let document = serde_json::to_value(document()).unwrap();
+    let paths = document["paths"].as_object().unwrap();
+    let mut found = Vec::new();
+    for (path, item) in paths {
+        for method in METHODS.iter().filter(|method| item.get(**method).is_some()) {
+            found.push((method.to_uppercase(), path.clone()));
+        }
+    }
+    assert!(found.len() >= 17, "{found:?}");
+    found
+}
+
+/// A body that the operation takes.
+fn body(operation: &str) -> Option<Value> {
+    match operation {
+        "PUT /v1/clusters/{cluster}" => Some(json!({ "spus": 1 })),
+        "POST /v1/clusters/{cluster}/topics" => Some(json!({ "name": "new", "partitions": 1 })),
+        "POST /v1/clusters/{cluster}/topics/{topic}:add-partitions" => Some(json!({ "add": 1 })),
+        "GET /live"
+        | "GET /ready"
+        | "GET /v1/openapi.json"
+        | "GET /v1/whoami"
+        | "GET /v1/clusters"
+        | "GET /v1/clusters/{cluster}"
+        | "DELETE /v1/clusters/{cluster}"
+        | "POST /v1/clusters/{cluster}:shutdown"
+        | "POST /v1/clusters/{cluster}:resume"
+        | "POST /v1/clusters/{cluster}:token"
+        | "GET /v1/clusters/{cluster}/spus"
+        | "GET /v1/clusters/{cluster}/topics"
+        | "GET /v1/clusters/{cluster}/topics/{topic}"
+        | "DELETE /v1/clusters/{cluster}/topics/{topic}" => None,
+        unknown => panic!("tell this test what {unknown} takes"),
+    }
+}
+
+fn build(method: &str, path: &str, cluster: &str, topic: &str) -> Call {
+    let call = call(method, &path.replace("{cluster}", cluster).replace("{topic}", topic));
+    match body(&format!("{method} {path}")) {
+        Some(body) => call.json(&body),
+        None => call,
+    }
+}
+
+#[tokio::test]
+async fn nothing_answers_without_a_key() {
+    let f = fixture().await;
+    let router = f.router();
+    f.cluster("demo", 1).await;
+    let mut open = BTreeSet::new();
+    for (method, path) in operations() {
+        let answer = build(&method, &path, "demo", "orders").send(&router).await;
+        let operation = format!("{method} {path}");
+        if OPEN.contains(&operation.as_str()) {
+            answer.ok(200);
+            open.insert(operation);
+        } else {
+            answer.problem(401, "UNAUTHENTICATED");
+            assert!(answer.header("www-authenticate").starts_with("Bearer"));
+        }
+    }
+    assert_eq!(open.len(), OPEN.len());
+}
+
+#[tokio::test]
+async fn another_org_s_key_finds_nothing() {
+    let f = fixture().await;
+    let router = f.router();
+    let cluster = f.cluster("demo", 1).await.id.to_string();
+    let made = build("POST", "/v1/clusters/{cluster}/topics", "demo", "").key(&f.admin_key);
+    let topic = made.send(&router).await.ok(201)["generation_id"].as_str().unwrap().to_owned();
+    for (cluster, topic) in
+        [("demo", "new"), ("demo", topic.as_str()), (&*cluster, "new"), (&*cluster, &*topic)]
+    {
+        for (method, path) in operations() {
+            let operation = format!("{method} {path}");
+            if OPEN.contains(&operation.as_str()) {
+                continue;
+            }
+            let answer =
+                build(&method, &path, cluster, topic).key(&f.other_key).send(&router).await;
+            match operation.as_str() {
+                // A name of their own; an id is no name.
+                "PUT /v1/clusters/{cluster}" => {
+                    if cluster == "demo" {
+                        answer.ok(201);
+                        let own = f.other.org;
+                        let mut tx = f.app.store.write().await.unwrap();
+                        let mut scoped = tx.scoped(own);
+                        let id = weir_control_plane::store::clusters::by_name(&mut scoped, "demo")
+                            .await
+                            .unwrap()
+                            .unwrap()
+                            .id;
+                        weir_control_plane::store::clusters::remove(&mut scoped, id).await.unwrap();
+                        tx.commit().await.unwrap();
+                    } else {
+                        answer.problem(400, "INVALID_REQUEST");
+                    }
+                }
+                "GET /v1/clusters" => assert_eq!(answer.ok(200)["items"], json!([])),
+                "GET /v1/whoami" => {
+                    assert_eq!(answer.ok(200)["org_id"], f.other.org.to_string());
+                }
+                _ => {
+                    answer.problem(404, "CLUSTER_NOT_FOUND");
+                }
+            }
+        }
+    }
+    // And nothing of it happened.
+    let shown = build("GET", "/v1/clusters/{cluster}", "demo", "").key(&f.admin_key);
+    assert_eq!(shown.send(&router).await.ok(200)["desired"], "running");
+    let shown = build("GET", "/v1/clusters/{cluster}/topics/{topic}", "demo", "new");
+    let shown = shown.key(&f.admin_key).send(&router).await.ok(200);
+    assert_eq!(shown["partitions"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn the_document_and_the_router_are_in_step() {
+    let f = fixture().await;
+    let router = f.router();
+    f.cluster("demo", 1).await;
+    let mut documented: (BTreeSet<String>, BTreeSet<String>) = Default::default();
+    for (method, path) in operations() {
+        let answer = build(&method, &path, "demo", "no-such-topic").key(&f.admin_key);
+        let answer = answer.send(&router).await;
+        // Whatever it says, it is not that there is no such route.
+        assert!(!answer.text.contains("ROUTE_NOT_FOUND"), "{method} {path}: {}", answer.text);
+        assert_ne!(answer.status, 405, "{method} {path}");
+        assert!(answer.status.as_u16() < 500, "{method} {path}: {}", answer.text);
+        if let Some((before, verb)) = path.rsplit_once(':') {
+            let set =
+                if before.ends_with("{topic}") { &mut documented.1 } else { &mut documented.0 };
+            set.insert(verb.to_owned());
+        }
+    }
+    let known = |verbs: &[&str]| verbs.iter().map(|verb| (*verb).to_owned()).collect();
+    let (clusters, topics) = verbs();
+    assert_eq!(documented, (known(clusters), known(topics)));
+}
+
+#[test]
+fn every_operation_is_described() {
+    let document = serde_json::to_value(document()).unwrap();
+    let mut ids = BTreeSet::new();
+    for (method, path) in operations() {
+        let operation = &document["paths"][&path][method.to_lowercase()];
+        let name = format!("{method} {path}");
+        assert!(operation["summary"].as_str().is_some_and(|text| !text.is_empty()), "{name}");
+        assert!(ids.insert(operation["operationId"].to_string()), "{name}: {operation}");
+        let open = OPEN.contains(&name.as_str());
+        assert_eq!(operation["security"].is_null(), open, "{name}");
+        assert!(open || operation["responses"]["default"].is_object(), "{name}");
+    }
+    // Every reference leads somewhere.
+    let text = document.to_string();
+    for reference in text.split("\"#/components/schemas/").skip(1) {
+        let name = reference.split('"').next().unwrap();
+        assert!(document["components"]["schemas"][name].is_object(), "{name}");
+    }
+}

@@ -1,0 +1,291 @@
+//! SPU sessions over loopback, with the generated client.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[path = "support_spus/mod.rs"]
+mod support;
+
+use secrecy::SecretString;
+use support::{
+    ControlPlane,
+    spu::{self, Identity},
+};
+use tempfile::TempDir;
+use uuid::Uuid;
+use weir_control_plane::{
+    app::{self, TopicRequest},
+    auth::pepper::Purpose,
+    store::{clusters, launches, spus, types::SpuState},
+};
+use weir_protocol::{
+    ErrorCode,
+    ids::{ClusterId, FolderId, LaunchId, ProcessId, ProducerId, SpuId},
+    pb::{
+        metadata::{DatabaseRef, GenerationState},
+        session::{AllocateProducerIdsRequest, spu_control_client::SpuControlClient},
+    },
+};
+use weir_runtime::rpc::{Channel, ChannelConfig};
+
+/// Makes a launch the SPU's current one, as the reconciler does before a start.
+async fn launch(control: &ControlPlane, cluster: ClusterId, spu: SpuId, number: u128) -> Identity {
+    let (app, launch) = (&control.app, LaunchId(Uuid::from_u128(number)));
+    let secret = SecretString::from(format!("secret {number}"));
+    let hash = app.pepper.hash(Purpose::Launch, &launch.to_string(), &secret);
+    let mut tx = app.store.write().await.unwrap();
+    let mut scoped = tx.scoped(control.org());
+    launches::insert(&mut scoped, cluster, launch, spu, &hash, 1).await.unwrap();
+    spus::set_launch(&mut scoped, cluster, spu, launch, 0, 1).await.unwrap();
+    tx.commit().await.unwrap();
+    Identity {
+        org: control.org(),
+        cluster,
+        spu,
+        launch,
+        secret,
+        folder: FolderId(Uuid::from_u128(500 + u128::from(spu.get()))),
+        process: ProcessId(Uuid::from_u128(number * 1000)),
+        endpoint: "127.0.0.1:9500".to_owned(),
+    }
+}
+
+struct Case {
+    // Dropped last: the database lies in it.
+    control: ControlPlane,
+    cluster: ClusterId,
+    first: Identity,
+    _folder: TempDir,
+}
+
+async fn case() -> Case {
+    let folder = TempDir::new().unwrap();
+    let control = ControlPlane::start(&folder).await;
+    let cluster = control.create("demo", 2).await;
+    let first = launch(&control, cluster, SpuId(1), 1).await;
+    Case { control, cluster, first, _folder: folder }
+}
+
+impl Case {
+    async fn refused(&self, identity: &Identity) -> ErrorCode {
+        match spu::open(&self.control.rpc, identity.register()).await {
+            Err(error) => error.code,
+            Ok(session) => panic!("accepted as incarnation {}", session.incarnation),
+        }
+    }
+
+    async fn topic(&self, name: &str) {
+        let wanted = TopicRequest { name: name.to_owned(), partitions: 2, replication: 1 };
+        let (app, principal) = (&self.control.app, &self.control.principal);
+        app::topic_create(app, principal, &self.cluster.to_string(), &wanted, None).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_registration_is_answered_with_a_snapshot_and_then_every_change() {
+    let case = case().await;
+    case.topic("before").await;
+    let mut session = spu::open(&case.control.rpc, case.first.register()).await.unwrap();
+    assert_eq!(session.incarnation, 1);
+    assert_eq!(session.registered.token_keys.as_ref().unwrap().keys.len(), 1);
+    let database = session.registered.database.clone().unwrap();
+    assert_eq!(database.database_id, case.control.app.database_id.to_string());
+
+    let snapshot = session.metadata().await;
+    assert!(snapshot.snapshot);
+    assert_eq!(snapshot.topics[0].name, "before");
+    assert_eq!(snapshot.spus[0].endpoint, "127.0.0.1:9500");
+    // What it leads, it leads in this life.
+    let led: Vec<_> =
+        snapshot.topics[0].partitions.iter().filter(|p| p.leader_spu_id == Some(1)).collect();
+    assert!(!led.is_empty() && led.iter().all(|p| p.leader_incarnation == 1));
+
+    case.topic("after").await;
+    let delta = session.metadata().await;
+    assert!(!delta.snapshot && delta.revision > snapshot.revision);
+    assert_eq!(delta.topics.iter().map(|t| t.name.as_str()).collect::<Vec<_>>(), ["after"]);
+
+    let (app, principal) = (&case.control.app, &case.control.principal);
+    app::topic_delete(app, principal, "demo", "after").await.unwrap();
+    let delta = session.metadata().await;
+    assert_eq!(delta.topics[0].state(), GenerationState::Tombstone);
+}
+
+#[tokio::test]
+async fn a_new_life_leads_in_new_epochs_and_a_reconnect_in_the_same() {
+    let case = case().await;
+    case.topic("t").await;
+    let mut epochs = Vec::new();
+    let reborn = case.first.reborn();
+    for identity in [&case.first, &case.first, &reborn, &reborn] {
+        let mut session = spu::open(&case.control.rpc, identity.register()).await.unwrap();
+        let snapshot = session.metadata().await;
+        let led =
+            snapshot.topics[0].partitions.iter().find(|p| p.leader_spu_id == Some(1)).unwrap();
+        epochs.push((session.incarnation, led.leader_incarnation, led.leader_epoch));
+    }
+    let first = epochs[0].2;
+    assert_eq!(epochs, [(1, 1, first), (1, 1, first), (2, 2, first + 1), (2, 2, first + 1)]);
+}
+
+#[tokio::test]
+async fn a_newer_session_takes_the_place_of_an_older_one() {
+    let case = case().await;
+    let mut old = spu::open(&case.control.rpc, case.first.register()).await.unwrap();
+    let mut new = spu::open(&case.control.rpc, case.first.reborn().register()).await.unwrap();
+    assert_eq!(old.end().await.unwrap().code, ErrorCode::StaleLaunch);
+    assert!(new.metadata().await.snapshot);
+    let seen = case.control.app.board.spu(case.cluster, SpuId(1));
+    assert_eq!(seen.standing().unwrap().incarnation.get(), 2);
+    assert_eq!(seen.registrations, 2);
+}
+
+#[tokio::test]
+async fn a_stale_launch_is_refused_and_ends_where_it_stands() {
+    let case = case().await;
+    let mut old = spu::open(&case.control.rpc, case.first.register()).await.unwrap();
+    let second = launch(&case.control, case.cluster, SpuId(1), 2).await;
+    assert_eq!(case.refused(&case.first).await, ErrorCode::StaleLaunch);
+    let seen = case.control.app.board.spu(case.cluster, SpuId(1));
+    assert!(seen.refused.is_some());
+    assert_eq!(seen.registrations, 2, "a refused registration is on the board too");
+    let new = spu::open(&case.control.rpc, second.register()).await.unwrap();
+    assert_eq!(new.incarnation, 2);
+    assert_eq!(old.end().await.unwrap().code, ErrorCode::StaleLaunch);
+}
+
+#[tokio::test]
+async fn strangers_are_refused_and_leave_no_trace() {
+    let case = case().await;
+    let other_org = weir_protocol::ids::OrgId(Uuid::from_u128(77));
+    let foreign = Identity { org: other_org, ..case.first.clone() };
+    assert_eq!(case.refused(&foreign).await, ErrorCode::UnknownCluster);
+    let nobody = Identity { spu: SpuId(40), ..case.first.clone() };
+    assert_eq!(case.refused(&nobody).await, ErrorCode::StaleLaunch);
+    let guess = Identity { secret: SecretString::from("guess".to_owned()), ..case.first.clone() };
+    assert_eq!(case.refused(&guess).await, ErrorCode::Unauthenticated);
+    let seen = case.control.app.board.cluster(case.cluster);
+    assert_eq!(seen.keys().copied().collect::<Vec<_>>(), [SpuId(1)], "only what exists");
+    assert!(seen[&SpuId(1)].session.is_none());
+
+    let mut malformed = case.first.register();
+    malformed.folder_id = "not a uuid".to_owned();
+    let error = spu::open(&case.control.rpc, malformed).await.err().unwrap();
+    assert_eq!(error.code, ErrorCode::InvalidRequest);
+    let mut newer = case.first.register();
+    newer.protocol_version += 1;
+    let error = spu::open(&case.control.rpc, newer).await.err().unwrap();
+    assert_eq!(error.code, ErrorCode::UnsupportedVersion);
+}
+
+#[tokio::test]
+async fn another_folder_a_removed_spu_and_a_higher_history_are_refused() {
+    let case = case().await;
+    drop(spu::open(&case.control.rpc, case.first.register()).await.unwrap());
+    let other = Identity { folder: FolderId(Uuid::from_u128(9)), ..case.first.reborn() };
+    assert_eq!(case.refused(&other).await, ErrorCode::FolderMismatch);
+    let view = case
+        .control
+        .until("the refusal shows", case.cluster, |c| c.spus[0].state == SpuState::Refused)
+        .await;
+    assert!(view.spus[0].reason.as_ref().unwrap().contains("data folder"));
+
+    let mut ahead = case.first.reborn().register();
+    ahead.highest_revision = 1_000_000;
+    ahead.database = Some(case.control.app.database_ref());
+    let error = spu::open(&case.control.rpc, ahead).await.err().unwrap();
+    assert_eq!(error.code, ErrorCode::DatabaseWentBack);
+    let mut elsewhere = case.first.reborn().register();
+    elsewhere.database =
+        Some(DatabaseRef { database_id: Uuid::from_u128(1).to_string(), restore_number: 0 });
+    let error = spu::open(&case.control.rpc, elsewhere).await.err().unwrap();
+    assert_eq!(error.code, ErrorCode::DatabaseWentBack);
+
+    let mut tx = case.control.app.store.write().await.unwrap();
+    spus::remove(&mut tx.scoped(case.control.org()), case.cluster, SpuId(1), 1).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(case.refused(&case.first.reborn()).await, ErrorCode::SpuRemoved);
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_to_stand_still_takes_no_registrations() {
+    let case = case().await;
+    let (app, principal) = (&case.control.app, &case.control.principal);
+    app::cluster_shutdown(app, principal, "demo", None).await.unwrap();
+    assert_eq!(case.refused(&case.first).await, ErrorCode::ShuttingDown);
+}
+
+#[tokio::test]
+async fn silence_ends_a_session_and_heartbeats_keep_it() {
+    let case = case().await;
+    let session = spu::open(&case.control.rpc, case.first.register()).await.unwrap();
+    let silent = launch(&case.control, case.cluster, SpuId(2), 20).await;
+    let mut silent = spu::open(&case.control.rpc, silent.register()).await.unwrap();
+    weir_runtime::task::spawn(session.keep());
+    // No word from it for a lease.
+    assert_eq!(silent.end().await, None);
+    let board = &case.control.app.board;
+    assert!(board.spu(case.cluster, SpuId(2)).standing().is_none());
+    assert!(board.spu(case.cluster, SpuId(1)).standing().is_some());
+}
+
+#[tokio::test]
+async fn a_heartbeat_of_another_incarnation_ends_the_session() {
+    let case = case().await;
+    let mut session = spu::open(&case.control.rpc, case.first.register()).await.unwrap();
+    assert!(session.heartbeat(7).await);
+    assert_eq!(session.end().await.unwrap().code, ErrorCode::StaleLaunch);
+}
+
+#[tokio::test]
+async fn the_control_plane_s_end_ends_sessions_with_a_reason_worth_a_retry() {
+    let case = case().await;
+    let mut session = spu::open(&case.control.rpc, case.first.register()).await.unwrap();
+    case.control.down.cancel();
+    let reason = session.end().await;
+    assert!(reason.is_none_or(|error| error.code.retriable()));
+}
+
+#[tokio::test]
+async fn producer_ids_are_never_given_out_twice() {
+    let case = case().await;
+    let session = spu::open(&case.control.rpc, case.first.register()).await.unwrap();
+    let mut client =
+        SpuControlClient::new(Channel::new(&case.control.rpc, ChannelConfig::default()));
+    let good = AllocateProducerIdsRequest {
+        org_id: case.control.org().to_string(),
+        cluster_id: case.cluster.to_string(),
+        spu_id: 1,
+        incarnation: session.incarnation,
+        launch_id: case.first.launch.to_string(),
+        launch_secret: "secret 1".to_owned(),
+    };
+    let mut ends = Vec::new();
+    for _ in 0..3 {
+        let block = client.allocate_producer_ids(good.clone()).await.unwrap().into_inner();
+        assert!(block.first > 0 && block.count == 1000);
+        assert!(ends.iter().all(|end| block.first >= *end));
+        ends.push(block.first + u64::from(block.count));
+    }
+    let wrong = [
+        AllocateProducerIdsRequest { launch_secret: "guess".to_owned(), ..good.clone() },
+        AllocateProducerIdsRequest { launch_id: Uuid::from_u128(3).to_string(), ..good.clone() },
+        AllocateProducerIdsRequest { incarnation: 0, ..good.clone() },
+        AllocateProducerIdsRequest { spu_id: 2, ..good.clone() },
+        AllocateProducerIdsRequest { cluster_id: "x".to_owned(), ..good.clone() },
+    ];
+    for request in wrong {
+        assert!(client.allocate_producer_ids(request.clone()).await.is_err(), "{request:?}");
+    }
+    // And a folder that saw more ids than were given out knows of a later history.
+    let mut register = case.first.reborn().register();
+    register.database = Some(case.control.app.database_ref());
+    register.highest_producer_id = *ends.last().unwrap();
+    let error = spu::open(&case.control.rpc, register.clone()).await.err().unwrap();
+    assert_eq!(error.code, ErrorCode::DatabaseWentBack);
+    let mut tx = case.control.app.store.write().await.unwrap();
+    let mut scoped = tx.scoped(case.control.org());
+    let seen = ProducerId(register.highest_producer_id);
+    clusters::raise_producer_ids(&mut scoped, case.cluster, seen).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(spu::open(&case.control.rpc, register).await.is_ok());
+}

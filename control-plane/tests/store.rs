@@ -1,0 +1,22 @@
+//! The database driver, the migrations, the use cases over a real SQLite file.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(dead_code, reason = "the fixture is shared")]
+
+#[path = "support_app/mod.rs"]
+mod support;
+
+#[path = "store/bootstrap.rs"]
+mod bootstrap;
+#[path = "store/clusters.rs"]
+mod clusters;
+#[path = "store/conformance.rs"]
+mod conformance;
+#[path = "store/metadata.rs"]
+mod metadata;
+#[path = "store/migrations.rs"]
+mod migrations;
+#[path = "store/revisions.rs"]
+mod revisions;
+#[path = "store/topics.rs"]
+mod topics;

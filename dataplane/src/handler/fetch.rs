@@ -1,0 +1,187 @@
+//! `DataPlane.Fetch`: any number of subscriptions on one stream, served in turn, paid for
+//! with the client's byte credits.
+//!
+//! A subscription is always in one of three places: *ready* to be served, *starved* of
+//! credit, or *waiting* for its replica's view to change. Nothing polls.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+};
+
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use weir_protocol::{
+    ErrorCode, WireError,
+    pb::data::{
+        FetchMessage, FetchResponse, Subscribe, fetch_message::Message, fetch_response::Event,
+    },
+    token::{Claims, Scope},
+};
+use weir_runtime::{
+    task,
+    trace::{self, Kind},
+};
+
+use super::{
+    Responses, Shared, auth, status,
+    subscription::{Step, Subscription},
+};
+use crate::token;
+
+pub(super) fn open(
+    shared: Arc<Shared>,
+    request: Request<Streaming<FetchMessage>>,
+) -> Result<Response<Responses<FetchResponse>>, WireError> {
+    let claims = auth::bearer(&shared.tokens, request.metadata())?;
+    token::require(&claims, Scope::Consume)?;
+    let (out, responses) = mpsc::channel(shared.limits.fetch_responses_ahead.max(1));
+    let stream = Fetch {
+        shared,
+        claims,
+        subscriptions: BTreeMap::new(),
+        ready: VecDeque::new(),
+        starved: VecDeque::new(),
+        waiting: FuturesUnordered::new(),
+        credit: 0,
+        subscribed: 0,
+    };
+    task::spawn(stream.run(request.into_inner(), out));
+    Ok(Response::new(ReceiverStream::new(responses)))
+}
+
+/// Which subscription: its id, and how many came before it, since ids may be used again.
+type Ticket = (u64, u64);
+
+/// One stream.
+struct Fetch {
+    shared: Arc<Shared>,
+    claims: Claims,
+    subscriptions: BTreeMap<u64, (Subscription, u64)>,
+    ready: VecDeque<Ticket>,
+    starved: VecDeque<Ticket>,
+    waiting: FuturesUnordered<Pin<Box<dyn Future<Output = Ticket> + Send>>>,
+    /// Bytes that the client still takes; below zero after a batch larger than the balance.
+    credit: i64,
+    subscribed: u64,
+}
+
+impl Fetch {
+    async fn run(
+        mut self,
+        mut inbound: Streaming<FetchMessage>,
+        out: mpsc::Sender<Result<FetchResponse, Status>>,
+    ) {
+        let closing = self.shared.closing.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = closing.cancelled() => return,
+                message = inbound.message() => match message {
+                    Ok(Some(message)) => {
+                        if let Err(error) = self.take(message) {
+                            // The stream is over either way, here and below.
+                            let _ = out.send(Err(status::of(error))).await;
+                            return;
+                        }
+                    }
+                    Ok(None) => return,
+                    Err(broken) => {
+                        tracing::debug!(%broken, "a fetch stream broke");
+                        let _ = out.send(Err(broken)).await;
+                        return;
+                    }
+                },
+                Some(ticket) = self.waiting.next() => self.ready.push_back(ticket),
+                permit = out.reserve(), if !self.ready.is_empty() => {
+                    let Ok(permit) = permit else { return };
+                    if let Some(response) = self.serve_next().await {
+                        permit.send(Ok(response));
+                    }
+                }
+            }
+        }
+    }
+
+    /// # Errors
+    /// What the client may not do; it ends the stream.
+    fn take(&mut self, message: FetchMessage) -> Result<(), WireError> {
+        let invalid = |text: &str| Err(WireError::new(ErrorCode::InvalidRequest, text));
+        match message.message {
+            Some(Message::Subscribe(asked)) => return self.subscribe(&asked),
+            Some(Message::Unsubscribe(gone)) => {
+                // Its ticket finds nothing and is dropped when its turn comes.
+                self.subscriptions.remove(&gone.subscription_id);
+            }
+            Some(Message::Credit(credit)) => {
+                let bytes = i64::try_from(credit.bytes).unwrap_or(i64::MAX);
+                self.credit = self.credit.saturating_add(bytes);
+                if self.credit > 0 {
+                    self.ready.append(&mut self.starved);
+                }
+            }
+            Some(Message::Authenticate(fresh)) => {
+                auth::refresh(&self.shared.tokens, &mut self.claims, &fresh.token, Scope::Consume);
+            }
+            None => return invalid("an empty message"),
+        }
+        Ok(())
+    }
+
+    fn subscribe(&mut self, asked: &Subscribe) -> Result<(), WireError> {
+        if self.subscriptions.len() >= self.shared.limits.subscriptions_max {
+            let text = "the stream has as many subscriptions as it may have";
+            return Err(WireError::new(ErrorCode::Overloaded, text));
+        }
+        let id = asked.subscription_id;
+        let ticket = (id, self.subscribed);
+        let subscription = Subscription::new(asked, &self.shared.limits)?;
+        if self.subscriptions.insert(id, (subscription, ticket.1)).is_some() {
+            let text = format!("subscription {id} is in use on this stream");
+            return Err(WireError::new(ErrorCode::InvalidRequest, text));
+        }
+        self.subscribed += 1;
+        self.ready.push_back(ticket);
+        Ok(())
+    }
+
+    /// Serves the subscription whose turn it is: at most one response, then it is the next
+    /// one's turn.
+    async fn serve_next(&mut self) -> Option<FetchResponse> {
+        let ticket = self.ready.pop_front()?;
+        let (subscription, nth) = self.subscriptions.get_mut(&ticket.0)?;
+        if *nth != ticket.1 {
+            return None;
+        }
+        let step = subscription.step(&self.shared, &self.claims, self.credit).await;
+        let event = match step {
+            Step::Send(event) => event,
+            Step::Wait(changed) => {
+                self.waiting.push(Box::pin(async move {
+                    changed.await;
+                    ticket
+                }));
+                return None;
+            }
+            Step::Starve => {
+                self.starved.push_back(ticket);
+                return None;
+            }
+        };
+        trace::line(Kind::Rpc, || format!("fetch {} {}", ticket.0, subscription.describe(&event)));
+        match &event {
+            Event::Error(_) => drop(self.subscriptions.remove(&ticket.0)),
+            Event::Started(_) => self.ready.push_back(ticket),
+            Event::Records(records) => {
+                let bytes = i64::try_from(records.batches.len()).unwrap_or(i64::MAX);
+                self.credit = self.credit.saturating_sub(bytes);
+                self.ready.push_back(ticket);
+            }
+        }
+        Some(FetchResponse { subscription_id: ticket.0, event: Some(event) })
+    }
+}

@@ -1,0 +1,153 @@
+//! The edges: tonic services that check, translate, and hand on.
+//!
+//! | Module | Serves |
+//! |---|---|
+//! | [`produce`] | `DataPlane.Produce`: one stream per pair, requests in order per partition |
+//! | [`fetch`] | `DataPlane.Fetch`: subscriptions, byte credits, whole batches |
+//! | [`producer_id`] | `DataPlane.AllocateProducerId` |
+//! | [`metadata`] | `Metadata.WatchMetadata` |
+//! | `subscription` | one reader of a fetch stream |
+//! | [`auth`] | who is asking |
+//! | [`status`] | errors where a message has no room for them |
+
+pub mod auth;
+pub mod fetch;
+pub mod metadata;
+pub mod produce;
+pub mod producer_id;
+pub mod status;
+mod subscription;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming, service::Routes};
+use weir_protocol::{
+    ErrorCode, WireError,
+    ids::{ClusterId, PartitionKey, SpuId},
+    pb::{
+        data::{
+            AllocateProducerIdRequest, AllocateProducerIdResponse, FetchMessage, FetchResponse,
+            ProduceMessage, ProduceResponse,
+            data_plane_server::{DataPlane, DataPlaneServer},
+        },
+        metadata::{
+            MetadataUpdate, WatchMetadataRequest,
+            metadata_server::{Metadata, MetadataServer},
+        },
+    },
+};
+use weir_runtime::{clock::Clock, task::CancellationToken};
+
+use crate::{
+    config::{BATCH_BYTES_HARD_MAX, BATCH_BYTES_MAX_DEFAULT, Limits, MESSAGE_BYTES_MAX},
+    metadata::{Cache, ClusterMap},
+    partition::{Partition, Registry},
+    producer_ids::ProducerIds,
+    session::SessionView,
+    token::Tokens,
+};
+
+/// What every handler needs.
+pub struct Shared {
+    /// The cluster that is served.
+    pub cluster_id: ClusterId,
+    /// Bounds.
+    pub limits: Limits,
+    /// Time.
+    pub clock: Clock,
+    /// Judges tokens.
+    pub tokens: Tokens,
+    /// What is known of the cluster.
+    pub cache: Cache,
+    /// What this SPU holds.
+    pub registry: Registry,
+    /// Producer ids.
+    pub producer_ids: ProducerIds,
+    /// The session with the control plane.
+    pub session: watch::Receiver<SessionView>,
+    /// Set when the SPU goes down.
+    pub closing: CancellationToken,
+}
+
+impl Shared {
+    /// The cluster's largest batch, in bytes.
+    fn batch_bytes_max(&self) -> usize {
+        let named = self.session.borrow().batch_bytes_max;
+        named
+            .and_then(|bytes| usize::try_from(bytes).ok())
+            .unwrap_or(BATCH_BYTES_MAX_DEFAULT)
+            .min(BATCH_BYTES_HARD_MAX)
+    }
+
+    /// The replica of a partition here.
+    fn partition(&self, map: &ClusterMap, key: PartitionKey) -> Result<Arc<Partition>, WireError> {
+        self.registry.get(key).ok_or_else(|| {
+            let text = "this SPU has no replica of the partition";
+            let mut error = WireError::new(ErrorCode::NotLeader, text);
+            if let Some((_, partition)) = map.partition(key) {
+                error.wire.leader_spu_id = partition.leader_spu_id.map(SpuId).map(SpuId::get);
+                error.wire.leader_epoch = Some(partition.leader_epoch);
+            }
+            error
+        })
+    }
+}
+
+/// The routes of an SPU's port.
+#[must_use]
+pub fn routes(shared: Arc<Shared>) -> Routes {
+    let data = DataPlaneServer::new(Service(shared.clone()))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    Routes::new(data).add_service(MetadataServer::new(Service(shared)))
+}
+
+/// Both services.
+struct Service(Arc<Shared>);
+
+/// A response stream, fed by a task.
+type Responses<T> = ReceiverStream<Result<T, Status>>;
+
+#[tonic::async_trait]
+impl DataPlane for Service {
+    type ProduceStream = Responses<ProduceResponse>;
+    type FetchStream = Responses<FetchResponse>;
+
+    async fn produce(
+        &self,
+        request: Request<Streaming<ProduceMessage>>,
+    ) -> Result<Response<Self::ProduceStream>, Status> {
+        produce::open(self.0.clone(), request).map_err(status::of)
+    }
+
+    async fn fetch(
+        &self,
+        request: Request<Streaming<FetchMessage>>,
+    ) -> Result<Response<Self::FetchStream>, Status> {
+        fetch::open(self.0.clone(), request).map_err(status::of)
+    }
+
+    async fn allocate_producer_id(
+        &self,
+        request: Request<AllocateProducerIdRequest>,
+    ) -> Result<Response<AllocateProducerIdResponse>, Status> {
+        producer_id::allocate(&self.0, request.metadata())
+            .await
+            .map(Response::new)
+            .map_err(status::of)
+    }
+}
+
+#[tonic::async_trait]
+impl Metadata for Service {
+    type WatchMetadataStream = Responses<MetadataUpdate>;
+
+    async fn watch_metadata(
+        &self,
+        request: Request<WatchMetadataRequest>,
+    ) -> Result<Response<Self::WatchMetadataStream>, Status> {
+        metadata::open(self.0.clone(), &request).map_err(status::of)
+    }
+}

@@ -1,0 +1,189 @@
+//! One subscription of a fetch stream: what comes next for it.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use weir_protocol::{
+    ErrorCode, WireError,
+    batch::{self, BatchError},
+    ids::{LeaderEpoch, Offset},
+    pb::data::{PartitionRef, Records, Started, Subscribe, fetch_response::Event},
+    token::Claims,
+};
+
+use super::Shared;
+use crate::{
+    config::Limits,
+    log::LogError,
+    metadata::resolve::resolve,
+    partition::{Partition, Standing, View},
+    replica::start_offset::{self, Readable, StartAt},
+};
+
+/// A reader of one partition.
+pub struct Subscription {
+    asked: Option<PartitionRef>,
+    epoch: LeaderEpoch,
+    max_bytes: usize,
+    position: Position,
+    partition: Option<Arc<Partition>>,
+}
+
+#[derive(Clone, Copy)]
+enum Position {
+    /// Not resolved yet.
+    Start(StartAt),
+    /// The next offset to send.
+    Next(Offset),
+}
+
+/// What to do for a subscription now.
+pub enum Step {
+    /// Send this; an error is its end.
+    Send(Event),
+    /// Nothing before this is ready.
+    Wait(Pin<Box<dyn Future<Output = ()> + Send>>),
+    /// Nothing before the client gives credit.
+    Starve,
+}
+
+impl Subscription {
+    /// What a client asked for.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST`.
+    pub fn new(asked: &Subscribe, limits: &Limits) -> Result<Self, WireError> {
+        let start = StartAt::from_wire(asked.start.as_ref()).ok_or_else(|| {
+            WireError::new(ErrorCode::InvalidRequest, "the subscription names no start")
+        })?;
+        let max_bytes = match asked.max_bytes {
+            0 => limits.fetch_bytes_default,
+            bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
+        };
+        Ok(Self {
+            asked: asked.partition.clone(),
+            epoch: LeaderEpoch(asked.leader_epoch),
+            max_bytes: max_bytes.min(limits.fetch_bytes_max),
+            position: Position::Start(start),
+            partition: None,
+        })
+    }
+
+    /// What comes next. The generation, the leader and the token are looked at anew for each
+    /// response.
+    pub async fn step(&mut self, shared: &Shared, claims: &Claims, credit: i64) -> Step {
+        match self.try_step(shared, claims, credit).await {
+            Ok(step) => step,
+            Err(error) => Step::Send(Event::Error(error.into())),
+        }
+    }
+
+    async fn try_step(
+        &mut self,
+        shared: &Shared,
+        claims: &Claims,
+        credit: i64,
+    ) -> Result<Step, WireError> {
+        shared.tokens.still_good(claims)?;
+        let cached = shared.cache.current();
+        let key = resolve(&cached.map, self.asked.as_ref(), claims)?;
+        let partition = match &self.partition {
+            Some(partition) if partition.key() == key => partition.clone(),
+            _ => self.partition.insert(shared.partition(&cached.map, key)?).clone(),
+        };
+        let mut changes = partition.view();
+        let view = changes.borrow_and_update().clone();
+        if changes.has_changed().is_err() && view.standing != Standing::Closed {
+            // Its task ended without saying so: nothing would ever wake this reader.
+            return Err(WireError::new(ErrorCode::ReplicaOffline, "the replica's task has ended"));
+        }
+        if view.standing == Standing::Opening {
+            return Ok(wait(changes, view));
+        }
+        let readable = view.serves(self.epoch)?;
+        let next = match self.position {
+            Position::Next(next) => next,
+            Position::Start(start) => {
+                let offset = start_offset::resolve(start, readable)?;
+                self.position = Position::Next(offset);
+                let Readable { log_start, high_watermark, .. } = readable;
+                return Ok(Step::Send(Event::Started(Started {
+                    offset: offset.get(),
+                    log_start: log_start.get(),
+                    high_watermark: high_watermark.get(),
+                })));
+            }
+        };
+        if next >= readable.high_watermark {
+            return Ok(wait(changes, view));
+        }
+        if credit <= 0 {
+            return Ok(Step::Starve);
+        }
+        let budget = self.max_bytes.min(usize::try_from(credit).unwrap_or(usize::MAX));
+        let batches = read(&partition, next, readable, budget).await?;
+        if batches.is_empty() {
+            return Ok(wait(changes, view));
+        }
+        self.position = Position::Next(end_of(&batches).map_err(|error| {
+            WireError::new(ErrorCode::ReplicaOffline, format!("the log holds no batch: {error}"))
+        })?);
+        Ok(Step::Send(Event::Records(Records {
+            batches,
+            high_watermark: readable.high_watermark.get(),
+            log_start: readable.log_start.get(),
+        })))
+    }
+
+    /// For the trace.
+    #[must_use]
+    pub fn describe(&self, event: &Event) -> String {
+        let key = self.partition.as_ref().map(|partition| partition.key().to_string());
+        let key = key.unwrap_or_default();
+        match event {
+            Event::Started(started) => format!("{key} started at {}", started.offset),
+            Event::Records(records) => format!("{key} {} bytes", records.batches.len()),
+            Event::Error(error) => format!("{key} {}", ErrorCode::from_number(error.code)),
+        }
+    }
+}
+
+/// Until there is more to read, or the replica stands otherwise than when it was `seen`.
+fn wait(mut changes: watch::Receiver<View>, seen: View) -> Step {
+    Step::Wait(Box::pin(async move {
+        let news = |now: &View| now.readable != seen.readable || now.standing != seen.standing;
+        // An error means that the replica's task has ended: then there is something to say.
+        let _ = changes.wait_for(news).await;
+    }))
+}
+
+async fn read(
+    partition: &Partition,
+    next: Offset,
+    readable: Readable,
+    budget: usize,
+) -> Result<Bytes, WireError> {
+    let log = partition.log().ok_or_else(|| {
+        WireError::new(ErrorCode::NotYetAvailable, "the replica's log is not open")
+    })?;
+    log.read(next, readable.high_watermark, budget).await.map_err(|error| {
+        partition.read_failed(&error);
+        let mut wire = WireError::new(error.code(), error.to_string());
+        if matches!(error, LogError::OutOfRange { .. }) {
+            wire.wire.log_start = Some(log.log_start().get());
+            wire.wire.high_watermark = Some(readable.high_watermark.get());
+        }
+        wire
+    })
+}
+
+/// The offset after the last batch.
+fn end_of(batches: &Bytes) -> Result<Offset, BatchError> {
+    let (mut rest, mut end) = (batches.clone(), Offset::ZERO);
+    while let Some((header, _, after)) = batch::split_first(&rest)? {
+        end = header.next_offset();
+        rest = after;
+    }
+    Ok(end)
+}

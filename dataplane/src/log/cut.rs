@@ -1,0 +1,240 @@
+//! Taking away from either end of a log.
+//!
+//! Each writes the checkpoint before it touches a file, and removes files in the order
+//! that leaves one unbroken log wherever a crash stops it.
+
+use weir_protocol::ids::Offset;
+use weir_runtime::disk::OpenMode;
+
+use super::{
+    checkpoint::Checkpoint,
+    error::{LogError, OnPath},
+    folder::remove_segment,
+    index_file, segment,
+    state::{Inner, State},
+    walk::{HeaderWalk, Step},
+};
+
+pub(super) async fn truncate_to(inner: &Inner, offset: Offset) -> Result<Offset, LogError> {
+    let mut writer = inner.writing.lock().await;
+    let _syncing = inner.syncing.lock().await;
+    inner.writable()?;
+    {
+        let state = inner.state();
+        if offset >= state.log_end {
+            return Ok(state.log_end);
+        }
+        in_range(&state, offset, state.log_end)?;
+    }
+    let (base, position, end) = boundary(inner, offset).await?;
+    let content = {
+        let state = inner.state();
+        let mut epochs = state.epochs.clone();
+        epochs.cut_end(end);
+        // A log start within the batch that goes: nothing is left of what it served.
+        let log_start = state.log_start.min(end);
+        Checkpoint { recovery_point: state.durable_end.min(end), log_start, epochs }
+    };
+    let in_flight = inner.in_flight("truncate");
+    let _checkpointing = inner.checkpointing.lock().await;
+    if let Err(error) = replace(inner, &content).await {
+        if matches!(error, LogError::StorageFull(_)) {
+            in_flight.done();
+        }
+        return Err(error);
+    }
+    let newer: Vec<Offset> = {
+        let mut state = inner.state();
+        state.cuts += 1;
+        state.hints.clear();
+        state.log_start = content.log_start;
+        state.log_end = end;
+        state.durable_end = content.recovery_point;
+        state.epochs = content.epochs;
+        let newer = state.segments.iter().map(|s| s.base);
+        newer.filter(|b| *b > base || (*b == base && position == 0)).collect()
+    };
+    for base in newer.iter().rev() {
+        remove_segment(&*inner.disk, &inner.folder, *base).await?;
+    }
+    if !newer.is_empty() {
+        inner.disk.sync_dir(&inner.folder).await.on("sync folder", &inner.folder)?;
+    }
+    if position > 0 {
+        let path = inner.path(&segment::log_name(base));
+        let open = inner.state().segment_at(base).and_then(|s| {
+            // The handle that wrote, while there is something to hear about.
+            s.file.clone().filter(|_| s.synced_bytes < s.bytes)
+        });
+        let file = match open {
+            Some(file) => file,
+            None => inner.disk.open(&path, OpenMode::Write).await.on("open", &path)?,
+        };
+        file.truncate(position).await.on("truncate", &path)?;
+        file.sync_data().await.on("fsync", &path)?;
+    }
+    writer.reset();
+    let pages_end = {
+        let mut state = inner.state();
+        state.cuts += 1;
+        state.hints.clear();
+        state.segments.retain(|s| !newer.contains(&s.base));
+        state.segments.last_mut().map(|last| {
+            if last.base == base {
+                last.bytes = position;
+                last.synced_bytes = position;
+                last.end = end;
+            }
+            // It is appended to again, so its last page may not be the last for long.
+            last.index.reopen_at(last.bytes);
+            (last.base, last.index.pages_end())
+        })
+    };
+    if let Some((base, pages_end)) = pages_end {
+        let path = inner.path(&segment::index_name(base));
+        index_file::shorten(&*inner.disk, &path, pages_end).await;
+    }
+    in_flight.done();
+    tracing::info!(folder = inner.folder, log_end = end.0, "log truncated");
+    Ok(end)
+}
+
+pub(super) async fn advance_log_start(inner: &Inner, offset: Offset) -> Result<(), LogError> {
+    let _writer = inner.writing.lock().await;
+    let _syncing = inner.syncing.lock().await;
+    inner.writable()?;
+    let content = {
+        let state = inner.state();
+        if offset <= state.log_start {
+            return Ok(());
+        }
+        in_range(&state, offset, state.durable_end)?;
+        let mut content = state.checkpoint();
+        content.log_start = offset;
+        content.epochs.cut_start(offset);
+        content
+    };
+    let in_flight = inner.in_flight("advance log start");
+    let _checkpointing = inner.checkpointing.lock().await;
+    if let Err(error) = replace(inner, &content).await {
+        if matches!(error, LogError::StorageFull(_)) {
+            in_flight.done();
+        }
+        return Err(error);
+    }
+    let older: Vec<Offset> = {
+        let mut state = inner.state();
+        state.cuts += 1;
+        state.log_start = offset;
+        state.epochs = content.epochs;
+        let last = state.segments.len().saturating_sub(1);
+        let older = state.segments[..last].iter().take_while(|s| s.end <= offset).count();
+        state.segments.drain(..older).map(|s| s.base).collect()
+    };
+    // Oldest first; what a crash leaves is removed at the next open.
+    for base in older {
+        remove_segment(&*inner.disk, &inner.folder, base).await?;
+    }
+    in_flight.done();
+    Ok(())
+}
+
+pub(super) async fn restart_at(inner: &Inner, offset: Offset) -> Result<(), LogError> {
+    let mut writer = inner.writing.lock().await;
+    let _syncing = inner.syncing.lock().await;
+    inner.writable()?;
+    let in_flight = inner.in_flight("restart");
+    let _checkpointing = inner.checkpointing.lock().await;
+    // First nothing is promised any more, then it goes, then the new start is promised.
+    let nothing = {
+        let state = inner.state();
+        Checkpoint { recovery_point: state.log_start, ..state.checkpoint() }
+    };
+    if let Err(error) = replace(inner, &nothing).await {
+        if matches!(error, LogError::StorageFull(_)) {
+            in_flight.done();
+        }
+        return Err(error);
+    }
+    let all: Vec<Offset> = {
+        let mut state = inner.state();
+        state.cuts += 1;
+        state.hints.clear();
+        state.log_end = state.log_start;
+        state.durable_end = state.log_start;
+        state.segments.drain(..).map(|s| s.base).collect()
+    };
+    writer.reset();
+    for base in all.iter().rev() {
+        remove_segment(&*inner.disk, &inner.folder, *base).await?;
+    }
+    inner.disk.sync_dir(&inner.folder).await.on("sync folder", &inner.folder)?;
+    let anew = Checkpoint { recovery_point: offset, log_start: offset, ..Checkpoint::default() };
+    replace(inner, &anew).await?;
+    let mut state = inner.state();
+    state.cuts += 1;
+    state.log_start = offset;
+    state.log_end = offset;
+    state.durable_end = offset;
+    state.epochs = anew.epochs;
+    drop(state);
+    in_flight.done();
+    tracing::info!(folder = inner.folder, log_start = offset.0, "log started anew");
+    Ok(())
+}
+
+fn in_range(state: &State, offset: Offset, max: Offset) -> Result<(), LogError> {
+    if offset < state.log_start || offset > max {
+        let (log_start, log_end) = (state.log_start, max);
+        return Err(LogError::OutOfRange { requested: offset, log_start, log_end });
+    }
+    Ok(())
+}
+
+/// Replaces the checkpoint; `checkpointing` is held. After an error the file may say the
+/// old or the new, so the next append settles it first.
+async fn replace(inner: &Inner, content: &Checkpoint) -> Result<(), LogError> {
+    let written = inner.replace_checkpoint(content).await;
+    inner.state().checkpoint_unsure = written.is_err();
+    written
+}
+
+/// The segment and position of the batch that holds `offset`, and that batch's own offset.
+async fn boundary(inner: &Inner, offset: Offset) -> Result<(Offset, u64, Offset), LogError> {
+    let found = {
+        let state = inner.state();
+        state.segment_at(offset).map(|s| {
+            let relative = s.relative(offset);
+            (s.base, s.bytes, s.index.floor(relative), relative)
+        })
+    };
+    let Some((base, bytes, floor, relative)) = found else {
+        return Ok((offset, 0, offset));
+    };
+    let path = inner.path(&segment::log_name(base));
+    let file = inner.segment_file(base).await?;
+    let entry = index_file::resolve(inner, base, floor, relative).await;
+    let mut starts = vec![(0, base)];
+    if entry.position > 0 {
+        starts.push((u64::from(entry.position), Offset(base.0 + u64::from(entry.relative))));
+    }
+    // From the index' place first; if that leads nowhere, from the segment's start.
+    let mut wrong = None;
+    while let Some((position, mut next)) = starts.pop() {
+        let mut headers = HeaderWalk::new(&*file, position, bytes);
+        let reason = loop {
+            match headers.peek(next).await.on("read", &path)? {
+                Step::Batch(header) if header.next_offset() <= offset => {
+                    headers.skip(&header);
+                    next = header.next_offset();
+                }
+                Step::Batch(_) => return Ok((base, headers.position(), next)),
+                Step::End => break "the segment ends before the offset".to_owned(),
+                Step::Bad(reason) => break reason,
+            }
+        };
+        wrong = Some((headers.position(), next, reason));
+    }
+    let (position, next, reason) = wrong.unwrap_or_default();
+    Err(LogError::Corrupt { file: path, position, offset: next, reason })
+}

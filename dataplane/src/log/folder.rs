@@ -1,0 +1,104 @@
+//! A replica's folder: its small files, and names coming and going.
+
+use std::io;
+
+use weir_protocol::ids::Offset;
+use weir_runtime::disk::{self, Disk};
+
+use super::{
+    checkpoint::{BadCheckpoint, CHECKPOINT_BYTES_MAX, CHECKPOINT_FILE, Checkpoint},
+    error::{LogError, OnPath},
+    format::{self, FORMAT_BYTES_MAX, FORMAT_FILE, FORMAT_LINE},
+    segment,
+};
+
+/// Makes a new folder if there is none, checks the version, clears leftovers; returns the
+/// names in it.
+pub(super) async fn prepare(disk: &dyn Disk, folder: &str) -> Result<Vec<String>, LogError> {
+    let listed = match disk.list(folder).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        listed => listed.on("list", folder)?,
+    };
+    let mut names: Vec<String> = listed.into_iter().map(|entry| entry.name).collect();
+    let format_path = format!("{folder}/{FORMAT_FILE}");
+    if names.iter().any(|name| name == FORMAT_FILE) {
+        let content = disk::read_all(disk, &format_path, FORMAT_BYTES_MAX).await;
+        format::check(&format_path, &content.on("read", &format_path)?)?;
+    } else if names.iter().any(|name| segment::parse_log_name(name).is_some()) {
+        let supported = FORMAT_LINE.trim_ascii_end();
+        let found = "nothing: there are segments, and no version file".to_owned();
+        return Err(LogError::UnsupportedFormat { path: format_path, found, supported });
+    } else {
+        disk::create_dir_durable(disk, folder).await.on("make folder", folder)?;
+        // The version file last: where it is, the checkpoint is too.
+        let path = format!("{folder}/{CHECKPOINT_FILE}");
+        let empty = Checkpoint::default().encode();
+        disk::replace(disk, &path, empty).await.on("replace", &path)?;
+        let line = FORMAT_LINE.as_bytes().into();
+        disk::replace(disk, &format_path, line).await.on("replace", &format_path)?;
+    }
+    for name in names.extract_if(.., |name| name.ends_with(".tmp")) {
+        let path = format!("{folder}/{name}");
+        remove_file(disk, &path).await?;
+    }
+    Ok(names)
+}
+
+pub(super) async fn read_checkpoint(disk: &dyn Disk, path: &str) -> Result<Checkpoint, LogError> {
+    let corrupt = |reason: String| LogError::Corrupt {
+        file: path.to_owned(),
+        position: 0,
+        offset: Offset::ZERO,
+        reason,
+    };
+    let bytes = match disk::read_all(disk, path, CHECKPOINT_BYTES_MAX).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(corrupt("it is missing".to_owned()));
+        }
+        bytes => bytes.on("read", path)?,
+    };
+    Checkpoint::decode(&bytes).map_err(|error| match error {
+        BadCheckpoint::Version(_) => LogError::UnsupportedFormat {
+            path: path.to_owned(),
+            found: error.to_string(),
+            supported: "checkpoint version 1",
+        },
+        other => corrupt(other.to_string()),
+    })
+}
+
+/// Persists what recovery found, so that the next open need not do it again.
+pub(super) async fn persist(
+    disk: &dyn Disk,
+    folder: &str,
+    old: &Checkpoint,
+    new: &Checkpoint,
+) -> Result<(), LogError> {
+    if old == new {
+        return Ok(());
+    }
+    let path = format!("{folder}/{CHECKPOINT_FILE}");
+    match disk::replace(disk, &path, new.encode()).await.on("replace", &path) {
+        // A later recovery point is only a saving. An epoch that went must go there too, or
+        // batches of an older one in its place would look wrong.
+        Err(LogError::StorageFull(_)) if old.epochs == new.epochs => Ok(()),
+        result => result,
+    }
+}
+
+/// Removes a segment's two files.
+pub(super) async fn remove_segment(
+    disk: &dyn Disk,
+    folder: &str,
+    base: Offset,
+) -> Result<(), LogError> {
+    remove_file(disk, &format!("{folder}/{}", segment::log_name(base))).await?;
+    remove_file(disk, &format!("{folder}/{}", segment::index_name(base))).await
+}
+
+pub(super) async fn remove_file(disk: &dyn Disk, path: &str) -> Result<(), LogError> {
+    match disk.remove_file(path).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.on("remove", path),
+    }
+}

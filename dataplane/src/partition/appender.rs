@@ -1,0 +1,311 @@
+//! The task that owns a replica: its state machine, its log, and the order of effects.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tokio::sync::{mpsc, watch};
+use weir_protocol::{ErrorCode, WireError, batch, ids::Offset};
+use weir_runtime::{
+    plant,
+    task::{self, CancellationToken, JoinHandle},
+};
+
+use super::{
+    queue::{Offer, Outlet, Queued, Respond},
+    view::{Standing, View},
+};
+use crate::{
+    log::{Assigned, Log, LogError},
+    replica::{Action, Assignment, Event, Problem, Produce, Replica, RequestId, Role, Stamp},
+};
+
+/// The recovery point is moved on after about this many bytes: what lies beyond it is
+/// verified at the next start.
+const CHECKPOINT_EVERY_BYTES: usize = 64 << 20;
+
+/// What reaches the task from outside.
+pub(super) struct Inbox {
+    pub offers: Outlet,
+    pub assignments: watch::Receiver<Assignment>,
+    pub troubles: mpsc::Receiver<Problem>,
+    pub stop: CancellationToken,
+}
+
+/// The task's own.
+pub(super) struct Appender {
+    replica: Replica,
+    /// `None`: it could not be opened, and the replica is offline.
+    log: Option<Log>,
+    waiting: HashMap<RequestId, Respond>,
+    requests: u64,
+    syncing: Option<JoinHandle<Result<Offset, LogError>>>,
+    bytes_since_checkpoint: usize,
+    group_bytes_max: usize,
+    view: watch::Sender<View>,
+    /// Counts changes that the control plane should hear of at once.
+    transitions: Arc<watch::Sender<u64>>,
+}
+
+impl Appender {
+    pub fn new(
+        replica: Replica,
+        log: Option<Log>,
+        group_bytes_max: usize,
+        view: watch::Sender<View>,
+        transitions: Arc<watch::Sender<u64>>,
+    ) -> Self {
+        Self {
+            replica,
+            log,
+            waiting: HashMap::new(),
+            requests: 0,
+            syncing: None,
+            bytes_since_checkpoint: 0,
+            group_bytes_max,
+            view,
+            transitions,
+        }
+    }
+
+    /// Runs until it is told to stop; then syncs, acknowledges, and closes the log.
+    pub async fn run(mut self, mut inbox: Inbox) {
+        let first = inbox.assignments.borrow_and_update().clone();
+        self.assign(first).await;
+        let mut group = Vec::new();
+        loop {
+            self.begin_sync();
+            tokio::select! {
+                biased;
+                () = inbox.stop.cancelled() => break,
+                Ok(()) = inbox.assignments.changed() => {
+                    let latest = inbox.assignments.borrow_and_update().clone();
+                    self.assign(latest).await;
+                }
+                synced = joined(&mut self.syncing) => self.synced(synced).await,
+                Some(problem) = inbox.troubles.recv() => {
+                    self.happened(Event::Broken(problem)).await;
+                }
+                () = inbox.offers.take(&mut group, self.group_bytes_max) => {
+                    if group.is_empty() {
+                        break;
+                    }
+                    self.append(&mut group).await;
+                }
+            }
+        }
+        inbox.offers.close();
+        self.close().await;
+    }
+
+    async fn assign(&mut self, assignment: Assignment) {
+        let before = self.replica.role().clone();
+        let mut actions = Vec::new();
+        self.replica.handle(Event::Assign(assignment), &mut actions);
+        if let (Role::Leader { epoch, .. }, Some(log)) = (self.replica.role(), &self.log)
+            && before != *self.replica.role()
+        {
+            // On the disk before the first batch: a later process must know that the epoch
+            // was used. If there is no room now, the first append tries again.
+            let epoch = *epoch;
+            match log.begin_epoch(epoch).await {
+                Ok(()) => {}
+                Err(LogError::StorageFull(reason)) => {
+                    tracing::warn!(partition = %self.replica.key(), %epoch, reason, "cannot note the leader epoch yet");
+                }
+                Err(error) => self.replica.handle(broken(&error), &mut actions),
+            }
+        }
+        self.settle(actions).await;
+    }
+
+    /// Writes one group, with one vectored write.
+    async fn append(&mut self, group: &mut Vec<Queued>) {
+        let mut actions = Vec::with_capacity(group.len());
+        let mut batches = Vec::with_capacity(group.len());
+        let mut rooms = Vec::with_capacity(group.len());
+        for Queued { offer, respond, room } in group.drain(..) {
+            let request = RequestId(self.requests);
+            self.requests += 1;
+            self.waiting.insert(request, respond);
+            let first = actions.len();
+            self.replica.handle(Event::Produce(describe(request, &offer)), &mut actions);
+            if let Some(Action::Append { base_offset, epoch, .. }) = actions.get(first) {
+                let Offer { mut header, batch, .. } = offer;
+                self.bytes_since_checkpoint += batch.len();
+                header.base_offset = *base_offset;
+                header.partition_leader_epoch = *epoch;
+                batches
+                    .push(Assigned { header, parts: batch::assign(&batch, *base_offset, *epoch) });
+                rooms.push(room);
+            }
+        }
+        if !batches.is_empty() {
+            let written = match &self.log {
+                Some(log) => log.append(batches).await.map(drop),
+                None => Err(LogError::Closed),
+            };
+            let event = match written {
+                Ok(()) => Event::Appended,
+                Err(LogError::StorageFull(reason)) => {
+                    tracing::debug!(partition = %self.replica.key(), reason, "no room to append");
+                    Event::AppendRefused
+                }
+                Err(error) => Event::AppendFailed(problem(&error)),
+            };
+            let appended = event == Event::Appended;
+            self.replica.handle(event, &mut actions);
+            if appended && plant::active("ack_before_fsync") {
+                let durable_end = self.replica.log_end();
+                self.replica.handle(Event::Synced { durable_end }, &mut actions);
+            }
+        }
+        // The batches are in the page cache (or refused): their memory is free again.
+        drop(rooms);
+        self.settle(actions).await;
+    }
+
+    /// Begins an fsync if something was written since the last one began and none runs.
+    fn begin_sync(&mut self) {
+        if self.syncing.is_some() || matches!(self.replica.role(), Role::Offline(_)) {
+            return;
+        }
+        let Some(log) = &self.log else { return };
+        if log.durable_end() < log.log_end() {
+            let log = log.clone();
+            let checkpoint = self.bytes_since_checkpoint >= CHECKPOINT_EVERY_BYTES;
+            if checkpoint {
+                self.bytes_since_checkpoint = 0;
+            }
+            self.syncing = Some(task::spawn(async move {
+                let durable_end = log.sync().await?;
+                if checkpoint {
+                    // Beside the acknowledgements, not before them. If it fails, the old one
+                    // stands.
+                    task::spawn(async move {
+                        if let Err(error) = log.checkpoint().await {
+                            tracing::warn!(%error, "cannot move the recovery point on");
+                        }
+                    });
+                }
+                Ok(durable_end)
+            }));
+        }
+    }
+
+    async fn synced(&mut self, synced: Result<Offset, LogError>) {
+        match synced {
+            Ok(durable_end) => self.happened(Event::Synced { durable_end }).await,
+            Err(error) => self.happened(broken(&error)).await,
+        }
+    }
+
+    async fn happened(&mut self, event: Event) {
+        let mut actions = Vec::new();
+        self.replica.handle(event, &mut actions);
+        self.settle(actions).await;
+    }
+
+    /// Wakes who reads, then answers who asked.
+    async fn settle(&mut self, actions: Vec<Action>) {
+        self.publish();
+        let answers = actions.iter().any(|action| matches!(action, Action::Respond { .. }));
+        if answers {
+            // A fault point. Tasks change only at an await: without one, the fsync's return
+            // and the acknowledgement were one step in simulation, and no crash, no
+            // deposition could fall between them as it does in life.
+            tokio::task::yield_now().await;
+        }
+        for action in actions {
+            let Action::Respond { request, answer } = action else { continue };
+            if let Some(respond) = self.waiting.remove(&request) {
+                // Whoever asked may be gone, or past his deadline.
+                let _ = respond.send(answer.map_err(WireError::from));
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let view = View::of(&self.replica);
+        let mut transition = false;
+        self.view.send_if_modified(|current| {
+            transition = current.standing != view.standing;
+            let changed = *current != view;
+            if changed {
+                if transition {
+                    announce(&self.replica, &view.standing);
+                }
+                *current = view;
+            }
+            changed
+        });
+        if transition {
+            self.transitions.send_modify(|count| *count += 1);
+        }
+    }
+
+    async fn close(&mut self) {
+        loop {
+            self.begin_sync();
+            if self.syncing.is_none() {
+                break;
+            }
+            let synced = joined(&mut self.syncing).await;
+            self.synced(synced).await;
+        }
+        if let Some(log) = &self.log
+            && let Err(error) = log.close().await
+        {
+            tracing::warn!(partition = %self.replica.key(), %error, "the log could not be closed cleanly");
+        }
+        self.view.send_modify(|view| view.standing = Standing::Closed);
+    }
+}
+
+/// Waits for the fsync that runs; for ever, if none does.
+async fn joined(
+    syncing: &mut Option<JoinHandle<Result<Offset, LogError>>>,
+) -> Result<Offset, LogError> {
+    let Some(handle) = syncing else { return std::future::pending().await };
+    let joined = handle.await;
+    *syncing = None;
+    joined.unwrap_or_else(|_| Err(LogError::Failed("the fsync's task ended by a panic".to_owned())))
+}
+
+fn describe(request: RequestId, offer: &Offer) -> Produce {
+    let header = &offer.header;
+    Produce {
+        request,
+        leader_epoch: offer.leader_epoch,
+        acks: offer.acks,
+        record_count: header.record_count,
+        stamp: header.producer.map(|producer| Stamp {
+            id: producer.id,
+            epoch: producer.epoch,
+            first_sequence: producer.base_sequence,
+            last_sequence: header.last_sequence().unwrap_or(producer.base_sequence),
+        }),
+    }
+}
+
+fn problem(error: &LogError) -> Problem {
+    let code = match error.code() {
+        // Whatever it was, an append or an fsync did not end well.
+        ErrorCode::ReplicaOffline => ErrorCode::ReplicaOffline,
+        _ => ErrorCode::StorageFailed,
+    };
+    Problem::new(code, error.to_string())
+}
+
+fn broken(error: &LogError) -> Event {
+    Event::Broken(problem(error))
+}
+
+fn announce(replica: &Replica, standing: &Standing) {
+    let key = replica.key();
+    match standing {
+        Standing::Leader(epoch) => tracing::info!(partition = %key, %epoch, "leading"),
+        Standing::Offline(problem) => {
+            tracing::error!(partition = %key, reason = %problem, "replica offline");
+        }
+        other => tracing::info!(partition = %key, standing = ?other, "not leading"),
+    }
+}

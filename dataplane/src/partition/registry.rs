@@ -1,0 +1,255 @@
+//! Which replicas this SPU has, by the control plane's word.
+//!
+//! A replica is opened when the map names this SPU as its holder. **Absence never deletes**:
+//! a replica that the map does not name any more is kept, not served; only
+//! [`Registry::remove`] deletes, on an explicit order.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
+};
+
+use tokio::sync::{Semaphore, mpsc, watch};
+use weir_protocol::{
+    ids::{Incarnation, PartitionEpoch, PartitionKey, SpuId},
+    pb::session::ReplicaStatus,
+};
+use weir_runtime::{
+    disk::Disk,
+    task::{self, CancellationToken},
+};
+
+use super::{Partition, appender::Appender, appender::Inbox, open::open, queue::queue, view::View};
+use crate::{
+    config::Limits,
+    data_folder::{generation_folder, replica_folder},
+    log::LogConfig,
+    metadata::ClusterMap,
+    replica::{Assignment, Replica, ReplicaLimits},
+    seen::Database,
+};
+
+/// The replicas of one SPU. Clones share them.
+#[derive(Clone)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    me: SpuId,
+    disk: Arc<dyn Disk>,
+    limits: Limits,
+    log: LogConfig,
+    partitions: RwLock<BTreeMap<PartitionKey, Arc<Partition>>>,
+    /// Orders carried out: the map may name the replica for a while yet.
+    removed: Mutex<BTreeMap<PartitionKey, PartitionEpoch>>,
+    transitions: Arc<watch::Sender<u64>>,
+    opening: Arc<Semaphore>,
+}
+
+/// An order to remove a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RemoveOrder {
+    /// Which replica.
+    pub key: PartitionKey,
+    /// The partition epoch that no longer names it.
+    pub partition_epoch: PartitionEpoch,
+    /// The database that says so.
+    pub database: Database,
+}
+
+/// Why an order to remove was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveRefused {
+    /// It speaks of another history than the map.
+    #[error("the order names another database than this SPU follows")]
+    OtherDatabase,
+    /// This SPU has heard newer.
+    #[error("the order has partition epoch {ordered}, and this SPU has seen {seen}")]
+    Stale {
+        /// The order's.
+        ordered: PartitionEpoch,
+        /// The highest seen.
+        seen: PartitionEpoch,
+    },
+    /// The map of the same epoch names this SPU as a holder.
+    #[error("partition epoch {seen} of an active topic names this SPU as a replica")]
+    StillHeld {
+        /// The epoch.
+        seen: PartitionEpoch,
+    },
+    /// The disk said no; part of it may be gone.
+    #[error("cannot remove the replica's folder: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl Registry {
+    /// No replicas yet.
+    #[must_use]
+    pub fn new(me: SpuId, disk: Arc<dyn Disk>, limits: Limits, log: LogConfig) -> Self {
+        let opening = Arc::new(Semaphore::new(limits.opens_at_once.max(1)));
+        let inner = Inner {
+            me,
+            disk,
+            limits,
+            log,
+            partitions: RwLock::default(),
+            removed: Mutex::default(),
+            transitions: Arc::new(watch::channel(0).0),
+            opening,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// A replica, if this SPU has it.
+    #[must_use]
+    pub fn get(&self, key: PartitionKey) -> Option<Arc<Partition>> {
+        self.inner.partitions.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+    }
+
+    /// Changes whenever a replica begins or ceases to lead, or goes offline.
+    #[must_use]
+    pub fn transitions(&self) -> watch::Receiver<u64> {
+        self.inner.transitions.subscribe()
+    }
+
+    /// What to tell the control plane of every open replica.
+    #[must_use]
+    pub fn statuses(&self) -> BTreeMap<PartitionKey, ReplicaStatus> {
+        let partitions = self.inner.partitions.read().unwrap_or_else(PoisonError::into_inner);
+        let status = |(key, partition): (&PartitionKey, &Arc<Partition>)| {
+            Some((*key, partition.view.borrow().status(*key)?))
+        };
+        partitions.iter().filter_map(status).collect()
+    }
+
+    /// Brings the replicas in line with the map and this process's incarnation.
+    pub fn reconcile(&self, map: &ClusterMap, incarnation: Option<Incarnation>) {
+        let inner = &self.inner;
+        let mut partitions = inner.partitions.write().unwrap_or_else(PoisonError::into_inner);
+        let removed = inner.removed.lock().unwrap_or_else(PoisonError::into_inner);
+        for generation in map.generations() {
+            for partition in &generation.wire.partitions {
+                let key =
+                    PartitionKey { generation: generation.id, partition: partition.index.into() };
+                let word = generation.assignment(partition, inner.me, incarnation);
+                match partitions.get(&key) {
+                    Some(known) => known.assign(word),
+                    None if word.serving
+                        && word.replicas.contains(&inner.me)
+                        && removed.get(&key).is_none_or(|epoch| *epoch < word.partition_epoch) =>
+                    {
+                        partitions.insert(key, self.start(key, word));
+                    }
+                    None => {}
+                }
+            }
+        }
+        for (key, partition) in &*partitions {
+            if map.partition(*key).is_none() {
+                let known = partition.assignment.borrow().clone();
+                partition.assign(Assignment { serving: false, ..known });
+            }
+        }
+    }
+
+    /// Starts a replica's task, which opens the log first. Batches may queue meanwhile.
+    fn start(&self, key: PartitionKey, word: Assignment) -> Arc<Partition> {
+        let inner = &self.inner;
+        let limits = &inner.limits;
+        let (offers, outlet) = queue(limits.queue_bytes_max, limits.queue_requests_max);
+        let (view_sender, view) = watch::channel(View::opening());
+        let (assignment, assignments) = watch::channel(word);
+        let (troubles, trouble_receiver) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        let log_cell = Arc::new(OnceLock::new());
+        let inbox =
+            Inbox { offers: outlet, assignments, troubles: trouble_receiver, stop: stop.clone() };
+
+        let (disk, config, opening) =
+            (inner.disk.clone(), inner.log.clone(), inner.opening.clone());
+        let replica_limits = ReplicaLimits { producers_max: limits.producers_max };
+        let group_bytes_max = limits.group_bytes_max;
+        let transitions = inner.transitions.clone();
+        let cell = log_cell.clone();
+        let task = task::spawn(async move {
+            // Never closed, so an error is not possible; without a permit it opens all the same.
+            let permit = opening.acquire_owned().await.ok();
+            let opened = open(disk, key, config, replica_limits).await;
+            drop(permit);
+            let (log, replica) = match opened {
+                Ok((log, replica)) => (Some(log), replica),
+                Err(problem) => (None, Replica::offline(key, problem)),
+            };
+            if let Some(log) = &log {
+                // Set once, here only.
+                let _ = cell.set(log.clone());
+            }
+            Appender::new(replica, log, group_bytes_max, view_sender, transitions).run(inbox).await;
+        });
+        Arc::new(Partition {
+            key,
+            queue: offers,
+            view,
+            assignment,
+            troubles,
+            log: log_cell,
+            stop,
+            task: Mutex::new(Some(task)),
+        })
+    }
+
+    /// Carries out an order to remove a replica with its data.
+    ///
+    /// # Errors
+    /// [`RemoveRefused`]; nothing was removed, unless the disk failed half-way.
+    pub async fn remove(&self, order: RemoveOrder, map: &ClusterMap) -> Result<(), RemoveRefused> {
+        let RemoveOrder { key, partition_epoch: ordered, database } = order;
+        if map.database() != Some(database) {
+            return Err(RemoveRefused::OtherDatabase);
+        }
+        let mapped = map.partition(key);
+        let known = self.get(key);
+        let held = known.as_ref().map(|partition| partition.assignment.borrow().partition_epoch);
+        let seen = mapped.map(|(_, partition)| PartitionEpoch(partition.partition_epoch)).max(held);
+        if let Some(seen) = seen {
+            let still_held = mapped.is_some_and(|(generation, partition)| {
+                generation.active && partition.replica_spu_ids.contains(&self.inner.me.get())
+            });
+            if ordered < seen {
+                return Err(RemoveRefused::Stale { ordered, seen });
+            }
+            if ordered == seen && still_held {
+                return Err(RemoveRefused::StillHeld { seen });
+            }
+        }
+        self.removed().insert(key, ordered);
+        let gone = {
+            let partitions = &self.inner.partitions;
+            partitions.write().unwrap_or_else(PoisonError::into_inner).remove(&key)
+        };
+        if let Some(partition) = gone {
+            partition.close().await;
+        }
+        let disk = self.inner.disk.as_ref();
+        disk.remove_dir_all(&replica_folder(key)).await?;
+        match disk.sync_dir(&generation_folder(key)).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn removed(&self) -> std::sync::MutexGuard<'_, BTreeMap<PartitionKey, PartitionEpoch>> {
+        self.inner.removed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes every replica: what is written is synced, acknowledged, checkpointed.
+    pub async fn close_all(&self) {
+        let all: Vec<_> = {
+            let partitions = self.inner.partitions.read().unwrap_or_else(PoisonError::into_inner);
+            partitions.values().cloned().collect()
+        };
+        futures::future::join_all(all.iter().map(|partition| partition.close())).await;
+    }
+}

@@ -1,0 +1,302 @@
+//! The state of one replica, and the decision whether this process leads.
+
+use std::collections::BTreeMap;
+
+use weir_protocol::ids::{Incarnation, LeaderEpoch, Offset, PartitionEpoch, PartitionKey, SpuId};
+
+use super::{
+    event::{Action, Assignment, Event, Problem, Refusal, RequestId, Stamp},
+    high_watermark,
+    leader_epoch::LeaderEpochs,
+    producer_state::ProducerState,
+    start_offset::Readable,
+    waits::Waits,
+};
+
+/// What this process is to the partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Appends and answers.
+    Leader {
+        /// Its leadership, which belongs to `incarnation` alone.
+        epoch: LeaderEpoch,
+        /// This process's incarnation.
+        incarnation: Incarnation,
+        /// The log end when it began: until the high watermark is there, the predecessor
+        /// may have committed more than is known here.
+        began_at: Offset,
+    },
+    /// Holds a copy.
+    Follower,
+    /// Out of service until the process starts again.
+    Offline(Problem),
+    /// Holds data that is not served: a tombstone, or before the first assignment.
+    None,
+}
+
+/// Bounds of a replica's memory.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplicaLimits {
+    /// Idempotent producers remembered.
+    pub producers_max: usize,
+}
+
+/// One replica: [`Replica::handle`] takes what happened and says what to do.
+#[derive(Debug)]
+pub struct Replica {
+    pub(super) key: PartitionKey,
+    pub(super) role: Role,
+    pub(super) log_start: Offset,
+    pub(super) high_watermark: Offset,
+    /// First offset known not to be on this disk.
+    pub(super) durable_end: Offset,
+    /// Next offset of what was written.
+    pub(super) log_end: Offset,
+    /// Next offset to give away: beyond `log_end` while appends are under way.
+    pub(super) next_offset: Offset,
+    pub(super) leader_hint: (Option<SpuId>, LeaderEpoch),
+    pub(super) partition_epoch: PartitionEpoch,
+    pub(super) min_insync: u32,
+    pub(super) me: Option<SpuId>,
+    /// The in-sync set with what each is known to have durably; this SPU's own entry is
+    /// `durable_end`.
+    pub(super) isr: BTreeMap<SpuId, Offset>,
+    pub(super) epochs: LeaderEpochs,
+    /// The leadership that this process holds or held last.
+    pub(super) led: Option<(LeaderEpoch, Incarnation)>,
+    pub(super) producers: ProducerState,
+    pub(super) unwritten: Vec<(RequestId, Offset)>,
+    pub(super) for_durable: Waits,
+    pub(super) for_committed: Waits,
+}
+
+impl Replica {
+    /// A replica as its log was found. Nothing is committed before it leads or hears of it.
+    #[must_use]
+    pub fn recovered(
+        key: PartitionKey,
+        log_start: Offset,
+        log_end: Offset,
+        durable_end: Offset,
+        limits: ReplicaLimits,
+    ) -> Self {
+        Self {
+            key,
+            role: Role::None,
+            log_start,
+            high_watermark: log_start,
+            durable_end,
+            log_end,
+            next_offset: log_end,
+            leader_hint: (None, LeaderEpoch(0)),
+            partition_epoch: PartitionEpoch(0),
+            min_insync: 1,
+            me: None,
+            isr: BTreeMap::new(),
+            epochs: LeaderEpochs::default(),
+            led: None,
+            producers: ProducerState::new(limits.producers_max),
+            unwritten: Vec::new(),
+            for_durable: Waits::default(),
+            for_committed: Waits::default(),
+        }
+    }
+
+    /// A replica whose log cannot be opened.
+    #[must_use]
+    pub fn offline(key: PartitionKey, problem: Problem) -> Self {
+        let zero = Offset::ZERO;
+        let limits = ReplicaLimits { producers_max: 1 };
+        let replica = Self::recovered(key, zero, zero, zero, limits);
+        Self { role: Role::Offline(problem), ..replica }
+    }
+
+    /// Tells of a leadership that the log knows, oldest first, before any event.
+    pub fn replay_epoch(&mut self, epoch: LeaderEpoch, start: Offset) {
+        self.epochs.begin(epoch, start);
+    }
+
+    /// Tells of a batch that is in the log already, oldest first, before any event.
+    pub fn replay(
+        &mut self,
+        epoch: LeaderEpoch,
+        stamp: Option<Stamp>,
+        base_offset: Offset,
+        last_offset: Offset,
+    ) {
+        self.epochs.begin(epoch, base_offset);
+        if let Some(stamp) = stamp {
+            self.producers.append(stamp, base_offset, last_offset);
+            self.producers.commit();
+        }
+    }
+
+    /// Takes what happened; appends what to do to `actions`.
+    pub fn handle(&mut self, event: Event, actions: &mut Vec<Action>) {
+        match event {
+            Event::Assign(assignment) => self.assign(&assignment, actions),
+            Event::Produce(produce) => self.produce(produce, actions),
+            Event::Appended => self.appended(actions),
+            Event::AppendRefused => self.append_refused(actions),
+            Event::AppendFailed(problem) | Event::Broken(problem) => self.broken(problem, actions),
+            Event::Synced { durable_end } => self.synced(durable_end, actions),
+            Event::FollowerDurable { spu, durable_end } => {
+                self.follower_durable(spu, durable_end, actions);
+            }
+        }
+    }
+
+    /// Which log.
+    #[must_use]
+    pub const fn key(&self) -> PartitionKey {
+        self.key
+    }
+
+    /// What this process is to it.
+    #[must_use]
+    pub const fn role(&self) -> &Role {
+        &self.role
+    }
+
+    /// The newest partition epoch heard.
+    #[must_use]
+    pub const fn partition_epoch(&self) -> PartitionEpoch {
+        self.partition_epoch
+    }
+
+    /// Who leads at which epoch, as far as is known here.
+    #[must_use]
+    pub const fn leader_hint(&self) -> (Option<SpuId>, LeaderEpoch) {
+        self.leader_hint
+    }
+
+    /// What of it can be read.
+    #[must_use]
+    pub fn readable(&self) -> Readable {
+        let settled = match self.role {
+            Role::Leader { began_at, .. } => self.high_watermark >= began_at,
+            _ => false,
+        };
+        let (log_start, high_watermark) = (self.log_start, self.high_watermark);
+        Readable { log_start, high_watermark, settled }
+    }
+
+    /// Next offset of what was written.
+    #[must_use]
+    pub const fn log_end(&self) -> Offset {
+        self.log_end
+    }
+
+    /// First offset not known to be on this disk.
+    #[must_use]
+    pub const fn durable_end(&self) -> Offset {
+        self.durable_end
+    }
+
+    /// Requests that were appended and not yet answered.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.unwritten.len() + self.for_durable.len() + self.for_committed.len()
+    }
+
+    fn assign(&mut self, word: &Assignment, actions: &mut Vec<Action>) {
+        if matches!(self.role, Role::Offline(_)) || word.partition_epoch < self.partition_epoch {
+            return;
+        }
+        self.partition_epoch = word.partition_epoch;
+        self.leader_hint = (word.leader, word.leader_epoch);
+        self.min_insync = word.min_insync;
+        self.me = Some(word.me);
+        let known = std::mem::take(&mut self.isr);
+        self.isr = word
+            .isr
+            .iter()
+            .map(|spu| (*spu, known.get(spu).copied().unwrap_or(Offset::ZERO)))
+            .collect();
+
+        let held = match self.role {
+            Role::Leader { epoch, incarnation, .. } => Some((epoch, incarnation)),
+            _ => None,
+        };
+        let given = self.leadership_given(word);
+        match given {
+            Some(leadership) if held == given => {
+                debug_assert_eq!(self.led, Some(leadership));
+            }
+            Some((epoch, incarnation)) => {
+                self.epochs.begin(epoch, self.log_end);
+                self.led = Some((epoch, incarnation));
+                self.role = Role::Leader { epoch, incarnation, began_at: self.log_end };
+            }
+            None => {
+                if held.is_some() {
+                    self.give_up(actions);
+                }
+                let holds = word.serving && word.replicas.contains(&word.me);
+                self.role = if holds { Role::Follower } else { Role::None };
+            }
+        }
+        self.commit(actions);
+    }
+
+    /// The leadership that the assignment gives to this very process. An epoch belongs to
+    /// one incarnation: a new one never leads in an old epoch, not even alone, because its
+    /// log may lack what the epoch acknowledged.
+    fn leadership_given(&self, word: &Assignment) -> Option<(LeaderEpoch, Incarnation)> {
+        let mine = word.serving
+            && word.leader == Some(word.me)
+            && word.incarnation == Some(word.leader_incarnation);
+        let leadership = (word.leader_epoch, word.leader_incarnation);
+        let unused = self.epochs.latest().is_none_or(|latest| latest < word.leader_epoch);
+        (mine && (unused || self.led == Some(leadership))).then_some(leadership)
+    }
+
+    /// What was appended may yet be committed by the next leader: unknown, not failed.
+    fn give_up(&mut self, actions: &mut Vec<Action>) {
+        let (leader, epoch) = self.leader_hint;
+        self.answer_all(&Refusal::LeaderLost { leader, epoch }, actions);
+    }
+
+    fn broken(&mut self, problem: Problem, actions: &mut Vec<Action>) {
+        if matches!(self.role, Role::Offline(_)) {
+            return;
+        }
+        self.answer_all(&Refusal::StorageFailed(problem.clone()), actions);
+        self.producers.roll_back();
+        self.next_offset = self.log_end;
+        self.role = Role::Offline(problem);
+    }
+
+    fn answer_all(&mut self, refusal: &Refusal, actions: &mut Vec<Action>) {
+        let all = std::mem::take(&mut self.unwritten).into_iter().map(|(request, _)| request);
+        let all = all.chain(self.for_durable.take_from(Offset::ZERO));
+        let all: Vec<_> = all.chain(self.for_committed.take_from(Offset::ZERO)).collect();
+        actions.extend(
+            all.into_iter()
+                .map(|request| Action::Respond { request, answer: Err(refusal.clone()) }),
+        );
+    }
+
+    fn follower_durable(&mut self, spu: SpuId, durable_end: Offset, actions: &mut Vec<Action>) {
+        if let Some(known) = self.isr.get_mut(&spu) {
+            *known = durable_end.max(*known);
+            self.commit(actions);
+        }
+    }
+
+    /// Moves the high watermark on and answers who waited for it.
+    pub(super) fn commit(&mut self, actions: &mut Vec<Action>) {
+        if !matches!(self.role, Role::Leader { .. }) {
+            return;
+        }
+        let me = self.me;
+        let ends = self
+            .isr
+            .iter()
+            .map(|(spu, end)| if Some(*spu) == me { self.durable_end } else { *end });
+        self.high_watermark = high_watermark::advance(self.high_watermark, self.min_insync, ends);
+        for (request, ack) in self.for_committed.take_below(self.high_watermark) {
+            actions.push(Action::Respond { request, answer: Ok(ack) });
+        }
+    }
+}

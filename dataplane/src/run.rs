@@ -1,0 +1,168 @@
+//! From a configuration to a running SPU, and to its orderly end.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+use weir_protocol::ids::ProcessId;
+use weir_runtime::{
+    clock::Clock,
+    disk::Disk,
+    net::Listener,
+    rpc,
+    task::{self, CancellationToken, JoinHandle},
+};
+
+use crate::{
+    config::Config,
+    data_folder::{DataFolder, FolderError, Owner, random_uuid},
+    error::SpuError,
+    handler::{self, Shared},
+    metadata::Cache,
+    partition::Registry,
+    producer_ids::{ProducerIds, Source},
+    seen::Seen,
+    session::{self, Identity, Session, SessionView},
+    token::Tokens,
+};
+
+/// How long a part may take to notice that it should end, beyond its own bounds.
+const END_SLACK: Duration = Duration::from_secs(1);
+
+/// What an SPU does not bring along.
+pub struct Deps {
+    /// The data folder.
+    pub disk: Arc<dyn Disk>,
+    /// Time.
+    pub clock: Clock,
+}
+
+/// Runs an SPU until `shutdown`, or until the control plane refuses it for good.
+///
+/// The end is orderly: no new work is taken, open calls end, everything written is synced,
+/// acknowledged and checkpointed, the logs are closed.
+///
+/// # Errors
+/// [`SpuError`]: what kept it from starting, or why it cannot go on.
+pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> Result<(), SpuError> {
+    let Deps { disk, clock } = deps;
+    let owner =
+        Owner { org_id: config.org_id, cluster_id: config.cluster_id, spu_id: config.spu_id };
+    let folder = DataFolder::open(&disk, owner).await?;
+    let listener = Listener::bind(&config.listen)
+        .await
+        .map_err(|source| SpuError::Listen { address: config.listen.clone(), source })?;
+    let identity = Identity {
+        org_id: config.org_id,
+        cluster_id: config.cluster_id,
+        spu_id: config.spu_id,
+        launch_id: config.launch_id,
+        launch_secret: config.launch_secret.clone(),
+        folder_id: folder.id,
+        process_id: ProcessId(random_uuid().map_err(SpuError::Randomness)?),
+        endpoint: endpoint(&config, &listener)?,
+    };
+    tracing::info!(
+        spu_id = %config.spu_id, cluster_id = %config.cluster_id, listen = config.listen,
+        endpoint = identity.endpoint, folder_id = %folder.id, "SPU starting"
+    );
+
+    let (closing, background) = (CancellationToken::new(), CancellationToken::new());
+    let limits = config.limits.clone();
+    let (seen, seen_task) = Seen::open(disk.clone(), clock, background.clone())
+        .await
+        .map_err(|source| FolderError::Io { action: "read", path: "seen", source })?;
+    let (view, session_view) = watch::channel(SessionView::default());
+    let channel = session::channel(&config.control_plane);
+    let cache = Cache::new(limits.metadata_deltas_kept);
+    let registry = Registry::new(config.spu_id, disk, limits.clone(), config.log.clone());
+    let tokens = Tokens::new(
+        (config.org_id, config.cluster_id),
+        clock,
+        (limits.token_leeway, limits.token_grace),
+        session_view.clone(),
+    );
+    let source = Source {
+        identity: identity.clone(),
+        channel: channel.clone(),
+        session: session_view.clone(),
+        seen: seen.clone(),
+    };
+    let (producer_ids, ids_task) =
+        ProducerIds::start(source, clock, limits.producer_id_timeout, background.clone());
+    let shared = Arc::new(Shared {
+        cluster_id: config.cluster_id,
+        limits: limits.clone(),
+        clock,
+        tokens: tokens.clone(),
+        cache: cache.clone(),
+        registry: registry.clone(),
+        producer_ids,
+        session: session_view,
+        closing: closing.clone(),
+    });
+    let server = rpc::ServerConfig { drain_timeout: limits.drain_timeout, ..Default::default() };
+    let serving =
+        task::spawn(rpc::serve(listener, handler::routes(shared), server, closing.clone()));
+    let session = Session {
+        identity,
+        channel,
+        clock,
+        limits: limits.clone(),
+        cache,
+        registry: registry.clone(),
+        tokens,
+        seen,
+        view,
+    };
+    let mut session_task = task::spawn(session.run(background.clone()));
+
+    let mut session_ended = false;
+    let outcome = tokio::select! {
+        biased;
+        () = shutdown.cancelled() => Ok(()),
+        ended = &mut session_task => {
+            session_ended = true;
+            ended.unwrap_or(Err(SpuError::Bug("the session")))
+        }
+    };
+    match &outcome {
+        Ok(()) => tracing::info!("SPU shutting down"),
+        Err(error) => tracing::error!(%error, "SPU shutting down"),
+    }
+    closing.cancel();
+    within(clock, limits.drain_timeout, "open calls", serving).await;
+    within(clock, limits.drain_timeout, "logs", registry.close_all()).await;
+    background.cancel();
+    if !session_ended {
+        within(clock, Duration::ZERO, "session", session_task).await;
+    }
+    end(clock, [ids_task, seen_task]).await;
+    drop(folder);
+    tracing::info!("SPU ended");
+    outcome
+}
+
+async fn within<F: Future>(clock: Clock, limit: Duration, what: &str, part: F) {
+    if clock.timeout(limit + END_SLACK, part).await.is_err() {
+        tracing::warn!(what, "did not end in time; going on");
+    }
+}
+
+async fn end(clock: Clock, tasks: [JoinHandle<()>; 2]) {
+    for task in tasks {
+        within(clock, Duration::ZERO, "background work", task).await;
+    }
+}
+
+/// Where clients reach this SPU.
+fn endpoint(config: &Config, listener: &Listener) -> Result<String, SpuError> {
+    if let Some(advertise) = &config.advertise {
+        return Ok(advertise.clone());
+    }
+    let address = config.listen.clone();
+    match listener.local_addr() {
+        Ok(bound) if bound.ip().is_unspecified() => Err(SpuError::NoEndpoint { address }),
+        Ok(bound) => Ok(bound.to_string()),
+        Err(source) => Err(SpuError::Listen { address, source }),
+    }
+}

@@ -1,0 +1,125 @@
+//! The SPU as a process: arguments, signals, the real disk. Shared by `weir-spu` and
+//! `weir run spu`.
+
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use secrecy::SecretString;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use weir_protocol::ids::{ClusterId, LaunchId, OrgId, SpuId};
+use weir_runtime::{
+    clock::Clock,
+    disk::real::RealDisk,
+    task::{self, CancellationToken},
+};
+
+use crate::{Config, Deps, Limits, log::LogConfig, run};
+
+/// Holds the launch secret, so that it shows in no list of processes.
+const SECRET_VARIABLE: &str = "WEIR_LAUNCH_SECRET";
+/// Which log lines to write, as `tracing-subscriber` reads it.
+const LOG_VARIABLE: &str = "WEIR_LOG";
+
+/// How an SPU is started, as a provisioner does it. The launch secret comes in the
+/// environment variable `WEIR_LAUNCH_SECRET`.
+#[derive(Clone, Debug, Args)]
+pub struct SpuArgs {
+    /// The control plane's gRPC endpoint
+    #[arg(long, value_name = "HOST:PORT")]
+    pub control_plane: String,
+    /// The org that owns the cluster
+    #[arg(long, value_name = "ID")]
+    pub org: OrgId,
+    /// The cluster to serve
+    #[arg(long, value_name = "ID")]
+    pub cluster: ClusterId,
+    /// Which of the cluster's SPUs this is
+    #[arg(long, value_name = "N")]
+    pub spu_id: u32,
+    /// Which start of it this is
+    #[arg(long, value_name = "UUID")]
+    pub launch_id: LaunchId,
+    /// Where its data lies; made when missing
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Where to serve clients; port 0 lets the system choose
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: String,
+    /// Where clients reach it, if not at the listening address
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
+}
+
+/// Runs an SPU until SIGTERM or SIGINT: the whole life of the process. Makes its own tokio
+/// runtime, and logs to standard error.
+#[must_use]
+pub fn main(args: SpuArgs) -> ExitCode {
+    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
+    // Somebody may have set a subscriber already; then his is the one.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .try_init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(serve(args)),
+        Err(error) => Err(format!("cannot start the runtime: {error}")),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs an SPU until SIGTERM or SIGINT, on the current runtime.
+///
+/// # Errors
+/// A sentence for people.
+pub async fn serve(args: SpuArgs) -> Result<(), String> {
+    let secret = std::env::var(SECRET_VARIABLE)
+        .map_err(|_| format!("{SECRET_VARIABLE} is not set; provisioners set it at each launch"))?;
+    let disk = RealDisk::open(&args.data_dir).await.map_err(|error| {
+        format!("cannot use the data folder {}: {error}", args.data_dir.display())
+    })?;
+    let shutdown = CancellationToken::new();
+    watch_signals(shutdown.clone())
+        .map_err(|error| format!("cannot watch for signals: {error}"))?;
+    let config = Config {
+        org_id: args.org,
+        cluster_id: args.cluster,
+        spu_id: SpuId(args.spu_id),
+        launch_id: args.launch_id,
+        launch_secret: SecretString::from(secret),
+        control_plane: args.control_plane,
+        listen: args.listen,
+        advertise: args.advertise,
+        limits: Limits::default(),
+        log: LogConfig::default(),
+    };
+    run(config, Deps { disk, clock: Clock }, shutdown).await.map_err(|error| error.to_string())
+}
+
+/// The first signal asks for an orderly end, the second ends the process.
+fn watch_signals(shutdown: CancellationToken) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    task::spawn(async move {
+        loop {
+            tokio::select! {
+                biased;
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if shutdown.is_cancelled() {
+                std::process::exit(130);
+            }
+            shutdown.cancel();
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! Carries out what the control plane sends.
+
+use weir_protocol::{
+    ids::{Incarnation, PartitionEpoch, PartitionKey},
+    pb::session::{RemoveReplica, control_message::Message as FromControl},
+};
+
+use super::{Ended, Session, connect::lost, connect::refused};
+use crate::{partition::registry::RemoveOrder, seen::Database};
+
+impl Session {
+    /// Does what one message says.
+    ///
+    /// # Errors
+    /// How the connection must end because of it.
+    pub(super) async fn obey(
+        &self,
+        message: FromControl,
+        incarnation: Incarnation,
+    ) -> Result<(), Ended> {
+        match message {
+            FromControl::Metadata(update) => {
+                let revision = update.revision;
+                match self.cache.apply(update) {
+                    Ok(true) => {
+                        let cached = self.cache.current();
+                        self.registry.reconcile(&cached.map, Some(incarnation));
+                        self.note_revision();
+                        tracing::debug!(revision, "metadata applied");
+                    }
+                    Ok(false) => {}
+                    // The next connection begins with a snapshot, and reports what was seen.
+                    Err(error) => return Err(lost(error.to_string(), false)),
+                }
+            }
+            FromControl::RemoveReplica(order) => self.remove_replica(&order).await,
+            FromControl::TokenKeys(keys) => self.tokens.replace_keys(&keys),
+            FromControl::Refused(error) => return Err(refused(error.into())),
+            FromControl::HeartbeatAck(_) => {}
+            FromControl::Registered(_) => {
+                return Err(lost("the control plane answered the registration twice", false));
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove_replica(&self, order: &RemoveReplica) {
+        let key = order.partition.as_ref().and_then(PartitionKey::from_wire);
+        let (Some(key), Some(database)) = (key, Database::from_wire(order.database.as_ref()))
+        else {
+            tracing::error!("an order to remove a replica is malformed; nothing was removed");
+            return;
+        };
+        let partition_epoch = PartitionEpoch(order.partition_epoch);
+        let order = RemoveOrder { key, partition_epoch, database };
+        match self.registry.remove(order, &self.cache.current().map).await {
+            Ok(()) => {
+                tracing::info!(partition = %key, %partition_epoch, "replica removed by order")
+            }
+            Err(error) => tracing::error!(partition = %key, %error, "replica not removed"),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! A disk that fills up and fails when told to.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use weir_runtime::disk::{DirEntry, Disk, File, OpenMode};
+
+/// What is wrong at the moment. Only with files of batches: the small files are fine.
+#[derive(Default)]
+pub struct Faults {
+    pub full: AtomicBool,
+    pub sync_fails: AtomicBool,
+}
+
+impl Faults {
+    fn check(flag: &AtomicBool, path: &str, kind: io::ErrorKind) -> io::Result<()> {
+        if path.ends_with(".log") && flag.load(Ordering::SeqCst) {
+            Err(kind.into())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+pub struct FaultyDisk {
+    inner: Arc<dyn Disk>,
+    faults: Arc<Faults>,
+}
+
+impl FaultyDisk {
+    pub fn new(inner: Arc<dyn Disk>) -> (Arc<Self>, Arc<Faults>) {
+        let faults = Arc::<Faults>::default();
+        (Arc::new(Self { inner, faults: faults.clone() }), faults)
+    }
+}
+
+#[async_trait]
+impl Disk for FaultyDisk {
+    async fn open(&self, path: &str, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        let inner = self.inner.open(path, mode).await?;
+        Ok(Arc::new(FaultyFile { inner, path: path.to_owned(), faults: self.faults.clone() }))
+    }
+    async fn create_dir_all(&self, path: &str) -> io::Result<()> {
+        self.inner.create_dir_all(path).await
+    }
+    async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.inner.rename(from, to).await
+    }
+    async fn remove_file(&self, path: &str) -> io::Result<()> {
+        self.inner.remove_file(path).await
+    }
+    async fn remove_dir_all(&self, path: &str) -> io::Result<()> {
+        self.inner.remove_dir_all(path).await
+    }
+    async fn list(&self, path: &str) -> io::Result<Vec<DirEntry>> {
+        self.inner.list(path).await
+    }
+    async fn sync_dir(&self, path: &str) -> io::Result<()> {
+        self.inner.sync_dir(path).await
+    }
+    async fn free_space_bytes(&self) -> io::Result<u64> {
+        self.inner.free_space_bytes().await
+    }
+    async fn lock(&self, path: &str) -> io::Result<Box<dyn Send + Sync>> {
+        self.inner.lock(path).await
+    }
+}
+
+struct FaultyFile {
+    inner: Arc<dyn File>,
+    path: String,
+    faults: Arc<Faults>,
+}
+
+#[async_trait]
+impl File for FaultyFile {
+    async fn write_at(&self, offset: u64, buffers: Vec<Bytes>) -> io::Result<()> {
+        Faults::check(&self.faults.full, &self.path, io::ErrorKind::StorageFull)?;
+        self.inner.write_at(offset, buffers).await
+    }
+    async fn read_at(&self, offset: u64, buffer: BytesMut) -> io::Result<BytesMut> {
+        self.inner.read_at(offset, buffer).await
+    }
+    async fn len(&self) -> io::Result<u64> {
+        self.inner.len().await
+    }
+    async fn sync_data(&self) -> io::Result<()> {
+        Faults::check(&self.faults.sync_fails, &self.path, io::ErrorKind::Other)?;
+        self.inner.sync_data().await
+    }
+    async fn preallocate(&self, len: u64) -> io::Result<()> {
+        Faults::check(&self.faults.full, &self.path, io::ErrorKind::StorageFull)?;
+        self.inner.preallocate(len).await
+    }
+    async fn truncate(&self, len: u64) -> io::Result<()> {
+        self.inner.truncate(len).await
+    }
+}

@@ -1,0 +1,26 @@
+//! A whole SPU on loopback, between a scripted control plane and a client of generated code.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | `control_plane` | the scripted control plane |
+//! | `node` | an SPU with its folder, started and stopped |
+//! | `client` | streams, batches, tokens |
+//! | `faults` | a disk that fills up and fails |
+//! | the others | the tests, by what they are about |
+
+// The real disk and real sockets: the simulated world has its own tests of the same SPU.
+#![cfg(not(madsim))]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, dead_code)]
+
+mod client;
+mod control_plane;
+mod faults;
+mod node;
+
+mod fetch;
+mod lifecycle;
+mod metadata;
+mod produce;
+mod storage;
+mod tokens;
+mod topics;

@@ -1,0 +1,104 @@
+//! An SPU with its folder, started and stopped.
+
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use uuid::Uuid;
+use weir_dataplane::{Config, Deps, Limits, SpuError, log::LogConfig, run};
+use weir_protocol::{
+    ids::{LaunchId, SpuId},
+    pb::session::ReplicaState,
+};
+use weir_runtime::{
+    clock::Clock,
+    disk::{Disk, real::RealDisk},
+    task::{self, CancellationToken, JoinHandle},
+};
+
+use crate::{
+    client::{self, Client},
+    control_plane::{ControlPlane, key, topic},
+};
+
+pub struct Node {
+    pub control_plane: ControlPlane,
+    pub client: Client,
+    pub folder: Arc<TempDir>,
+    disk: Arc<dyn Disk>,
+    shutdown: CancellationToken,
+    task: JoinHandle<Result<(), SpuError>>,
+}
+
+pub fn config(control_plane: &str) -> Config {
+    Config {
+        org_id: client::ORG,
+        cluster_id: client::CLUSTER,
+        spu_id: SpuId(1),
+        launch_id: LaunchId(Uuid::from_u128(5)),
+        launch_secret: "secret".into(),
+        control_plane: control_plane.to_owned(),
+        listen: "127.0.0.1:0".to_owned(),
+        advertise: None,
+        limits: Limits::default(),
+        log: LogConfig::default(),
+    }
+}
+
+pub async fn real_disk(folder: &TempDir) -> Arc<dyn Disk> {
+    RealDisk::open(folder.path()).await.unwrap()
+}
+
+impl Node {
+    /// An SPU that leads both partitions of the topic "t", generation 1.
+    pub async fn start() -> Self {
+        let folder = Arc::new(TempDir::new().unwrap());
+        let disk = real_disk(&folder).await;
+        Self::on(folder, disk, ControlPlane::start(vec![topic(1, 1, "t")]).await).await
+    }
+
+    /// On a disk of the test's own making.
+    pub async fn on(
+        folder: Arc<TempDir>,
+        disk: Arc<dyn Disk>,
+        control_plane: ControlPlane,
+    ) -> Self {
+        let before = control_plane.state.registers.borrow().len();
+        let shutdown = CancellationToken::new();
+        let deps = Deps { disk: disk.clone(), clock: Clock };
+        let task = task::spawn(run(config(&control_plane.endpoint), deps, shutdown.clone()));
+        let register = control_plane.registered(before + 1).await;
+        let client = Client::new(&register.endpoint);
+        let node = Self { control_plane, client, folder, disk, shutdown, task };
+        for partition in 0..2 {
+            node.leads(1, partition).await;
+        }
+        node
+    }
+
+    /// Waits until a partition is open and reported at its newest epoch.
+    pub async fn leads(&self, generation: u128, partition: u32) {
+        let key = key(generation, partition);
+        let epoch = {
+            let topics = self.control_plane.state.topics.lock().unwrap();
+            let topic = topics.iter().find(|topic| topic.generation_id == key.generation.to_wire());
+            topic.unwrap().partitions[partition as usize].leader_epoch
+        };
+        let online = ReplicaState::Online;
+        let there = self
+            .control_plane
+            .reported(key, |status| status.state() == online && status.leader_epoch == epoch);
+        there.await;
+    }
+
+    /// Ends it in an orderly way.
+    pub async fn stop(self) -> (Result<(), SpuError>, ControlPlane, Arc<TempDir>, Arc<dyn Disk>) {
+        self.shutdown.cancel();
+        let ended = client::soon(self.task).await.unwrap();
+        (ended, self.control_plane, self.folder, self.disk)
+    }
+
+    /// Waits for its end without asking for it.
+    pub async fn ends(self) -> Result<(), SpuError> {
+        client::soon(self.task).await.unwrap()
+    }
+}
