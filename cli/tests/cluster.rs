@@ -12,7 +12,7 @@ use support::{Home, end, entries, finish};
 
 #[test]
 fn quickstart_works_and_works_again() {
-    let home = Home::new();
+    let home = Home::for_servers();
     let first = home.weir(&["quickstart"]).ok().text();
     assert!(first.contains("byte for byte the same"), "{first}");
     assert!(first.contains("1 SPU at 127.0.0.1:"), "{first}");
@@ -45,7 +45,7 @@ fn quickstart_works_and_works_again() {
 
 #[test]
 fn a_cluster_lives_is_shut_down_resumed_and_deleted() {
-    let home = Home::new();
+    let home = Home::for_servers();
     let made = home.weir(&["cluster", "create", "--name", "big", "--spus", "2", "-o", "json"]).ok();
     let made = made.json();
     assert_eq!((&made["state"], &made["spus_ready"]), (&json!("running"), &json!(2)));
@@ -111,7 +111,7 @@ fn a_cluster_lives_is_shut_down_resumed_and_deleted() {
 
 #[test]
 fn two_creates_at_once_share_one_control_plane() {
-    let home = Home::new();
+    let home = Home::for_servers();
     let both = ["one", "two"].map(|name| home.spawn(&["cluster", "create", name]));
     for child in both {
         finish(child).ok();
@@ -132,7 +132,7 @@ fn two_creates_at_once_share_one_control_plane() {
 
 #[test]
 fn records_flow_while_the_control_plane_is_away() {
-    let home = Home::new();
+    let home = Home::for_servers();
     home.weir(&["cluster", "create"]).ok();
     home.weir(&["topic", "create", "t"]).ok();
     home.weir_with(&["produce", "t"], b"before\n").ok();
@@ -159,7 +159,7 @@ fn records_flow_while_the_control_plane_is_away() {
 
 #[test]
 fn a_taken_port_is_named() {
-    let home = Home::new();
+    let home = Home::for_servers();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let ran = home.weir(&["cluster", "create", "--port-base", &port, "--timeout", "20s"]);

@@ -18,7 +18,7 @@ use serde_json::json;
 use support::{Home, finish};
 
 fn home_with_cluster() -> Home {
-    let home = Home::new();
+    let home = Home::for_servers();
     home.weir(&["cluster", "create"]).ok();
     home
 }

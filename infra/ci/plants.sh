@@ -4,7 +4,7 @@
 #   infra/ci/plants.sh [path of sim]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-sim="${1:-target/sim/debug/sim}"
+sim="${1:-target/sim/sim/sim}"
 
 caught() { # plant, scenario, the checks that may catch it
   local output

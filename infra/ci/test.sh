@@ -17,12 +17,12 @@ cargo test --workspace --doc
 echo "== simulated world: the same libraries on simulated network, clock and disks"
 export RUSTFLAGS="--cfg madsim"
 sim="--target-dir target/sim"
-cargo test $sim -p weir-protocol -p weir-runtime -p weir-dataplane -p weir-client \
+cargo test $sim --profile sim -p weir-protocol -p weir-runtime -p weir-dataplane -p weir-client \
   -p weir-control-plane --lib
-cargo test $sim -p weir-runtime -p weir-dataplane --tests
-cargo test $sim -p weir-sim-tests --all-targets
+cargo test $sim --profile sim -p weir-runtime -p weir-dataplane --tests
+cargo test $sim --profile sim -p weir-sim-tests --all-targets
 
 echo "== simulation: $seeds seeds of every scenario, then every planted bug"
-cargo build $sim -p weir-sim-tests --bin sim
-target/sim/debug/sim run --seeds "0..$seeds" --jobs "$jobs"
-infra/ci/plants.sh target/sim/debug/sim
+cargo build $sim --profile sim -p weir-sim-tests --bin sim
+target/sim/sim/sim run --seeds "0..$seeds" --jobs "$jobs"
+infra/ci/plants.sh target/sim/sim/sim

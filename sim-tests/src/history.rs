@@ -115,7 +115,7 @@ pub enum Event {
         /// The generation's id.
         generation: String,
     },
-    /// A topic was deleted.
+    /// A topic's deletion has reached every SPU.
     TopicDeleted {
         /// The generation's id.
         generation: String,

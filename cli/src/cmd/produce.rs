@@ -170,7 +170,8 @@ fn verdict(args: &ProduceArgs, ended: Ended, tally: &Tally, lines: u64, open: u6
     if !tally.is_clean() {
         let mut what = format!("not every record was acknowledged: {}", tally.told());
         if open > 0 {
-            what += &format!("{} unanswered when the time was over", out::count(open, "record"));
+            let records = out::count(open, "record");
+            what += &format!("{records} unanswered when the time was over");
         }
         let hint = if tally.unknown > 0 {
             "look before you send again: unknown records may be in the topic (weir consume -B -d)"

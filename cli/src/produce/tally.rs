@@ -1,7 +1,5 @@
 //! What became of the records: counted truly, told in one sentence.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 use weir_client::ProduceError;
 use weir_protocol::Outcome;
@@ -24,13 +22,17 @@ pub struct Tally {
     pub bytes: u64,
     /// From the first line read to the last answer.
     pub seconds: f64,
-    /// By code: how many, and the first one's text.
-    pub errors: BTreeMap<String, ErrorKind>,
+    /// By code and outcome, in the order in which they came up.
+    pub errors: Vec<ErrorKind>,
 }
 
-/// Errors of one code.
+/// Errors of one code and outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ErrorKind {
+    /// The stable code.
+    pub code: &'static str,
+    /// `failed` or `unknown`.
+    pub outcome: &'static str,
     /// How many records.
     pub records: u64,
     /// The first one.
@@ -46,17 +48,23 @@ impl Tally {
 
     /// A record that was handed over was not acknowledged.
     pub fn not_acknowledged(&mut self, error: &ProduceError) {
-        match error.outcome {
-            Outcome::NotDone => self.failed += 1,
-            Outcome::Unknown => self.unknown += 1,
-        }
-        let kinds = self.errors.len();
+        let outcome = match error.outcome {
+            Outcome::NotDone => {
+                self.failed += 1;
+                "failed"
+            }
+            Outcome::Unknown => {
+                self.unknown += 1;
+                "unknown"
+            }
+        };
         let code = error.code.as_str();
-        if let Some(kind) = self.errors.get_mut(code) {
+        let mut kinds = self.errors.iter_mut();
+        if let Some(kind) = kinds.find(|kind| (kind.code, kind.outcome) == (code, outcome)) {
             kind.records += 1;
-        } else if kinds < KINDS_MAX {
+        } else if self.errors.len() < KINDS_MAX {
             let first = error.to_string();
-            self.errors.insert(code.to_owned(), ErrorKind { records: 1, first });
+            self.errors.push(ErrorKind { code, outcome, records: 1, first });
         }
     }
 
@@ -88,7 +96,7 @@ impl Tally {
 
     /// The first error of each kind, for people.
     pub fn told(&self) -> String {
-        let told = self.errors.values().map(|kind| match kind.records {
+        let told = self.errors.iter().map(|kind| match kind.records {
             1 => kind.first.clone(),
             n => format!("{} ({} records)", kind.first, out::thousands(n)),
         });
@@ -133,7 +141,11 @@ mod tests {
             "{}",
             tally.sentence()
         );
-        assert_eq!(tally.errors.len(), 2);
+        tally.not_acknowledged(&error(ErrorCode::TimedOut, Outcome::NotDone));
+        let kinds: Vec<_> = tally.errors.iter().map(|k| (k.code, k.outcome, k.records)).collect();
+        let full = ErrorCode::StorageFull.as_str();
+        let late = ErrorCode::TimedOut.as_str();
+        assert_eq!(kinds, [(full, "failed", 2), (late, "unknown", 1), (late, "failed", 1)]);
         assert!(tally.told().contains("no room (2 records)"), "{}", tally.told());
     }
 }

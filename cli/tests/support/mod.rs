@@ -58,11 +58,24 @@ impl Ran {
 /// A `WEIR_HOME` that ends with everything in it.
 pub struct Home {
     folder: tempfile::TempDir,
+    alone: Option<fs::File>,
 }
 
 impl Home {
     pub fn new() -> Self {
-        Self { folder: tempfile::Builder::new().prefix("weir-cli-test-").tempdir().unwrap() }
+        let folder = tempfile::Builder::new().prefix("weir-cli-test-").tempdir().unwrap();
+        Self { folder, alone: None }
+    }
+
+    /// A home for servers. Such tests run one after the other: a cluster that is shut down
+    /// keeps its ports, and those of all homes are chosen from the same range.
+    pub fn for_servers() -> Self {
+        let path = std::env::temp_dir().join("weir-cli-tests.lock");
+        let file = fs::File::options().create(true).append(true).open(path).unwrap();
+        file.lock().unwrap();
+        let mut home = Self::new();
+        home.alone = Some(file);
+        home
     }
 
     pub fn path(&self) -> PathBuf {

@@ -1,6 +1,6 @@
 //! A recreated topic shares nothing with its predecessor: a record that was acknowledged
-//! in one generation is never read in another, and nothing is acknowledged in a
-//! generation after its deletion was confirmed.
+//! in one generation is never read in another, and nothing that was sent after a
+//! deletion reached every SPU is acknowledged in the deleted generation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
