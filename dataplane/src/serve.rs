@@ -49,6 +49,10 @@ pub struct SpuArgs {
     /// Where clients reach it, if not at the listening address
     #[arg(long, value_name = "HOST:PORT")]
     pub advertise: Option<String>,
+    /// Never fsync record data: acknowledged records survive the death of the process, and
+    /// not that of the machine. For measuring, and for data that nobody would miss
+    #[arg(long, env = "WEIR_SPU_UNSAFE_NO_FSYNC")]
+    pub unsafe_no_fsync: bool,
 }
 
 /// Runs an SPU until SIGTERM or SIGINT: the whole life of the process. Makes its own tokio
@@ -83,7 +87,13 @@ pub fn main(args: SpuArgs) -> ExitCode {
 pub async fn serve(args: SpuArgs) -> Result<(), String> {
     let secret = std::env::var(SECRET_VARIABLE)
         .map_err(|_| format!("{SECRET_VARIABLE} is not set; provisioners set it at each launch"))?;
-    let disk = RealDisk::open(&args.data_dir).await.map_err(|error| {
+    let opened = if args.unsafe_no_fsync {
+        tracing::warn!("fsync is off: acknowledged records will not survive a power failure");
+        RealDisk::open_without_fsync(&args.data_dir).await
+    } else {
+        RealDisk::open(&args.data_dir).await
+    };
+    let disk = opened.map_err(|error| {
         format!("cannot use the data folder {}: {error}", args.data_dir.display())
     })?;
     let shutdown = CancellationToken::new();

@@ -10,6 +10,7 @@
 //! | [`net`] | TCP | madsim's network behind a cut table |
 //! | [`rpc`] | gRPC over hyper's HTTP/2 | the same code |
 //! | [`http`] | hyper's server, reqwest | the same server, a hyper client |
+//! | [`process`] | the machine's process table | the same: provisioners are replaced whole |
 //! | [`plant`] | compiled to `false` | switches for planted bugs |
 //! | [`trace`] | compiled to nothing | what a determinism test compares |
 //!
@@ -25,6 +26,7 @@ pub mod disk;
 pub mod http;
 pub mod net;
 pub mod plant;
+pub mod process;
 pub mod rng;
 pub mod rpc;
 pub mod task;

@@ -15,6 +15,8 @@ use crate::{
     world::{Machine, World},
 };
 
+/// How often a fault looks whether its machine is up again.
+const UP_TRIES_MAX: u32 = 300;
 /// What a slow disk's operations take.
 const SLOW: std::ops::Range<Duration> = Duration::from_millis(20)..Duration::from_millis(200);
 
@@ -40,9 +42,19 @@ async fn strike(world: World, fault: Fault, clients: Vec<NodeId>) {
     let sleep = |ms| Clock.sleep(Duration::from_millis(ms));
     let count = || world.counters.faults.fetch_add(1, Ordering::Relaxed);
     let find = |spu| world.machines.get(spu);
+    // A fault against a machine that another one has struck waits its turn.
+    let up = async |spu| {
+        for _ in 0..UP_TRIES_MAX {
+            if let Some(machine) = find(spu).filter(|machine| machine.running().is_some()) {
+                return Some(machine);
+            }
+            sleep(100).await;
+        }
+        None
+    };
     match fault {
         Fault::CrashSpu { spu, down_ms } => {
-            let Some(machine) = find(spu).filter(|m| m.running().is_some()) else { return };
+            let Some(machine) = up(spu).await else { return };
             count();
             machine.power_off();
             sleep(down_ms).await;
@@ -70,7 +82,7 @@ async fn strike(world: World, fault: Fault, clients: Vec<NodeId>) {
             clients.iter().for_each(|client| cuts::heal_one_way(machine.node, *client));
         }
         Fault::PauseSpu { spu, for_ms } => {
-            let Some(machine) = find(spu).filter(|m| m.running().is_some()) else { return };
+            let Some(machine) = up(spu).await else { return };
             count();
             Handle::current().pause(machine.node);
             sleep(for_ms).await;

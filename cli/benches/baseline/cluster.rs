@@ -1,11 +1,9 @@
 //! A fresh local cluster of one SPU, in a home of its own, gone when dropped.
 
-use std::{path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
 
-use secrecy::SecretString;
 use tempfile::TempDir;
 use weir_client::{Client, ClientConfig};
-use weir_protocol::ids::ClusterId;
 use weir_runtime::{clock::Clock, http};
 
 use crate::procfs;
@@ -34,7 +32,7 @@ impl Cluster {
         command.env("WEIR_HOME", self.home.path()).args(args);
         if !self.fsync {
             // Inherited by the control plane, and from it by the SPU.
-            command.env("WEIR_SPU_FLUSH_INTERVAL", "1h");
+            command.env("WEIR_SPU_UNSAFE_NO_FSYNC", "true");
         }
         let output = command.output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -43,13 +41,12 @@ impl Cluster {
     }
 
     pub async fn connect(&self) -> Client {
-        let grant = self.weir(&["cluster", "token", "--name", "bench", "-o", "json"]);
-        let grant: serde_json::Value = serde_json::from_str(&grant).unwrap();
-        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
-        let endpoints = grant["endpoints"].as_array().unwrap().iter().map(text);
-        let cluster: ClusterId = text(&grant["cluster_id"]).parse().unwrap();
-        let token = SecretString::from(text(&grant["token"]));
-        let config = ClientConfig::with_token(endpoints, cluster, token);
+        let folder = self.home.path().join("control-plane");
+        let endpoint = fs::read(folder.join("endpoint.json")).unwrap();
+        let endpoint: serde_json::Value = serde_json::from_slice(&endpoint).unwrap();
+        let url = format!("http://{}", endpoint["http"].as_str().unwrap());
+        let key = fs::read_to_string(folder.join("admin-key")).unwrap();
+        let config = ClientConfig::with_control_plane(url, key.trim().to_owned().into(), "bench");
         Client::connect(config, http::transport(1 << 20), Clock).await.unwrap()
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use weir_control_plane::provision::platform;
+use weir_runtime::process as process_table;
 
 use crate::{
     error::{self, CliError, Result},
@@ -114,7 +114,7 @@ pub fn runs(process: &Process) -> Result<bool> {
     if process.pid <= 1 || i32::try_from(process.pid).is_err() {
         return Ok(false);
     }
-    let seen = platform::view(process.pid).map_err(|e| {
+    let seen = process_table::view(process.pid).map_err(|e| {
         CliError::new(
             format!("the process table cannot be read: {}", error::system(&e)),
             "is /proc mounted, and ps installed?",
@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(look(&home).unwrap(), State::Stopped(endpoint.clone()));
 
         let pid = std::process::id();
-        let started = platform::view(pid).unwrap().unwrap().started;
+        let started = process_table::view(pid).unwrap().unwrap().started;
         endpoint.process = Some(Process { pid, started });
         endpoint.save(&home).unwrap();
         assert_eq!(look(&home).unwrap(), State::Running(endpoint.clone()));

@@ -10,7 +10,7 @@ use std::{
 };
 
 use weir_client::Admin;
-use weir_control_plane::provision::platform;
+use weir_runtime::process as process_table;
 
 use super::{
     endpoint::{self, Endpoint, Process, State},
@@ -148,7 +148,7 @@ async fn start(
     let mut endpoint = Endpoint::new(http, rpc);
     let mut child = spawn(home, &endpoint)?;
     let pid = child.id();
-    let started = platform::view(pid).ok().flatten().map(|seen| seen.started);
+    let started = process_table::view(pid).ok().flatten().map(|seen| seen.started);
     endpoint.process = started.map(|started| Process { pid, started });
     // Before it serves: whatever becomes of this command, the process is found again.
     let outcome = match endpoint.save(home) {

@@ -8,7 +8,7 @@ use nix::{
     unistd::Pid,
 };
 use weir_client::admin::{ClusterState, DesiredState};
-use weir_control_plane::provision::platform::{self, Carries};
+use weir_runtime::process::{self as process_table, Carries};
 
 use super::{
     endpoint::{self, Endpoint, Process, State},
@@ -77,7 +77,7 @@ async fn is_ours(context: &Context, endpoint: &Endpoint, process: &Process) -> R
         Answer::Stranger => false,
         Answer::Nobody => {
             let home = context.home.control_plane();
-            platform::carries(process.pid, &home.to_string_lossy()) == Carries::Yes
+            process_table::carries(process.pid, &home.to_string_lossy()) == Carries::Yes
         }
     })
 }

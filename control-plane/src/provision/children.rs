@@ -9,7 +9,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::platform;
+use weir_runtime::process as process_table;
 
 /// How many ends are remembered for the sake of a good reason.
 const ENDED_MAX: usize = 256;
@@ -36,7 +36,7 @@ impl Children {
         let mut state = self.lock();
         let mut child = command.spawn()?;
         let pid = child.id();
-        match platform::view(pid) {
+        match process_table::view(pid) {
             Ok(Some(seen)) => {
                 state.ended.remove(&pid);
                 state.running.insert(pid, (seen.started.clone(), child));

@@ -14,7 +14,6 @@ use weir_protocol::ids::{ClusterId, LaunchId, OrgId, SpuId};
 
 mod children;
 mod folders;
-pub mod platform;
 pub mod process;
 
 pub use folders::{cluster_folder, spu_folder};

@@ -24,13 +24,16 @@ use nix::{
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use weir_protocol::ids::{ClusterId, LaunchId, SpuId};
-use weir_runtime::{clock::Clock, task};
+use weir_runtime::{
+    clock::Clock,
+    process::{self as process_table, Carries},
+    task,
+};
 
 use super::{
     LaunchHandle, LaunchRecord, LaunchSpec, Observed, ProvisionError, Provisioner,
     children::Children,
     cluster_folder,
-    platform::{self, Carries},
     spu_folder,
 };
 
@@ -40,7 +43,7 @@ const POLL: Duration = Duration::from_millis(25);
 const KILL_WAIT: Duration = Duration::from_secs(10);
 /// What an SPU inherits of the control plane's environment; everything else, such as the
 /// control plane's own secrets, stays here.
-const ENVIRONMENT: [&str; 9] = [
+const ENVIRONMENT: [&str; 10] = [
     "PATH",
     "HOME",
     "LANG",
@@ -50,6 +53,7 @@ const ENVIRONMENT: [&str; 9] = [
     "RUST_BACKTRACE",
     "WEIR_LOG",
     "LLVM_PROFILE_FILE",
+    "WEIR_SPU_UNSAFE_NO_FSYNC",
 ];
 
 /// Which program a [`ProcessProvisioner`] starts.
@@ -285,13 +289,13 @@ fn look(
     if let Some(reason) = children.ended(process.pid, &process.started) {
         return Ok(Observed::Gone { reason });
     }
-    match platform::view(process.pid)? {
+    match process_table::view(process.pid)? {
         None => gone("its process has ended"),
         Some(seen) if seen.zombie => gone("its process has ended"),
         Some(seen) if seen.started != process.started => {
             gone("its process has ended; the pid belongs to another one now")
         }
-        Some(_) if platform::carries(process.pid, &launch_id.to_string()) == Carries::No => {
+        Some(_) if process_table::carries(process.pid, &launch_id.to_string()) == Carries::No => {
             gone("its process has ended; the pid belongs to another launch now")
         }
         Some(_) => Ok(Observed::Running { handle: stored.clone() }),
@@ -300,10 +304,10 @@ fn look(
 
 fn search(launch_id: LaunchId) -> io::Result<Option<ProcessHandle>> {
     let needle = launch_id.to_string();
-    for pid in platform::find_by_argument(&needle)? {
+    for pid in process_table::find_by_argument(&needle)? {
         if pid > 1
             && pid != std::process::id()
-            && let Some(seen) = platform::view(pid)?
+            && let Some(seen) = process_table::view(pid)?
             && !seen.zombie
         {
             return Ok(Some(ProcessHandle { pid, started: seen.started }));

@@ -29,6 +29,7 @@ const INLINE_READ_BYTES_MAX: usize = 1024 * 1024;
 pub struct RealDisk {
     root: PathBuf,
     pace: Arc<Pace>,
+    fsync: bool,
 }
 
 impl RealDisk {
@@ -37,10 +38,23 @@ impl RealDisk {
     /// # Errors
     /// When it cannot be made or is not a folder.
     pub async fn open(root: impl Into<PathBuf>) -> io::Result<Arc<dyn Disk>> {
-        let root = root.into();
+        Self::open_as(root.into(), true).await
+    }
+
+    /// As [`RealDisk::open`], but [`File::sync_data`] does nothing: whatever is
+    /// acknowledged survives the death of the process, and not that of the machine. For
+    /// measuring what fsync costs, and for data that nobody would miss.
+    ///
+    /// # Errors
+    /// As [`RealDisk::open`].
+    pub async fn open_without_fsync(root: impl Into<PathBuf>) -> io::Result<Arc<dyn Disk>> {
+        Self::open_as(root.into(), false).await
+    }
+
+    async fn open_as(root: PathBuf, fsync: bool) -> io::Result<Arc<dyn Disk>> {
         let made = root.clone();
         blocking(move || make_root(&made).map_err(|e| at_path("open", made.display(), e))).await?;
-        Ok(Arc::new(Self { root, pace: Arc::default() }))
+        Ok(Arc::new(Self { root, pace: Arc::default(), fsync }))
     }
 
     /// Runs blocking work on a path that was checked before.
@@ -117,6 +131,7 @@ impl Disk for RealDisk {
             inner: Arc::new(Inner { file, path: self.full(path) }),
             writable: mode != OpenMode::Read,
             pace: Arc::clone(&self.pace),
+            fsync: self.fsync,
         }))
     }
 
@@ -184,6 +199,7 @@ struct RealFile {
     inner: Arc<Inner>,
     writable: bool,
     pace: Arc<Pace>,
+    fsync: bool,
 }
 
 struct Inner {
@@ -260,6 +276,9 @@ impl File for RealFile {
     }
 
     async fn sync_data(&self) -> io::Result<()> {
+        if !self.fsync {
+            return Ok(());
+        }
         // fdatasync on Linux; on macOS the standard library asks for F_FULLFSYNC.
         self.on("sync", fs::File::sync_data).await
     }

@@ -1,7 +1,7 @@
 //! What the operating system tells of a process. Linux answers from `/proc`; elsewhere
 //! `ps` is asked, which knows the same with less precision.
 //!
-//! Everything here blocks for a moment: call it through `weir_runtime::task::blocking`.
+//! Everything here blocks for a moment: call it through [`crate::task::blocking`].
 //! It reads the machine's process table, which no simulated disk has, so it goes past the
 //! disk seam on purpose; a simulation brings a provisioner of its own.
 
