@@ -28,7 +28,8 @@ Examples:
   seq 1000 | weir produce orders          a record per line
   weir consume orders -B -d               all of them, then end
 
-Exit codes: 0 done, 1 failed (or done in part), 2 the command line is wrong.
+Exit codes: 0 done, 1 failed (or done in part), 2 the command line is wrong, 130 interrupted before
+all was done.
 Everything local lies in WEIR_HOME (default ~/.weir)."
 )]
 pub struct Cli {

@@ -115,13 +115,12 @@ fn serving(cluster: &Cluster) -> Result<()> {
 /// Keeps the endpoints, and a token unless there is one that lives for a while.
 async fn keep(context: &Context, admin: &Admin, cluster: &Cluster) -> Result<()> {
     let home = &context.home;
-    let mut profiles = Profiles::load(home)?;
-    if let Some(known) = profiles.clusters.get(&cluster.name) {
+    let change = |profiles: &mut Profiles| {
+        let Some(known) = profiles.clusters.get(&cluster.name) else { return false };
         let (control_plane, key_file) = (known.control_plane.clone(), known.key_file.clone());
-        if profiles.learn(cluster, &control_plane, &key_file) {
-            profiles.save(home)?;
-        }
-    }
+        profiles.learn(cluster, &control_plane, &key_file)
+    };
+    Profiles::update(home, context.clock, change).await?;
     let now = context.clock.unix_ms();
     let lives = tokens::load(home, cluster.id)
         .is_some_and(|kept| kept.expires_at_unix_ms.saturating_sub(now) > TOKEN_RENEW_MS);

@@ -14,8 +14,9 @@ use crate::{
     ui::Ui,
 };
 
-/// Largest answer that the control plane may give, in bytes: a page of topics with ten
-/// thousand partitions each would be far below.
+/// Largest answer that the control plane may give, in bytes: bounds what a wrong server can
+/// make us hold. A partition takes about 250 bytes and a page has a hundred topics, so a page
+/// of topics with a thousand partitions each is a tenth of this; ten thousand each may be more.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// How long an order to the control plane may take.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(30);

@@ -15,6 +15,8 @@ pub enum Exit {
     Failure = 1,
     /// The command line asks for something that cannot be.
     Usage = 2,
+    /// Ctrl-C or SIGTERM came before all was done that was asked for.
+    Interrupted = 130,
 }
 
 /// Why a command did not do what it was asked.
@@ -47,6 +49,11 @@ impl CliError {
     /// A command line that asks for something that cannot be.
     pub fn usage(what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Told { what: what.into(), hint: hint.into(), exit: Exit::Usage }
+    }
+
+    /// Ctrl-C came before all was done that was asked for.
+    pub fn interrupted(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Told { what: what.into(), hint: hint.into(), exit: Exit::Interrupted }
     }
 
     /// The same with another hint.
@@ -247,6 +254,7 @@ mod tests {
     #[test]
     fn exit_codes_are_the_documented_ones() {
         assert_eq!((Exit::Ok as u8, Exit::Failure as u8, Exit::Usage as u8), (0, 1, 2));
+        assert_eq!(CliError::interrupted("a", "b").exit() as u8, 130);
         assert_eq!(CliError::new("a", "b").exit(), Exit::Failure);
         assert_eq!(CliError::usage("a", "b").exit(), Exit::Usage);
         assert_eq!(CliError::BrokenPipe.exit(), Exit::Ok);

@@ -4,6 +4,8 @@ use std::{future::Future, time::Duration};
 
 use weir_runtime::{clock::Clock, task::CancellationToken};
 
+use crate::error::Exit;
+
 /// How long a command may take to end in order once it was told to.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -14,17 +16,18 @@ pub fn interrupted() -> impl Future<Output = ()> {
     async move { told.cancelled().await }
 }
 
-/// As [`interrupted`], for a command that may be stuck in a write to a reader that does not
-/// read: it is ended by force when it does not end by itself.
-pub fn interrupted_or_ended() -> impl Future<Output = ()> {
+/// As [`on_signal`], for a command that may be stuck in a write to a reader that does not
+/// read: it is ended by force when it does not end by itself. What it had to write is then
+/// not all written.
+pub fn on_signal_or_ended() -> CancellationToken {
     let told = on_signal();
     let watched = told.clone();
     drop(weir_runtime::task::spawn(async move {
         watched.cancelled().await;
         Clock.sleep(PATIENCE).await;
-        std::process::exit(0);
+        std::process::exit(Exit::Interrupted as i32);
     }));
-    async move { told.cancelled().await }
+    told
 }
 
 /// Cancelled by Ctrl-C or SIGTERM.

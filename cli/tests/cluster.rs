@@ -65,6 +65,9 @@ fn a_cluster_lives_is_shut_down_resumed_and_deleted() {
         2
     );
     assert_eq!(home.weir(&["cluster", "list", "-o", "json"]).ok().json()[0]["current"], true);
+    let current = home.weir(&["profile", "current", "-o", "json"]).ok().json();
+    assert_eq!((&current["name"], &current["id"]), (&json!("big"), &made["id"]));
+    assert_eq!(home.weir(&["profile", "current"]).ok().text(), "big\n");
 
     // Refused while it runs, with the state and the way on; nothing is changed by it.
     let refused = home.weir(&["cluster", "create", "big"]).refused(1, "(state running)");
@@ -164,8 +167,57 @@ fn a_taken_port_is_named() {
     let port = taken.local_addr().unwrap().port().to_string();
     let ran = home.weir(&["cluster", "create", "--port-base", &port, "--timeout", "20s"]);
     let ran = ran.refused(1, &port);
-    assert!(ran.hint().contains("weir cluster status"), "{ran:?}");
+    let way_on = "weir cluster delete --name local --yes, then create it with another --port-base";
+    assert!(ran.hint().contains(way_on), "{ran:?}");
+    let again = home.weir(&["cluster", "create"]).refused(1, "exists already");
+    assert!(again.hint().contains(way_on), "{again:?}");
     drop(taken);
     home.weir(&["cluster", "delete", "--yes"]).ok();
+    assert!(home.servers().is_empty());
+}
+
+#[test]
+fn a_failed_restart_of_the_control_plane_does_not_make_a_cluster_look_shut_down() {
+    let home = Home::for_servers();
+    home.weir(&["cluster", "create"]).ok();
+    home.weir(&["topic", "create", "t"]).ok();
+    home.weir_with(&["produce", "t"], b"before\n").ok();
+    end(home.control_plane());
+    let file = home.path().join("control-plane/endpoint.json");
+    let endpoint = std::fs::read_to_string(&file).unwrap();
+
+    // It cannot start: what should be its database is none.
+    let (database, aside) = ("control-plane/weir.db", "control-plane/aside");
+    std::fs::rename(home.path().join(database), home.path().join(aside)).unwrap();
+    std::fs::create_dir(home.path().join(database)).unwrap();
+    for line in ["cluster resume", "cluster shutdown"] {
+        let words: Vec<_> = line.split(' ').collect();
+        home.weir(&words).refused(1, "the control plane ended at its start");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), endpoint);
+    }
+    home.weir(&["cluster", "status"]).refused(1, "the control plane is not running");
+    home.weir_with(&["produce", "t"], b"while\n").ok();
+
+    std::fs::remove_dir(home.path().join(database)).unwrap();
+    std::fs::rename(home.path().join(aside), home.path().join(database)).unwrap();
+    home.weir(&["cluster", "resume"]).ok();
+    assert_eq!(home.weir(&["consume", "t", "-B", "-d"]).ok().text(), "before\nwhile\n");
+    home.weir(&["cluster", "shutdown"]).ok();
+    assert!(home.servers().is_empty());
+}
+
+#[test]
+fn a_control_plane_that_no_file_names_is_found_again() {
+    let home = Home::for_servers();
+    home.weir(&["cluster", "create", "one"]).ok();
+    let pid = home.control_plane();
+    let file = home.path().join("control-plane/endpoint.json");
+    // As if the command had been ended between starting it and writing this.
+    std::fs::remove_file(&file).unwrap();
+    home.weir(&["cluster", "create", "two"]).ok();
+    assert_eq!(home.control_plane(), pid, "another one was started");
+    for name in ["one", "two"] {
+        home.weir(&["cluster", "delete", name, "--yes"]).ok();
+    }
     assert!(home.servers().is_empty());
 }

@@ -196,6 +196,13 @@ fn a_tail_is_live_and_ctrl_c_ends_in_order() {
     interrupt(tail.id()).unwrap();
     finish(tail).ok();
 
+    // More was asked for than there is: then it was not done.
+    let mut child = home.spawn(&["consume", "t", "-B", "-n", "3"]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!([(); 2].map(|()| lines.next().unwrap().unwrap()), ["first", "second"]);
+    interrupt(child.id()).unwrap();
+    finish(child).refused(130, "interrupted after 2 records");
+
     // A reader that has enough.
     home.weir_with(&["produce", "t"], &b"more\n".repeat(100_000)).ok();
     let mut child = home.spawn(&["consume", "t", "-B"]);

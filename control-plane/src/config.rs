@@ -1,6 +1,6 @@
 //! What a control plane is told at its start.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
@@ -55,6 +55,9 @@ pub struct ClusterDefaults {
     pub batch_bytes_max: u32,
     /// Most SPUs that one cluster may ask for.
     pub spus_max: u32,
+    /// Absolute folder below which a cluster may ask for a data folder of its own, which is
+    /// removed with the cluster. None: no cluster may.
+    pub data_dir_root: Option<PathBuf>,
 }
 
 impl Default for ClusterDefaults {
@@ -65,6 +68,7 @@ impl Default for ClusterDefaults {
             token_ttl: Duration::from_secs(15 * 60),
             batch_bytes_max: 1024 * 1024,
             spus_max: 100,
+            data_dir_root: None,
         }
     }
 }

@@ -21,7 +21,7 @@ use weir_runtime::{
 };
 
 use crate::{
-    Config, Deps,
+    ClusterDefaults, Config, Deps,
     auth::ApiKey,
     provision::process::{ProcessProvisioner, Program},
     reconcile, run,
@@ -49,6 +49,9 @@ pub struct ControlPlaneArgs {
     /// Where the data of clusters lies that ask for no folder of their own
     #[arg(long, value_name = "DIR", default_value = "weir/clusters")]
     pub clusters_dir: PathBuf,
+    /// Folder below which a cluster may ask for a data folder of its own [default: none may]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir_root: Option<PathBuf>,
     /// Where to serve the HTTP API
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9400")]
     pub http_listen: String,
@@ -123,6 +126,7 @@ pub async fn serve_until(
     // SPUs have working folders of their own.
     let data_dir = absolute(&args.data_dir)?;
     let clusters_dir = absolute(&args.clusters_dir)?;
+    let data_dir_root = args.data_dir_root.as_deref().map(absolute).transpose()?;
     make_private(&data_dir).await?;
     let disk = RealDisk::open(&data_dir)
         .await
@@ -144,6 +148,7 @@ pub async fn serve_until(
         rpc_listen: args.rpc_listen,
         rpc_advertise: args.rpc_advertise,
         admin_key: Some(admin_key),
+        cluster: ClusterDefaults { data_dir_root, ..ClusterDefaults::default() },
         reconcile: reconcile::Config {
             data_root: text(&clusters_dir)?,
             spu_listen_host: args.spu_host,
@@ -267,6 +272,7 @@ mod tests {
         ControlPlaneArgs {
             data_dir: folder.join("control-plane"),
             clusters_dir: folder.join("clusters"),
+            data_dir_root: None,
             http_listen: "127.0.0.1:0".to_owned(),
             rpc_listen: "127.0.0.1:0".to_owned(),
             rpc_advertise: None,

@@ -189,6 +189,36 @@ async fn a_launch_whose_handle_was_never_stored_is_found_by_its_launch_id() {
 }
 
 #[tokio::test]
+async fn a_process_that_only_names_the_launch_is_neither_adopted_nor_signalled() {
+    let dir = TempDir::new().unwrap();
+    let spec = spec(&dir, 65);
+    let id = spec.launch_id.to_string();
+    let script = "while :; do sleep 0.02; done";
+    let lines = [
+        vec!["-c", script, "reader", id.as_str()],
+        vec!["-c", script, "reader", "--launch-id", id.as_str()],
+        vec!["-c", script, "spu", id.as_str()],
+    ];
+    let mut decoys: Vec<_> = lines
+        .iter()
+        .map(|line| std::process::Command::new("/bin/sh").args(line).spawn().unwrap())
+        .collect();
+    // It starts another program than the shell that the decoys are.
+    let program = Program { path: "/nonexistent/weir-spu".to_owned(), leading_args: vec![] };
+    let provisioner = ProcessProvisioner::new(program, Clock);
+    let launch = record(&spec, None);
+    let seen = provisioner.observe(&launch).await.unwrap();
+    provisioner.stop(&launch, Duration::from_millis(50)).await.unwrap();
+    let ends: Vec<_> = decoys.iter_mut().map(|decoy| decoy.try_wait().unwrap()).collect();
+    for decoy in &mut decoys {
+        decoy.kill().unwrap();
+        decoy.wait().unwrap();
+    }
+    assert!(!is_running(&seen), "{seen:?}");
+    assert!(ends.iter().all(Option::is_none), "signalled: {ends:?}");
+}
+
+#[tokio::test]
 async fn a_pid_that_belongs_to_another_process_is_never_signalled() {
     let dir = TempDir::new().unwrap();
     let bystander_spec = spec(&dir, 70);

@@ -272,6 +272,30 @@ async fn chosen_ports_are_nobody_else_s_and_free() {
 }
 
 #[tokio::test]
+async fn chosen_ports_that_another_program_took_meanwhile_are_given_up() {
+    let (folder, provisioner) = (TempDir::new().unwrap(), InMemory::default());
+    let control = start(&folder, &provisioner).await;
+    let id = with_ports(&control, "demo", None).await;
+    control.until("it runs", id, running).await;
+    let (app, principal) = (&control.app, &control.principal);
+    app::cluster_shutdown(app, principal, "demo", None).await.unwrap();
+    control.until("it is shut down", id, |c| c.state == ClusterState::Shutdown).await;
+    provisioner.take_port("127.0.0.1:9601");
+    app::cluster_resume(app, principal, "demo", None).await.unwrap();
+    control.until("it runs again", id, running).await;
+    let listens: Vec<_> = provisioner.specs().into_iter().map(|spec| spec.listen).collect();
+    let expected = ["127.0.0.1:9600", "127.0.0.1:9601", "127.0.0.1:9700", "127.0.0.1:9701"];
+    assert_eq!(listens, expected);
+    // While one SPU runs, the block stays, whatever becomes of the ports of the others.
+    provisioner.take_port("127.0.0.1:9701");
+    provisioner.kill(spu(2));
+    control.until("it says why", id, |c| c.state == ClusterState::Failed).await;
+    provisioner.free_port("127.0.0.1:9701");
+    control.until("it runs on", id, |c| running(c) && c.spus[1].restarts == 1).await;
+    assert_eq!(provisioner.specs().last().unwrap().listen, "127.0.0.1:9701");
+}
+
+#[tokio::test]
 async fn a_database_that_fails_now_and_then_delays_and_breaks_nothing() {
     let (folder, provisioner) = (TempDir::new().unwrap(), InMemory::default());
     let control = start(&folder, &provisioner).await;

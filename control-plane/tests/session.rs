@@ -140,6 +140,45 @@ async fn a_newer_session_takes_the_place_of_an_older_one() {
 }
 
 #[tokio::test]
+async fn a_process_that_reconnects_is_not_told_that_it_is_stale() {
+    let case = case().await;
+    let mut old = spu::open(&case.control.rpc, case.first.register()).await.unwrap();
+    let mut new = spu::open(&case.control.rpc, case.first.register()).await.unwrap();
+    assert_eq!(new.incarnation, old.incarnation);
+    assert_eq!(old.end().await, None, "its stream just ends");
+    assert!(new.metadata().await.snapshot);
+}
+
+#[tokio::test]
+async fn an_ended_launch_does_not_come_back() {
+    let case = case().await;
+    let session = spu::open(&case.control.rpc, case.first.register()).await.unwrap();
+    let ask = AllocateProducerIdsRequest {
+        org_id: case.control.org().to_string(),
+        cluster_id: case.cluster.to_string(),
+        spu_id: 1,
+        incarnation: session.incarnation,
+        launch_id: case.first.launch.to_string(),
+        launch_secret: "secret 1".to_owned(),
+    };
+    let mut client =
+        SpuControlClient::new(Channel::new(&case.control.rpc, ChannelConfig::default()));
+    client.allocate_producer_ids(ask.clone()).await.unwrap();
+    drop(session);
+    let mut tx = case.control.app.store.write().await.unwrap();
+    let mut scoped = tx.scoped(case.control.org());
+    launches::ended(&mut scoped, case.cluster, case.first.launch, "it ended", 2).await.unwrap();
+    tx.commit().await.unwrap();
+    // Neither the process that is thought gone, nor another one with its secret.
+    for identity in [&case.first, &case.first.reborn()] {
+        assert_eq!(case.refused(identity).await, ErrorCode::StaleLaunch);
+    }
+    // It proved who it is, so people may see that it asked.
+    assert!(case.control.app.board.spu(case.cluster, SpuId(1)).refused.is_some());
+    assert!(client.allocate_producer_ids(ask).await.is_err());
+}
+
+#[tokio::test]
 async fn a_stale_launch_is_refused_and_ends_where_it_stands() {
     let case = case().await;
     let mut old = spu::open(&case.control.rpc, case.first.register()).await.unwrap();
@@ -166,6 +205,14 @@ async fn strangers_are_refused_and_leave_no_trace() {
     let seen = case.control.app.board.cluster(case.cluster);
     assert_eq!(seen.keys().copied().collect::<Vec<_>>(), [SpuId(1)], "only what exists");
     assert!(seen[&SpuId(1)].session.is_none());
+    // Counted, and nothing more: whoever knows ids alone has no say in what is shown.
+    assert_eq!((seen[&SpuId(1)].registrations, &seen[&SpuId(1)].refused), (1, &None));
+    let unknown = Identity { launch: LaunchId(Uuid::from_u128(99)), ..case.first.clone() };
+    assert_eq!(case.refused(&unknown).await, ErrorCode::StaleLaunch);
+    let elsewhere = launch(&case.control, case.cluster, SpuId(2), 20).await;
+    let other_spu = Identity { spu: SpuId(1), ..elsewhere };
+    assert_eq!(case.refused(&other_spu).await, ErrorCode::StaleLaunch);
+    assert_eq!(case.control.app.board.spu(case.cluster, SpuId(1)).refused, None);
 
     let mut malformed = case.first.register();
     malformed.folder_id = "not a uuid".to_owned();

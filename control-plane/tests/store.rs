@@ -12,6 +12,8 @@ mod bootstrap;
 mod clusters;
 #[path = "store/conformance.rs"]
 mod conformance;
+#[path = "store/launches.rs"]
+mod launches;
 #[path = "store/metadata.rs"]
 mod metadata;
 #[path = "store/migrations.rs"]

@@ -6,7 +6,7 @@ use weir_protocol::ErrorCode;
 
 use crate::data_folder::FolderError;
 
-/// Why [`crate::run`] returned without being asked to.
+/// Why [`crate::run()`] returned without being asked to.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpuError {

@@ -1,5 +1,6 @@
 //! `weir-spu`: one SPU as a process of its own.
 
+// The process itself: arguments, signals and the real runtime exist in the real world only.
 #[cfg(not(madsim))]
 fn main() -> std::process::ExitCode {
     use clap::Parser;

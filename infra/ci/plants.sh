@@ -6,6 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 sim="${1:-target/sim/sim/sim}"
 
+[ -x "$sim" ] || { echo "no $sim: build it as README.md says"; exit 2; }
+
 caught() { # plant, scenario, the checks that may catch it
   local output
   if output=$("$sim" run "$2" --plant "$1" --seeds 0..50); then

@@ -11,16 +11,15 @@ seeds="${SEEDS:-20}"
 jobs="${JOBS:-2}"
 
 echo "== real world: unit, integration and end-to-end tests"
-cargo test --workspace --all-targets --no-fail-fast
+cargo test --workspace --lib --bins --tests --no-fail-fast
 cargo test --workspace --doc
 
 echo "== simulated world: the same libraries on simulated network, clock and disks"
 export RUSTFLAGS="--cfg madsim"
 sim="--target-dir target/sim"
 cargo test $sim --profile sim -p weir-protocol -p weir-runtime -p weir-dataplane -p weir-client \
-  -p weir-control-plane --lib
-cargo test $sim --profile sim -p weir-runtime -p weir-dataplane --tests
-cargo test $sim --profile sim -p weir-sim-tests --all-targets
+  -p weir-control-plane --lib --tests
+cargo test $sim --profile sim -p weir-sim-tests --lib --bins --tests
 
 echo "== simulation: $seeds seeds of every scenario, then every planted bug"
 cargo build $sim --profile sim -p weir-sim-tests --bin sim

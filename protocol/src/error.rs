@@ -160,7 +160,11 @@ impl WireError {
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
             code,
-            wire: data::Error { code: code.number(), message: message.into(), ..Default::default() },
+            wire: data::Error {
+                code: code.number(),
+                message: message.into(),
+                ..Default::default()
+            },
         }
     }
 

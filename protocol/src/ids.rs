@@ -296,7 +296,13 @@ mod tests {
         let id = TopicGenerationId(Uuid::from_u128(7));
         assert_eq!(id.to_string(), "tg_00000000000000000000000000000007");
         assert_eq!(id.to_string().parse::<TopicGenerationId>(), Ok(id));
-        for bad in ["", "tg_", "cl_00000000000000000000000000000007", "tg_0000", "tg_zz000000000000000000000000000007"] {
+        for bad in [
+            "",
+            "tg_",
+            "cl_00000000000000000000000000000007",
+            "tg_0000",
+            "tg_zz000000000000000000000000000007",
+        ] {
             assert!(bad.parse::<TopicGenerationId>().is_err(), "{bad}");
         }
     }

@@ -1,4 +1,4 @@
-//! Clocks and timers. In simulation each node has its own offset and rate ([`skew`]).
+//! Clocks and timers. In simulation each node has its own offset and rate (`skew`).
 
 use std::{future::Future, time::Duration};
 

@@ -42,13 +42,23 @@ pub fn carries(pid: u32, text: &str) -> Carries {
     imp::carries(pid, text)
 }
 
-/// The pids of the processes that carry `text` in their command line. Best effort: what
-/// cannot be read is left out.
+/// The pids of the processes that carry `text` anywhere in their command line, whoever they
+/// are: nothing may be signalled on this alone. Best effort, as [`find_by_arguments`].
 ///
 /// # Errors
 /// When the process table cannot be read.
 pub fn find_by_argument(text: &str) -> io::Result<Vec<u32>> {
-    imp::find_by_argument(text)
+    find_by_arguments(|line| line.join(" ").contains(text))
+}
+
+/// The pids of the processes whose command line `matches`: the program as it was called,
+/// then its arguments. Best effort: what cannot be read is left out, and where the system
+/// tells a command line as one text alone, arguments end at spaces.
+///
+/// # Errors
+/// When the process table cannot be read.
+pub fn find_by_arguments(matches: impl Fn(&[&str]) -> bool) -> io::Result<Vec<u32>> {
+    imp::find_by_arguments(matches)
 }
 
 fn contains(haystack: &[u8], needle: &str) -> bool {
@@ -111,11 +121,14 @@ mod imp {
         }
     }
 
-    pub(super) fn find_by_argument(text: &str) -> io::Result<Vec<u32>> {
+    pub(super) fn find_by_arguments(matches: impl Fn(&[&str]) -> bool) -> io::Result<Vec<u32>> {
         let mut found: Vec<u32> = fs::read_dir("/proc")?
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
             .filter(|pid| {
-                fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|bytes| contains(&bytes, text))
+                fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|bytes| {
+                    let line = String::from_utf8_lossy(&bytes);
+                    matches(&line.trim_end_matches('\0').split('\0').collect::<Vec<_>>())
+                })
             })
             .collect();
         found.sort_unstable();
@@ -151,12 +164,15 @@ mod imp {
         }
     }
 
-    pub(super) fn find_by_argument(text: &str) -> io::Result<Vec<u32>> {
-        let out = ps(&["-axo", "pid=,command="])?;
+    pub(super) fn find_by_arguments(matches: impl Fn(&[&str]) -> bool) -> io::Result<Vec<u32>> {
+        let out = ps(&["-axww", "-o", "pid=,command="])?;
         Ok(String::from_utf8_lossy(&out)
             .lines()
-            .filter(|line| contains(line.as_bytes(), text))
-            .filter_map(|line| line.split_ascii_whitespace().next()?.parse().ok())
+            .filter_map(|line| {
+                let mut words = line.split_ascii_whitespace();
+                let pid = words.next()?.parse().ok()?;
+                matches(&words.collect::<Vec<_>>()).then_some(pid)
+            })
             .collect())
     }
 }

@@ -46,6 +46,31 @@ pub enum Fault {
         /// For how long.
         for_ms: u64,
     },
+    /// An SPU's disk has no more room.
+    DiskFull {
+        /// Which.
+        spu: u32,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// One fsync of an SPU fails, the next ones succeed; later its machine loses power.
+    FailedFsync {
+        /// Which.
+        spu: u32,
+        /// How long until the power failure.
+        crash_after_ms: u64,
+        /// As for [`Fault::CrashSpu`].
+        down_ms: u64,
+    },
+    /// The control plane's database is slow, busy, and loses answers to commits.
+    SqlTrouble {
+        /// Of a million statements, how many find it busy.
+        busy_per_million: u32,
+        /// Of a million commits, how many lose their answer; half of those happened.
+        unknown_per_million: u32,
+        /// For how long.
+        for_ms: u64,
+    },
     /// An SPU's clocks run off.
     SkewClock {
         /// Which.

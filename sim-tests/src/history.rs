@@ -82,6 +82,11 @@ pub enum Event {
         /// How it ended.
         outcome: ProduceOutcome,
     },
+    /// A producer was told to stop, and everything that it took was waited for.
+    ProducerStopped {
+        /// Which producer.
+        producer: u32,
+    },
     /// A consumer got a record.
     Consumed {
         /// The scenario's own number of the consumer; a resumed consumer is another one.

@@ -1,11 +1,12 @@
 //! Who does the harm: carries a schedule out, step by step, and heals everything after.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{ops::Range, sync::atomic::Ordering, time::Duration};
 
 use madsim::{runtime::Handle, task::NodeId};
+use weir_control_plane::store::FaultRates;
 use weir_runtime::{
     clock::{Clock, skew},
-    disk::sim::DiskSim,
+    disk::sim::{DiskSim, Faults},
     net::cuts,
     trace::{self, Kind},
 };
@@ -18,7 +19,7 @@ use crate::{
 /// How often a fault looks whether its machine is up again.
 const UP_TRIES_MAX: u32 = 300;
 /// What a slow disk's operations take.
-const SLOW: std::ops::Range<Duration> = Duration::from_millis(20)..Duration::from_millis(200);
+const SLOW: Range<Duration> = Duration::from_millis(20)..Duration::from_millis(200);
 
 /// Carries `schedule` out from now on; returns when every fault has been healed.
 /// `clients` are the nodes that network faults against clients concern.
@@ -91,15 +92,42 @@ async fn strike(world: World, fault: Fault, clients: Vec<NodeId>) {
         Fault::SlowDisk { spu, for_ms } => {
             let Some(machine) = find(spu) else { return };
             count();
-            let mut usual = None;
-            DiskSim::current().faults(machine.node, |f| {
-                usual = Some(f.clone());
-                for class in [&mut f.read, &mut f.write, &mut f.sync, &mut f.name] {
-                    class.latency = SLOW;
-                }
+            let set = |latency: [Range<Duration>; 4]| {
+                DiskSim::current().faults(machine.node, |f| *f = with_latency(f, latency));
+            };
+            set([SLOW; 4]);
+            sleep(for_ms).await;
+            // Not what it was before: that may have been another fault's.
+            let Faults { read, write, sync, name, .. } = Faults::default();
+            set([read.latency, write.latency, sync.latency, name.latency]);
+        }
+        Fault::DiskFull { spu, for_ms } => {
+            let Some(machine) = find(spu) else { return };
+            count();
+            DiskSim::current().faults(machine.node, |f| f.capacity_bytes = 0);
+            sleep(for_ms).await;
+            let size = Faults::default().capacity_bytes;
+            DiskSim::current().faults(machine.node, |f| f.capacity_bytes = size);
+        }
+        Fault::FailedFsync { spu, crash_after_ms, down_ms } => {
+            let Some(machine) = up(spu).await else { return };
+            count();
+            DiskSim::current().faults(machine.node, |f| f.sync.error_next = 1);
+            sleep(crash_after_ms).await;
+            machine.power_off();
+            DiskSim::current().faults(machine.node, |f| f.sync.error_next = 0);
+            sleep(down_ms).await;
+            machine.power_on();
+        }
+        Fault::SqlTrouble { busy_per_million, unknown_per_million, for_ms } => {
+            count();
+            world.control_plane.sql_faults.set(FaultRates {
+                delay_max: Duration::from_millis(20),
+                busy_per_million,
+                commit_unknown_per_million: unknown_per_million,
             });
             sleep(for_ms).await;
-            DiskSim::current().faults(machine.node, |f| *f = usual.take().unwrap_or_default());
+            world.control_plane.sql_faults.set(FaultRates::default());
         }
         Fault::SkewClock { spu, offset_ms, rate_ppm } => {
             let Some(machine) = find(spu) else { return };
@@ -107,6 +135,16 @@ async fn strike(world: World, fault: Fault, clients: Vec<NodeId>) {
             skew::set(machine.node, skew::Skew { offset_ms, rate_ppm });
         }
     }
+}
+
+fn with_latency(faults: &Faults, latency: [Range<Duration>; 4]) -> Faults {
+    let mut faults = faults.clone();
+    let [read, write, sync, name] = latency;
+    faults.read.latency = read;
+    faults.write.latency = write;
+    faults.sync.latency = sync;
+    faults.name.latency = name;
+    faults
 }
 
 fn others(world: &World, machine: &Machine, clients: &[NodeId]) -> Vec<NodeId> {

@@ -92,7 +92,6 @@ fn run_here(scenario: &Scenario, seed: u64, options: &Options, folder: &Path) ->
     for ((_, kind), count) in trace::counts() {
         *report.effects.entry(format!("{kind:?}")).or_default() += count;
     }
-    judge_honesty(&mut report);
     report.trace = trace::take();
     plant::clear();
     report
@@ -109,6 +108,7 @@ fn play(scenario: &Scenario, seed: u64, folder: &Path, report: &mut Report) {
         if let Err(detail) = story {
             report.failures.push(Failure { check: "scenario".into(), detail });
         }
+        judge_honesty(&world, report);
         let violations = oracle::judge(&world.history.events());
         report.failures.extend(violations.into_iter().map(|violation| Failure {
             check: violation.invariant.into(),
@@ -133,12 +133,19 @@ fn play(scenario: &Scenario, seed: u64, folder: &Path, report: &mut Report) {
     }
 }
 
-/// A run in which some layer did nothing tested something else than it says.
-fn judge_honesty(report: &mut Report) {
-    for kind in [Kind::Net, Kind::Disk, Kind::Sql, Kind::Http, Kind::Rpc] {
-        if report.effects.get(&format!("{kind:?}")).copied().unwrap_or(0) == 0 {
-            let detail = format!("no {kind:?} effect at all: that layer was not used");
-            report.failures.push(Failure { check: "honesty".into(), detail });
+/// A run in which some node's layer did nothing tested something else than it says.
+fn judge_honesty(world: &World, report: &mut Report) {
+    let counts = trace::counts();
+    let machines = world.machines.all();
+    let spus = machines.iter().map(|(_, m)| (m.node, &[Kind::Net, Kind::Disk, Kind::Rpc][..]));
+    let clients = world.clients().into_iter().map(|node| (node, &[Kind::Net][..]));
+    let control_plane = (world.control_plane.node(), &[Kind::Net, Kind::Sql, Kind::Http][..]);
+    for (node, kinds) in spus.chain(clients).chain([control_plane]) {
+        for kind in kinds {
+            if counts.get(&(node.to_string(), *kind)).copied().unwrap_or(0) == 0 {
+                let detail = format!("node {node} had no {kind:?} effect: that layer was not used");
+                report.failures.push(Failure { check: "honesty".into(), detail });
+            }
         }
     }
 }

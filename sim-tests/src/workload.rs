@@ -99,6 +99,7 @@ pub fn produce(world: &World, node: &NodeHandle, what: Producing) -> Running {
         send_all(&producer, &what, &history, &deliveries, &stopped).await;
         drop(deliveries);
         collector.await.expect("the collector does not panic");
+        history.add(Event::ProducerStopped { producer: what.producer });
     });
     Running { stop, done }
 }

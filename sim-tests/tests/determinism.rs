@@ -40,7 +40,11 @@ fn compare(scenario: &str) {
         panic!("{scenario}: line {number} differs:\n  {a}\n  {b}");
     }
     assert_eq!(lines, second.lines().count(), "{scenario}: one trace goes on longer");
-    assert_ne!(first, trace(folder.path(), "other", scenario, 2), "{scenario}: the seed is ignored");
+    assert_ne!(
+        first,
+        trace(folder.path(), "other", scenario, 2),
+        "{scenario}: the seed is ignored"
+    );
 }
 
 #[test]

@@ -8,10 +8,11 @@ pub fn cpu_s(pid: u32) -> f64 {
     // The name may hold spaces and brackets; the fields after it do not.
     let fields: Vec<_> = stat.rsplit_once(')').map_or("", |s| s.1).split_whitespace().collect();
     let ticks = |at: usize| fields.get(at).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
-    (ticks(11) + ticks(12)) / nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)
-        .ok()
-        .flatten()
-        .map_or(100.0, |ticks| ticks as f64)
+    (ticks(11) + ticks(12))
+        / nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)
+            .ok()
+            .flatten()
+            .map_or(100.0, |ticks| ticks as f64)
 }
 
 /// Largest resident set so far, in MiB.

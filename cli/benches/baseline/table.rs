@@ -21,7 +21,9 @@ impl Table {
 
     pub fn print(&self, mib: usize, rounds: usize) {
         println!("{mib} MiB a side, medians of {rounds}, one connection, 128 KiB requests\n");
-        println!("| What | Record | fsync | MB/s | × plain | client CPU s/GB | SPU CPU s/GB | SPU RSS MiB |");
+        println!(
+            "| What | Record | fsync | MB/s | × plain | client CPU s/GB | SPU CPU s/GB | SPU RSS MiB |"
+        );
         println!("|---|---|---|---|---|---|---|---|");
         let mut seen: Vec<(&str, usize, bool)> = Vec::new();
         for row in &self.0 {

@@ -15,9 +15,12 @@ use crate::{
         template::Template,
     },
     context::Context,
-    error::{self, Result},
+    error::{self, CliError, Result},
     out, signal,
 };
+
+/// Records between two looks at whether Ctrl-C was pressed.
+const INTERRUPT_RECORDS: u64 = 1024;
 
 /// Options of `weir consume`.
 #[derive(Debug, Args)]
@@ -52,7 +55,7 @@ pub struct ConsumeArgs {
     /// {{timestamp}} in it; \n, \t and \\ are a newline, a tab and a backslash
     #[arg(long, value_name = "TEMPLATE", conflicts_with_all = ["show_key", "output"])]
     format: Option<Template>,
-    /// Print "[key] value"
+    /// Print the key, in square brackets, before the value
     #[arg(short = 'k', long = "key-value", conflicts_with = "output")]
     show_key: bool,
     /// How records are printed: raw, table, json (a document per line, with base64 for what is no
@@ -143,9 +146,12 @@ async fn copy(
     consumer: &mut Consumer,
     sink: &mut Sink<impl io::Write>,
 ) -> Result<()> {
-    let interrupted = signal::interrupted_or_ended();
-    tokio::pin!(interrupted);
+    let told = signal::on_signal_or_ended();
     while args.count.is_none_or(|count| sink.records < count) {
+        // While records keep coming there is nothing to wait for, and so nothing to interrupt.
+        if sink.records.is_multiple_of(INTERRUPT_RECORDS) && told.is_cancelled() {
+            return interrupted(args, sink.records);
+        }
         let next = match consumer.next().now_or_never() {
             Some(next) => next,
             // Nothing is there: what was read is shown before more is waited for.
@@ -153,7 +159,7 @@ async fn copy(
                 sink.flush().map_err(|e| out::from_stdout(&e))?;
                 tokio::select! {
                     biased;
-                    () = &mut interrupted => return Ok(()),
+                    () = told.cancelled() => return interrupted(args, sink.records),
                     next = consumer.next() => next,
                 }
             }
@@ -168,4 +174,16 @@ async fn copy(
         }
     }
     Ok(())
+}
+
+/// A tail has no end that one could miss; what was asked for up to an end or a count has.
+fn interrupted(args: &ConsumeArgs, records: u64) -> Result<()> {
+    if !args.until_end && args.count.is_none() {
+        return Ok(());
+    }
+    let records = out::count(records, "record");
+    Err(CliError::interrupted(
+        format!("interrupted after {records}, before all that was asked for was read"),
+        "run the command again; it begins where it began",
+    ))
 }

@@ -25,7 +25,7 @@ pub async fn run(command: Command, context: &Context) -> Result<()> {
         Command::Partition(command) => partition::run(command, context).await,
         Command::Produce(args) => Box::pin(produce::run(args, context)).await,
         Command::Consume(args) => Box::pin(consume::run(args, context)).await,
-        Command::Profile(command) => profile::run(&command, context),
+        Command::Profile(command) => profile::run(&command, context).await,
         Command::Run(server) => Box::pin(run::run(*server)).await,
         Command::Version(args) => version::run(&args),
         Command::Completions(args) => completions::run(&args),

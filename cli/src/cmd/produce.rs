@@ -167,27 +167,79 @@ fn producer_config(args: &ProduceArgs, context: &Context) -> Result<ProducerConf
 
 /// What the process ends with. What is not acknowledged outweighs why reading ended.
 fn verdict(args: &ProduceArgs, ended: Ended, tally: &Tally, lines: u64, open: u64) -> Result<()> {
+    let from_file = args.file.is_some() || source::stdin_is_file();
     if !tally.is_clean() {
-        let mut what = format!("not every record was acknowledged: {}", tally.told());
+        let mut told = tally.told();
         if open > 0 {
             let records = out::count(open, "record");
-            what += &format!("{records} unanswered when the time was over");
+            told += if told.is_empty() { "" } else { "; " };
+            told += &format!("{records} unanswered when the time was over");
         }
         let hint = if tally.unknown > 0 {
-            "look before you send again: unknown records may be in the topic (weir consume -B -d)"
+            format!(
+                "look before you send again: unknown records may be in the topic (weir consume {} \
+                 -B -d)",
+                args.topic
+            )
         } else {
-            "see: weir cluster status; then send again what was not written"
+            "see: weir cluster status; then send again what was not written".to_owned()
         };
-        return Err(CliError::new(what, hint));
+        return Err(CliError::new(format!("not every record was acknowledged: {told}"), hint));
     }
     match ended {
         Ended::Input | Ended::Failure => Ok(()),
         Ended::Error(error) => Err(error),
         // A stream has no end that one could miss; a file has.
-        Ended::Interrupted if args.file.is_none() => Ok(()),
-        Ended::Interrupted => Err(CliError::new(
+        Ended::Interrupted if !from_file => Ok(()),
+        Ended::Interrupted => Err(CliError::interrupted(
             format!("interrupted after line {lines}, before the end of the file"),
             "all lines before it were acknowledged",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use weir_client::ProduceError;
+    use weir_protocol::{ErrorCode, Outcome};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ProduceArgs,
+    }
+
+    fn told(line: &str, ended: Ended, tally: &Tally, open: u64) -> (String, String, u8) {
+        let args = Line::parse_from(line.split(' ')).args;
+        match verdict(&args, ended, tally, 7, open) {
+            Err(CliError::Told { what, hint, exit }) => (what, hint, exit as u8),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_unanswered_stands_apart_and_the_hint_can_be_run() {
+        let mut tally = Tally { unknown: 5, ..Tally::default() };
+        let (what, hint, exit) = told("produce orders", Ended::Failure, &tally, 5);
+        assert!(what.ends_with("acknowledged: 5 records unanswered when the time was over"));
+        assert!(hint.contains("weir consume orders -B -d"), "{hint}");
+        assert_eq!(exit, 1);
+        tally.not_acknowledged(&ProduceError {
+            code: ErrorCode::TimedOut,
+            outcome: Outcome::Unknown,
+            message: "late".into(),
+        });
+        let (what, ..) = told("produce orders", Ended::Failure, &tally, 5);
+        assert!(what.contains("late; 5 records unanswered"), "{what}");
+    }
+
+    #[test]
+    fn a_file_that_was_not_read_to_its_end_is_no_success() {
+        let (what, _, exit) = told("produce t -f x", Ended::Interrupted, &Tally::default(), 0);
+        assert!(what.contains("after line 7"), "{what}");
+        assert_eq!(exit, 130);
     }
 }

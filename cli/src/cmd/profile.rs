@@ -16,14 +16,21 @@ use crate::{
 #[command(after_help = "Examples:\n  weir profile list\n  weir profile switch quickstart")]
 pub enum ProfileCommand {
     /// Print the cluster that commands mean
-    #[command(after_help = "Example:\n  weir profile current")]
-    Current,
+    #[command(after_help = "Examples:\n  weir profile current\n  weir profile current -o json")]
+    Current(CurrentArgs),
     /// List the known clusters
     #[command(after_help = "Example:\n  weir profile list -o json")]
     List(ListArgs),
     /// Choose the cluster that commands mean from now on
     #[command(after_help = "Example:\n  weir profile switch quickstart")]
     Switch(SwitchArgs),
+}
+
+/// Options of `weir profile current`.
+#[derive(Debug, Args)]
+pub struct CurrentArgs {
+    #[command(flatten)]
+    output: OutputArg,
 }
 
 /// Options of `weir profile list`.
@@ -40,6 +47,15 @@ pub struct SwitchArgs {
     name: String,
 }
 
+/// What is known of it is absent when nothing is.
+#[derive(Debug, Serialize)]
+struct Current {
+    name: String,
+    id: Option<String>,
+    control_plane: Option<String>,
+    endpoints: Vec<String>,
+}
+
 #[derive(Debug, Serialize)]
 struct Row {
     name: String,
@@ -53,10 +69,10 @@ struct Row {
 ///
 /// # Errors
 /// Why it was not done.
-pub fn run(command: &ProfileCommand, context: &Context) -> Result<()> {
-    let mut profiles = Profiles::load(&context.home)?;
+pub async fn run(command: &ProfileCommand, context: &Context) -> Result<()> {
+    let profiles = Profiles::load(&context.home)?;
     match command {
-        ProfileCommand::Current => out::line(&context.selected()?),
+        ProfileCommand::Current(args) => current(args, context, profiles),
         ProfileCommand::List(args) => list(args, context, profiles),
         ProfileCommand::Switch(SwitchArgs { name }) => {
             if !profiles.clusters.contains_key(name) {
@@ -67,12 +83,29 @@ pub fn run(command: &ProfileCommand, context: &Context) -> Result<()> {
                 };
                 return Err(CliError::new(format!("no cluster {name} is known"), hint));
             }
-            profiles.current = Some(name.clone());
-            profiles.save(&context.home)?;
+            Profiles::update(&context.home, context.clock, |profiles| {
+                let news = profiles.current.as_ref() != Some(name);
+                profiles.current = Some(name.clone());
+                news
+            })
+            .await?;
             context.ui.note(&format!("commands mean cluster {name} from now on"));
             Ok(())
         }
     }
+}
+
+/// Told even if nothing is known of it: `--cluster` may name what another home has.
+fn current(args: &CurrentArgs, context: &Context, mut profiles: Profiles) -> Result<()> {
+    let name = context.selected()?;
+    let profile = profiles.clusters.remove(&name);
+    let current = Current {
+        id: profile.as_ref().map(|profile| profile.id.clone()),
+        control_plane: profile.as_ref().map(|profile| profile.control_plane.clone()),
+        endpoints: profile.map(|profile| profile.endpoints).unwrap_or_default(),
+        name,
+    };
+    out::print(args.output.format, &current, || current.name.clone())
 }
 
 fn list(args: &ListArgs, context: &Context, profiles: Profiles) -> Result<()> {

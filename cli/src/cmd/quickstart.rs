@@ -127,6 +127,7 @@ async fn fresh_topic(context: &Context, cluster: &str) -> Result<String> {
 
 /// Sends every line. Returns how many, and the seconds until the last was acknowledged.
 async fn write(context: &Context, client: &Client, topic: &str, text: &Text) -> Result<(u64, f64)> {
+    let cluster = context.cluster.as_deref().unwrap_or(CLUSTER);
     let producer = client.producer(topic, ProducerConfig::default()).await?;
     let mut blocks = source::read(text.open()?, text.name(), MAX_LINE_BYTES);
     let progress = context.ui.spinner("");
@@ -140,10 +141,12 @@ async fn write(context: &Context, client: &Client, topic: &str, text: &Text) -> 
             Ok((feed.tally.acknowledged, seconds))
         }
         Ended::Error(error) => Err(error),
-        Ended::Interrupted => Err(CliError::new("interrupted", "run it again, it begins anew")),
+        Ended::Interrupted => {
+            Err(CliError::interrupted("interrupted", "run it again, it begins anew"))
+        }
         Ended::Input | Ended::Failure => Err(CliError::new(
             format!("not every record was acknowledged: {}", feed.tally.told()),
-            "see: weir cluster status --name quickstart",
+            format!("see: weir cluster status --name {cluster}"),
         )),
     }
 }
@@ -196,7 +199,7 @@ fn tell(report: &Report, selected: bool) -> String {
     let to = if selected { String::new() } else { format!(" --cluster {cluster}") };
     format!(
         "\
-cluster   {cluster}: {cluster_text}, 1 SPU at {}
+cluster   {cluster}: {cluster_text}, {} at {}
 topic     {topic}: created with 1 partition{again}
 produced  {} of {file}, {} in {}: each one acknowledged, on disk
 consumed  {} in {}
@@ -208,6 +211,7 @@ The cluster goes on running. Next:
   weir topic create orders -p 3{to}
   weir cluster status --name {cluster}
   weir cluster shutdown --name {cluster}",
+        out::count(report.endpoints.len() as u64, "SPU"),
         report.endpoints.join(", "),
         out::count(*records, "record"),
         out::bytes(*bytes),
@@ -250,8 +254,10 @@ mod tests {
         assert!(text.contains("1,000 records of words, 10.0 kB in 10 ms, 1.0 MB/s"), "{text}");
         assert!(text.contains("weir consume quickstart -B -n 3\n"));
         report.topic = "quickstart-2".into();
+        report.endpoints.push("127.0.0.1:9501".into());
         report.cluster_was = "running";
         let text = tell(&report, false);
+        assert!(text.contains("was running, 2 SPUs at 127.0.0.1:9500, 127.0.0.1:9501"), "{text}");
         assert!(text.contains("was running") && text.contains("former runs"), "{text}");
         assert!(text.contains("weir consume quickstart-2 -B -n 3 --cluster quickstart"), "{text}");
     }

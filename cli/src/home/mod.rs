@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! lock                    held while the control plane is started or stopped
+//! profiles.lock           held while the profiles are changed
 //! profiles.toml           the current cluster, and what is known of each
 //! tokens/<cluster id>     data-plane tokens with their expiry       (mode 0600)
 //! control-plane/          weir.db, endpoint.json, log, the admin key (mode 0600)
@@ -66,6 +67,11 @@ impl Home {
     /// Which clusters are known.
     pub fn profiles(&self) -> PathBuf {
         self.root.join("profiles.toml")
+    }
+
+    /// What keeps two changes of the profiles apart.
+    pub fn profiles_lock(&self) -> PathBuf {
+        self.root.join("profiles.lock")
     }
 
     /// Data-plane tokens.

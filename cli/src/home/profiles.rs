@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use weir_client::admin::Cluster;
+use weir_runtime::clock::Clock;
 
-use super::{Home, files};
+use super::{Home, files, lock::ProfilesLock};
 use crate::error::{self, CliError, Result};
 
 const VERSION: u32 = 1;
@@ -69,11 +70,26 @@ impl Profiles {
         Ok(profiles)
     }
 
-    /// Writes them.
+    /// Reads them, lets `change` change them, and writes them if it says that it did; nobody
+    /// else does so in between.
     ///
     /// # Errors
-    /// When the file cannot be written.
-    pub fn save(&self, home: &Home) -> Result<()> {
+    /// When the file cannot be read, understood or written, or others change it all the time.
+    pub async fn update(
+        home: &Home,
+        clock: Clock,
+        change: impl FnOnce(&mut Self) -> bool,
+    ) -> Result<Self> {
+        let _lock = ProfilesLock::acquire(home, clock).await?;
+        let mut profiles = Self::load(home)?;
+        if change(&mut profiles) {
+            profiles.save(home)?;
+        }
+        Ok(profiles)
+    }
+
+    /// Writes them.
+    fn save(&self, home: &Home) -> Result<()> {
         let path = home.profiles();
         let text = toml::to_string(self).map_err(|e| {
             CliError::new(format!("the profiles cannot be written: {e}"), "this is a bug in weir")
@@ -168,6 +184,27 @@ pub mod tests {
         assert!(profiles.learn(&cluster("a", &["127.0.0.1:9500"]), "http://x:1", "k"));
         profiles.save(&home).unwrap();
         assert_eq!(Profiles::load(&home).unwrap(), profiles);
+    }
+
+    #[tokio::test]
+    async fn changes_at_once_are_all_kept() {
+        let base = tempfile::tempdir().unwrap();
+        let home = Home::find(Some(base.path().to_owned())).unwrap();
+        // Whoever has read them must write them before others read.
+        let held = ProfilesLock::acquire(&home, Clock).await.unwrap();
+        let change = |name: &'static str| {
+            let home = home.clone();
+            async move {
+                let learn = |profiles: &mut Profiles| profiles.learn(&cluster(name, &[]), "", "");
+                Profiles::update(&home, Clock, learn).await.unwrap()
+            }
+        };
+        let mut first = std::pin::pin!(change("a"));
+        assert!(futures::FutureExt::now_or_never(first.as_mut()).is_none(), "it did not wait");
+        drop(held);
+        futures::join!(first, change("b"), change("c"));
+        let names: Vec<_> = Profiles::load(&home).unwrap().clusters.into_keys().collect();
+        assert_eq!(names, ["a", "b", "c"]);
     }
 
     #[test]

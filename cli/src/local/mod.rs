@@ -1,6 +1,7 @@
 //! The home's own control plane: one process per home, started with its first cluster and
 //! stopped with its last running one.
 
+pub mod adopt;
 pub mod endpoint;
 pub mod identity;
 pub mod launch;

@@ -13,6 +13,7 @@ use weir_client::Admin;
 use weir_runtime::process as process_table;
 
 use super::{
+    adopt,
     endpoint::{self, Endpoint, Process, State},
     identity::{self, Answer},
     ports,
@@ -48,9 +49,14 @@ pub struct Local {
 pub async fn ensure(context: &Context, lock: &HomeLock) -> Result<Local> {
     let home = &context.home;
     let state = endpoint::look(home)?;
+    if let State::Running(endpoint) = &state {
+        return running(context, endpoint.clone()).await;
+    }
+    if let Some(local) = adopt::adopt(context, lock).await? {
+        return Ok(local);
+    }
     let remembered = match &state {
-        State::Running(endpoint) => return running(context, endpoint.clone()).await,
-        State::Never => None,
+        State::Running(_) | State::Never => None,
         State::Stopped(endpoint) => Some(endpoint).filter(|endpoint| taken(endpoint).is_none()),
         // SPUs that run on look for it at its old address.
         State::Died(endpoint) => match taken(endpoint) {
@@ -66,7 +72,9 @@ pub async fn ensure(context: &Context, lock: &HomeLock) -> Result<Local> {
         },
     };
     if let Some(endpoint) = remembered {
-        return start(context, lock, endpoint.http.clone(), endpoint.rpc.clone())
+        // One that died has perhaps left SPUs behind: if this start fails, it has still died.
+        let before = matches!(state, State::Died(_)).then_some(endpoint);
+        return start(context, lock, endpoint.http.clone(), endpoint.rpc.clone(), before)
             .await
             .map_err(|failure| failure.error);
     }
@@ -80,7 +88,7 @@ pub async fn ensure(context: &Context, lock: &HomeLock) -> Result<Local> {
             )
         })?;
         tried += 1;
-        match start(context, lock, ports::loopback(http), ports::loopback(rpc)).await {
+        match start(context, lock, ports::loopback(http), ports::loopback(rpc), None).await {
             Ok(local) => return Ok(local),
             Err(failure)
                 if failure.ended
@@ -136,11 +144,13 @@ impl From<CliError> for Failure {
     }
 }
 
+/// Starts it; `before` is what is remembered again if that fails.
 async fn start(
     context: &Context,
     _lock: &HomeLock,
     http: String,
     rpc: String,
+    before: Option<&Endpoint>,
 ) -> Result<Local, Failure> {
     let home = &context.home;
     let spinner = context.ui.spinner("starting the control plane");
@@ -163,7 +173,8 @@ async fn start(
             let _ = child.kill();
             let _ = child.wait();
             endpoint.process = None;
-            endpoint.save(home)?;
+            // The reason of the failure is worth more than that this was not written.
+            let _ = before.unwrap_or(&endpoint).save(home);
             Err(failure)
         }
     }

@@ -37,6 +37,13 @@ pub async fn stop_if_idle(context: &Context, lock: &HomeLock) -> Result<()> {
     if busy { Ok(()) } else { stop(context, lock, endpoint).await }
 }
 
+/// As [`stop_if_idle`], beside an error that is to be told and that this must not hide.
+pub async fn stop_if_idle_or_warn(context: &Context, lock: &HomeLock) {
+    if let Err(error) = stop_if_idle(context, lock).await {
+        context.ui.warn(&format!("the control plane was not stopped: {error}"));
+    }
+}
+
 /// Stops the control plane: asks its process to end, waits, and remembers that it was so.
 ///
 /// # Errors

@@ -126,13 +126,25 @@ fn failed(context: &Context, name: &str, goal: Goal, reason: &str) -> CliError {
         Goal::Shutdown => "did not shut down",
         Goal::Gone => "was not deleted",
     };
-    CliError::new(
-        format!("cluster {name} {what}: {reason}"),
+    let hint = port_hint(name, reason).unwrap_or_else(|| {
         format!(
             "look with: weir cluster status --name {name}; the SPUs' logs are in {}",
             context.home.clusters().display()
-        ),
-    )
+        )
+    });
+    CliError::new(format!("cluster {name} {what}: {reason}"), hint)
+}
+
+/// What to do about a cluster whose SPUs have no ports, if that is why it does not run.
+pub fn port_hint(name: &str, reason: &str) -> Option<String> {
+    // The control plane's words for a port that somebody else has, and for no free ones.
+    let ports = ["cannot listen", "no free block of ports"].iter().any(|w| reason.contains(w));
+    ports.then(|| {
+        format!(
+            "end what listens there (ss -ltnp), or: weir cluster delete --name {name} --yes, then \
+             create it with another --port-base"
+        )
+    })
 }
 
 #[cfg(test)]

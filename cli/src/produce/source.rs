@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{self, Read},
+    os::fd::AsFd as _,
     path::Path,
 };
 
@@ -28,6 +29,12 @@ pub fn begin(file: Option<&Path>, max_line_bytes: usize) -> Result<mpsc::Receive
         Some(path) => read(open(path)?, path.display().to_string(), max_line_bytes),
         None => read(io::stdin(), "standard input".to_owned(), max_line_bytes),
     })
+}
+
+/// Whether standard input is a regular file (`weir produce t < file`), which has an end.
+pub fn stdin_is_file() -> bool {
+    let stdin = io::stdin().as_fd().try_clone_to_owned().map(File::from);
+    stdin.and_then(|file| file.metadata()).is_ok_and(|about| about.is_file())
 }
 
 /// Begins to read any input; `name` is for messages.

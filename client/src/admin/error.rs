@@ -80,7 +80,11 @@ impl AdminError {
     #[must_use]
     pub fn outcome_unknown(&self) -> bool {
         match self {
-            Self::Problem(_) | Self::InvalidRequest(_) => false,
+            // The server itself does not know: its commit had no answer, or its time was over.
+            Self::Problem(problem) => {
+                matches!(problem.code.as_str(), "OUTCOME_UNKNOWN" | "TIMED_OUT")
+            }
+            Self::InvalidRequest(_) => false,
             Self::Transport(error) => {
                 !matches!(error, HttpError::Unreachable { .. } | HttpError::Invalid(_))
             }

@@ -220,6 +220,49 @@ mod tests {
         assert!(error.retryable() && error.outcome_unknown());
     }
 
+    /// Answers everything with the same problem and counts.
+    struct Always(&'static str, std::sync::atomic::AtomicUsize);
+
+    #[async_trait::async_trait]
+    impl weir_runtime::http::HttpTransport for Always {
+        async fn send(
+            &self,
+            _: http::Request<Bytes>,
+            _: std::time::Duration,
+        ) -> Result<http::Response<Bytes>, HttpError> {
+            self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let body = format!(r#"{{"code":"{}","retryable":true}}"#, self.0);
+            Ok(http::Response::builder().status(503).body(body.into()).unwrap())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_server_does_not_know_is_repeated_only_where_that_is_safe() {
+        for (code, create, delete) in
+            [("OUTCOME_UNKNOWN", 1, 1), ("TIMED_OUT", 1, 1), ("OVERLOADED", 2, 2)]
+        {
+            let transport = std::sync::Arc::new(Always(code, 0.into()));
+            let mut config = crate::AdminConfig::new("http://cp:1", "k".to_owned().into());
+            config.backoff = crate::retry::BackoffConfig {
+                first: std::time::Duration::from_millis(1),
+                max: std::time::Duration::from_millis(1),
+            };
+            config.deadline = std::time::Duration::from_millis(50);
+            let admin = Admin::new(config, transport.clone(), weir_runtime::clock::Clock);
+            let sent = || transport.1.swap(0, std::sync::atomic::Ordering::Relaxed);
+
+            let spec = crate::admin::ClusterSpec::default();
+            let error = admin.cluster_create("c", &spec).await.unwrap_err();
+            assert_eq!(error.outcome_unknown(), create == 1, "{code}");
+            assert_eq!(sent().min(2), create, "{code}");
+            admin.topic_delete("c", "t").await.unwrap_err();
+            assert_eq!(sent().min(2), delete, "{code}");
+            // Its key makes a repetition safe.
+            admin.cluster_shutdown("c").await.unwrap_err();
+            assert_eq!(sent().min(2), 2, "{code}");
+        }
+    }
+
     #[test]
     fn only_ids_count_as_ids() {
         assert!(is_id("tg_00000000000000000000000000000007", "tg_"));

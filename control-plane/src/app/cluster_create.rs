@@ -1,5 +1,7 @@
 //! A new cluster: its row, the rows of its SPUs. The reconciler starts them.
 
+use std::path::{Component, Path};
+
 use serde_json::json;
 use weir_protocol::ids::ClusterId;
 
@@ -87,12 +89,64 @@ fn check(app: &App, spec: &ClusterSpec) -> Result<(), AppError> {
             ));
         }
     }
-    if spec.data_dir.as_ref().is_some_and(|folder| folder.trim().is_empty()) {
-        return Err(AppError::invalid(
-            "data_dir",
-            "the path is empty",
-            "Leave it out, or name a folder.",
-        ));
+    if let Some(folder) = &spec.data_dir {
+        check_data_dir(app.defaults.data_dir_root.as_deref(), folder)?;
     }
     Ok(())
+}
+
+/// What a tenant names here is written to, and removed with the cluster: it must lie where
+/// whoever runs the control plane permits it, and nowhere else.
+fn check_data_dir(root: Option<&Path>, folder: &str) -> Result<(), AppError> {
+    let Some(root) = root else {
+        return Err(AppError::invalid(
+            "data_dir",
+            "this control plane lets no cluster choose its folder",
+            "Leave it out, or start the control plane with --data-dir-root.",
+        ));
+    };
+    let path = Path::new(folder);
+    let plain = path.is_absolute()
+        && !path.components().any(|part| part == Component::ParentDir)
+        && !folder.contains(char::is_control);
+    if plain && path != root && path.starts_with(root) {
+        return Ok(());
+    }
+    Err(AppError::invalid(
+        "data_dir",
+        format!("{folder:?} is no absolute path below {}", root.display()),
+        format!("Leave it out, or name a folder below {}, without \"..\".", root.display()),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_folder_lies_below_the_permitted_root_or_is_refused() {
+        let root = Path::new("/srv/weir");
+        let allowed = |folder| check_data_dir(Some(root), folder).is_ok();
+        assert!(allowed("/srv/weir/a") && allowed("/srv/weir/a/b"));
+        for folder in [
+            "",
+            " ",
+            "a",
+            "srv/weir/a",
+            "/",
+            "/etc",
+            "/srv",
+            "/srv/weir",
+            "/srv/weir/",
+            "/srv/weir-too/a",
+            "/srv/weir/..",
+            "/srv/weir/../../etc",
+            "/srv/weir/a/../../../etc",
+            "/srv/weir/a\0b",
+        ] {
+            assert!(!allowed(folder), "{folder:?}");
+        }
+        let refused = check_data_dir(None, "/srv/weir/a").unwrap_err();
+        assert!(refused.hint().contains("--data-dir-root"), "{}", refused.hint());
+    }
 }

@@ -127,7 +127,8 @@ impl AppError {
             Self::TopicExists(_) => "TOPIC_EXISTS",
             Self::TopicNotFound(_) => "TOPIC_NOT_FOUND",
             Self::TopicDeleted(_) => "TOPIC_DELETED",
-            Self::Placement(_) => "NOT_ENOUGH_SPUS",
+            Self::Placement(PlacementError::NotEnough { .. }) => "NOT_ENOUGH_SPUS",
+            Self::Placement(PlacementError::Full { .. }) => "REPLICAS_EXHAUSTED",
             Self::IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
             Self::RevisionAhead { .. } => "DATABASE_WENT_BACK",
             Self::Store(DbError::Busy) => "OVERLOADED",
@@ -181,10 +182,19 @@ impl AppError {
                  weir topic create {name}"
             ),
             Self::TopicInternal(_) => "Choose another topic.".to_owned(),
-            Self::Placement(_) => "Ask for fewer replicas.".to_owned(),
+            Self::Placement(PlacementError::NotEnough { .. }) => {
+                "Ask for fewer replicas.".to_owned()
+            }
+            Self::Placement(PlacementError::Full { .. }) => {
+                "Ask for fewer partitions, or put the topic into another cluster. Partitions of \
+                 deleted topics count as well."
+                    .to_owned()
+            }
             Self::IdempotencyKeyReused => "Draw a fresh key for each new request.".to_owned(),
             Self::RevisionAhead { .. } => {
-                "The database is older than what was seen: weir control-plane recover".to_owned()
+                "The database is older than what was seen, perhaps an older copy: stop the control \
+                 plane, put its newest database back, and start it again."
+                    .to_owned()
             }
             Self::Store(DbError::Busy) => "Try again in a moment.".to_owned(),
             Self::Store(DbError::CommitUnknown { .. }) => {

@@ -5,11 +5,13 @@ use std::time::Duration;
 use weir_runtime::task::CancellationToken;
 
 use super::App;
-use crate::store::{DbResult, idempotency};
+use crate::store::{DbResult, idempotency, launches};
 
 const PERIOD: Duration = Duration::from_secs(60 * 60);
 /// How long answers are kept for repetitions.
 const ANSWERS_KEPT_MS: i64 = 24 * 60 * 60 * 1000;
+/// How many ended launches of each SPU are kept, for people who look for a reason.
+const ENDED_LAUNCHES_KEPT: u32 = 20;
 
 /// Drops what is too old, every hour, until `shutdown`.
 pub async fn housekeeping(app: &App, shutdown: CancellationToken) {
@@ -20,15 +22,17 @@ pub async fn housekeeping(app: &App, shutdown: CancellationToken) {
             () = app.clock.sleep(PERIOD) => {}
         }
         match sweep(app).await {
-            Ok(dropped) => tracing::debug!(dropped, "old answers dropped"),
-            Err(error) => tracing::warn!(%error, "old answers could not be dropped"),
+            Ok((answers, launches)) => tracing::debug!(answers, launches, "old rows dropped"),
+            Err(error) => tracing::warn!(%error, "old rows could not be dropped"),
         }
     }
 }
 
-async fn sweep(app: &App) -> DbResult<u64> {
+/// How many answers and launches were dropped.
+async fn sweep(app: &App) -> DbResult<(u64, u64)> {
     let mut tx = app.store.write().await?;
-    let dropped = idempotency::system_prune(&mut tx, app.now_unix_ms() - ANSWERS_KEPT_MS).await?;
+    let answers = idempotency::system_prune(&mut tx, app.now_unix_ms() - ANSWERS_KEPT_MS).await?;
+    let launches = launches::system_prune(&mut tx, ENDED_LAUNCHES_KEPT).await?;
     tx.commit().await?;
-    Ok(dropped)
+    Ok((answers, launches))
 }

@@ -21,7 +21,7 @@ pub struct SessionId(u64);
 pub struct SpuSeen {
     /// Its last session, standing or not.
     pub session: Option<SessionSeen>,
-    /// Why its last registration was refused, unless one succeeded since.
+    /// Why a launch of it was refused last, unless one succeeded since.
     pub refused: Option<String>,
     /// Registrations seen, of whatever launch, accepted or not.
     pub registrations: u64,
@@ -110,12 +110,15 @@ impl StatusBoard {
         id
     }
 
-    /// A registration was refused.
-    pub fn refused(&self, cluster: ClusterId, spu: SpuId, reason: &str) {
+    /// A registration was refused. `reason` is shown: none where the asker did not prove to
+    /// be a launch of this SPU.
+    pub fn refused(&self, cluster: ClusterId, spu: SpuId, reason: Option<&str>) {
         let mut board = self.board();
         let seen = board.spus.entry((cluster, spu)).or_default();
         seen.registrations += 1;
-        seen.refused = Some(reason.to_owned());
+        if let Some(reason) = reason {
+            seen.refused = Some(reason.to_owned());
+        }
     }
 
     /// A heartbeat came: `replicas` are those that changed. `false` when another session has

@@ -123,7 +123,12 @@ pub(super) async fn place(
         .filter(|spu| !spu.removed)
         .map(|spu| {
             let carries = load.get(&spu.id).copied().unwrap_or_default();
-            Candidate { spu: spu.id, replicas: carries.replicas, preferred: carries.preferred }
+            Candidate {
+                spu: spu.id,
+                replicas: carries.replicas,
+                held: carries.held,
+                preferred: carries.preferred,
+            }
         })
         .collect();
     let incarnation = |id: SpuId| {

@@ -32,7 +32,8 @@ pub(super) struct ClusterCreate {
     #[serde(default)]
     #[schema(example = 9500)]
     port_base: Option<u16>,
-    /// Folder that holds the SPUs' data; none: chosen here.
+    /// Folder that holds the SPUs' data, below the folder that the control plane permits;
+    /// none: chosen here.
     #[serde(default)]
     data_dir: Option<String>,
 }

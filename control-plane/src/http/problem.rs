@@ -165,7 +165,7 @@ impl From<AppError> for Problem {
             "CLUSTER_NOT_FOUND" | "TOPIC_NOT_FOUND" => StatusCode::NOT_FOUND,
             "TOPIC_DELETED" => StatusCode::GONE,
             "CLUSTER_SHUT_DOWN" | "CLUSTER_DELETING" | "TOPIC_EXISTS" | "NOT_ENOUGH_SPUS"
-            | "DATABASE_WENT_BACK" => StatusCode::CONFLICT,
+            | "REPLICAS_EXHAUSTED" | "DATABASE_WENT_BACK" => StatusCode::CONFLICT,
             "IDEMPOTENCY_KEY_REUSED" => StatusCode::UNPROCESSABLE_ENTITY,
             "OVERLOADED" | "OUTCOME_UNKNOWN" => StatusCode::SERVICE_UNAVAILABLE,
             "STORAGE_FULL" => StatusCode::INSUFFICIENT_STORAGE,
@@ -178,7 +178,7 @@ impl From<AppError> for Problem {
     }
 }
 
-/// The body is written by [`super::around`], which knows the request's id.
+/// The body is written by `super::around`, which knows the request's id.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();

@@ -2,25 +2,42 @@
 
 use weir_protocol::ids::SpuId;
 
+/// Most replicas that one SPU may hold, those of deleted topics included: an SPU names all of
+/// them when it registers, in one message of bounded size.
+pub const REPLICAS_PER_SPU_MAX: u32 = 20_000;
+
 /// An SPU that may hold replicas, and what it carries so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// Which.
     pub spu: SpuId,
-    /// Replicas that it holds.
+    /// Replicas that it holds of topics that are there.
     pub replicas: u32,
+    /// All replicas that it holds, those of deleted topics and of Weir's own included.
+    pub held: u32,
     /// Partitions that prefer it as their leader.
     pub preferred: u32,
 }
 
-/// There are not enough SPUs.
+/// Why the partitions cannot be placed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{replication} replicas need as many SPUs; there are {candidates}")]
-pub struct PlacementError {
-    /// Replicas wanted per partition.
-    pub replication: u32,
-    /// SPUs that may hold one.
-    pub candidates: usize,
+pub enum PlacementError {
+    /// There are not enough SPUs.
+    #[error("{replication} replicas need as many SPUs; there are {candidates}")]
+    NotEnough {
+        /// Replicas wanted per partition.
+        replication: u32,
+        /// SPUs that may hold one.
+        candidates: usize,
+    },
+    /// There are enough SPUs, but they hold too much already.
+    #[error(
+        "{partitions} more partitions do not fit: an SPU holds {REPLICAS_PER_SPU_MAX} replicas at most"
+    )]
+    Full {
+        /// Partitions that were to be placed.
+        partitions: u32,
+    },
 }
 
 /// For each of `partitions` new partitions its replicas in the order of preference: the
@@ -36,7 +53,7 @@ pub fn place(
 ) -> Result<Vec<Vec<SpuId>>, PlacementError> {
     let replicas = usize::try_from(replication).unwrap_or(usize::MAX);
     if replicas == 0 || replicas > candidates.len() {
-        return Err(PlacementError { replication, candidates: candidates.len() });
+        return Err(PlacementError::NotEnough { replication, candidates: candidates.len() });
     }
     let mut load = candidates.to_vec();
     load.sort_by_key(|candidate| candidate.spu);
@@ -46,13 +63,16 @@ pub fn place(
         for position in 0..replicas {
             let best = load
                 .iter_mut()
-                .filter(|candidate| !chosen.contains(&candidate.spu))
+                .filter(|candidate| {
+                    candidate.held < REPLICAS_PER_SPU_MAX && !chosen.contains(&candidate.spu)
+                })
                 .min_by_key(|candidate| {
                     let leads = if position == 0 { candidate.preferred } else { 0 };
                     (leads, candidate.replicas, candidate.spu)
                 });
-            let Some(best) = best else { break };
+            let Some(best) = best else { return Err(PlacementError::Full { partitions }) };
             best.replicas += 1;
+            best.held += 1;
             best.preferred += u32::from(position == 0);
             chosen.push(best.spu);
         }
@@ -68,7 +88,8 @@ mod tests {
     use super::*;
 
     fn empty(count: u32) -> Vec<Candidate> {
-        (1..=count).map(|id| Candidate { spu: SpuId(id), replicas: 0, preferred: 0 }).collect()
+        let candidate = |id| Candidate { spu: SpuId(id), replicas: 0, held: 0, preferred: 0 };
+        (1..=count).map(candidate).collect()
     }
 
     #[test]
@@ -106,6 +127,18 @@ mod tests {
                 assert!(high - low <= slack, "{spus} {partitions} {replication}: {spread:?}");
             }
         }
+    }
+
+    #[test]
+    fn an_spu_takes_what_it_can_name_and_no_more() {
+        let mut candidates = empty(2);
+        candidates[0].held = REPLICAS_PER_SPU_MAX - 1;
+        candidates[1].held = REPLICAS_PER_SPU_MAX - 3;
+        let ids = place(&candidates, 4, 1).unwrap().concat();
+        assert_eq!(ids, [SpuId(1), SpuId(2), SpuId(2), SpuId(2)]);
+        assert_eq!(place(&candidates, 5, 1), Err(PlacementError::Full { partitions: 5 }));
+        assert!(place(&candidates, 1, 2).is_ok());
+        assert_eq!(place(&candidates, 2, 2), Err(PlacementError::Full { partitions: 2 }));
     }
 
     #[test]

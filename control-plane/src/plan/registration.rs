@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use weir_protocol::{
     ErrorCode,
     ids::{
-        DatabaseId, FolderId, Incarnation, LaunchId, LeaderEpoch, PartitionKey, ProcessId, ProducerId,
-        RestoreNumber, Revision,
+        DatabaseId, FolderId, Incarnation, LaunchId, LeaderEpoch, PartitionKey, ProcessId,
+        ProducerId, RestoreNumber, Revision,
     },
 };
 
@@ -25,7 +25,7 @@ pub struct Known {
     pub cluster: Option<KnownCluster>,
     /// The SPU; `None` when the cluster has none of this id.
     pub spu: Option<KnownSpu>,
-    /// The SPU's current launch; `None` when nothing was ever started.
+    /// The SPU's current launch; `None` when nothing was ever started, or when it ended.
     pub launch: Option<KnownLaunch>,
     /// Leader epochs of the cluster's partitions.
     pub leader_epochs: BTreeMap<PartitionKey, LeaderEpoch>,
@@ -130,12 +130,15 @@ pub fn decide(known: &Known, asked: &Asked) -> Decision {
     let Some(cluster) = &known.cluster else {
         return refuse(ErrorCode::UnknownCluster, "no such cluster in this org");
     };
-    let (Some(spu), Some(launch)) = (&known.spu, &known.launch) else {
+    let Some(spu) = &known.spu else {
         return refuse(ErrorCode::StaleLaunch, "no such SPU was ever started for this cluster");
     };
     if spu.removed {
         return refuse(ErrorCode::SpuRemoved, "this SPU was removed from its cluster for good");
     }
+    let Some(launch) = &known.launch else {
+        return refuse(ErrorCode::StaleLaunch, "no launch of this SPU is to run now");
+    };
     if launch.launch_id != asked.launch_id {
         return refuse(
             ErrorCode::StaleLaunch,
@@ -306,7 +309,7 @@ mod tests {
                 ErrorCode::UnknownCluster,
             ),
             ("unknown SPU", |k, _| k.spu = None, ErrorCode::StaleLaunch),
-            ("never launched", |k, _| k.launch = None, ErrorCode::StaleLaunch),
+            ("never launched, or ended", |k, _| k.launch = None, ErrorCode::StaleLaunch),
             ("removed", |k, _| k.spu.as_mut().unwrap().removed = true, ErrorCode::SpuRemoved),
             ("stale launch", |_, a| a.launch_id = LaunchId(id(40)), ErrorCode::StaleLaunch),
             (

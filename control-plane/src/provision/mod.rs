@@ -138,7 +138,11 @@ pub trait Provisioner: fmt::Debug + Send + Sync + 'static {
 
     /// Removes what is left of a cluster's data for good, all SPUs' folders included. Fine
     /// when it is gone already.
-    async fn destroy_cluster(&self, base_dir: &str, cluster_id: ClusterId) -> Result<(), ProvisionError>;
+    async fn destroy_cluster(
+        &self,
+        base_dir: &str,
+        cluster_id: ClusterId,
+    ) -> Result<(), ProvisionError>;
 
     /// Whether an SPU could listen on `host:port` now.
     async fn port_free(&self, address: &str) -> bool;

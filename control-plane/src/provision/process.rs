@@ -32,9 +32,7 @@ use weir_runtime::{
 
 use super::{
     LaunchHandle, LaunchRecord, LaunchSpec, Observed, ProvisionError, Provisioner,
-    children::Children,
-    cluster_folder,
-    spu_folder,
+    children::Children, cluster_folder, spu_folder,
 };
 
 /// How often a stopping process is looked at.
@@ -116,11 +114,14 @@ impl ProcessProvisioner {
     }
 
     async fn look(&self, launch: &LaunchRecord) -> Result<Observed, ProvisionError> {
-        let (children, launch_id, handle) =
-            (self.children.clone(), launch.launch_id, launch.handle.clone());
-        task::blocking(move || look(&children, launch_id, handle.as_ref())).await.map_err(|error| {
-            ProvisionError::ObserveFailed { spu_id: launch.spu_id, reason: error.to_string() }
-        })
+        let (program, children) = (self.program.path.clone(), self.children.clone());
+        let (launch_id, handle) = (launch.launch_id, launch.handle.clone());
+        task::blocking(move || look(&program, &children, launch_id, handle.as_ref())).await.map_err(
+            |error| ProvisionError::ObserveFailed {
+                spu_id: launch.spu_id,
+                reason: error.to_string(),
+            },
+        )
     }
 
     /// Signals the launch if it still runs; the check and the signal lie as close together
@@ -130,10 +131,10 @@ impl ProcessProvisioner {
         launch: &LaunchRecord,
         signal: Signal,
     ) -> Result<Observed, ProvisionError> {
-        let (children, launch_id, handle) =
-            (self.children.clone(), launch.launch_id, launch.handle.clone());
+        let (program, children) = (self.program.path.clone(), self.children.clone());
+        let (launch_id, handle) = (launch.launch_id, launch.handle.clone());
         task::blocking(move || {
-            let seen = look(&children, launch_id, handle.as_ref())?;
+            let seen = look(&program, &children, launch_id, handle.as_ref())?;
             if let Observed::Running { handle } = &seen
                 && let Some(process) = ProcessHandle::from_launch(handle)
             {
@@ -271,6 +272,7 @@ fn spawn(program: &Program, spec: &LaunchSpec, children: &Children) -> io::Resul
 
 /// Looks at a launch: reaps children first, so that no zombie counts as running.
 fn look(
+    program: &str,
     children: &Children,
     launch_id: LaunchId,
     handle: Option<&LaunchHandle>,
@@ -278,7 +280,7 @@ fn look(
     let gone = |reason: &str| Ok(Observed::Gone { reason: reason.to_owned() });
     children.reap();
     let Some(stored) = handle else {
-        return Ok(match search(launch_id)? {
+        return Ok(match search(program, launch_id)? {
             Some(found) => Observed::Running { handle: found.to_launch() },
             None => Observed::Gone { reason: "no process of this launch was found".to_owned() },
         });
@@ -302,9 +304,24 @@ fn look(
     }
 }
 
-fn search(launch_id: LaunchId) -> io::Result<Option<ProcessHandle>> {
-    let needle = launch_id.to_string();
-    for pid in process_table::find_by_argument(&needle)? {
+/// Whether this is the command line of an SPU that was started for the launch: somebody
+/// who searches for the launch, or shows its log, names it too.
+fn is_spu_of(command_line: &[&str], program: &str, launch_id: &str) -> bool {
+    let Some(at) = command_line.windows(2).position(|pair| pair == ["--launch-id", launch_id])
+    else {
+        return false;
+    };
+    let before = command_line.get(..at).unwrap_or_default();
+    // The program may have been another one: a new control plane adopts what an older build
+    // started.
+    let called = before.first().copied().unwrap_or_default();
+    called == program || called.ends_with("weir-spu") || before.contains(&"spu")
+}
+
+fn search(program: &str, launch_id: LaunchId) -> io::Result<Option<ProcessHandle>> {
+    let launch_id = launch_id.to_string();
+    let found = process_table::find_by_arguments(|line| is_spu_of(line, program, &launch_id))?;
+    for pid in found {
         if pid > 1
             && pid != std::process::id()
             && let Some(seen) = process_table::view(pid)?
@@ -322,5 +339,33 @@ fn send(pid: u32, signal: Signal) -> io::Result<()> {
         // It ended in between.
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_spu_of;
+
+    #[test]
+    fn only_the_command_line_of_an_spu_of_this_launch_counts() {
+        let program = "/opt/own program";
+        let is = |line: &[&str]| is_spu_of(line, program, "id-1");
+        assert!(is(&["/usr/bin/weir", "run", "spu", "--spu-id", "1", "--launch-id", "id-1"]));
+        assert!(is(&["/usr/bin/weir-spu", "--launch-id", "id-1", "--listen", "x"]));
+        assert!(is(&[program, "--launch-id", "id-1"]));
+        for line in [
+            &[][..],
+            &["weir", "run", "spu"],
+            &["weir", "run", "spu", "--launch-id"],
+            &["weir", "run", "spu", "--launch-id", "id-11"],
+            &["weir", "run", "spu", "--launch-id=id-1"],
+            &["weir", "run", "spu", "id-1"],
+            &["grep", "--launch-id", "id-1"],
+            &["grep", "--launch-id", "id-1", "spu"],
+            &["tail", "--launch-id id-1"],
+            &["sh", "-c", "weir run spu --launch-id id-1"],
+        ] {
+            assert!(!is(line), "{line:?}");
+        }
     }
 }

@@ -52,17 +52,25 @@ fn count(spus: &[SpuRow]) -> u32 {
     u32::try_from(spus.iter().filter(|spu| !spu.removed).count()).unwrap_or(u32::MAX)
 }
 
-/// A block of ports, where the spec leaves the choice to us.
+/// A block of ports, where the spec leaves the choice to us. It is kept while anything runs
+/// on it, and until somebody else took one of its ports while nothing did.
 async fn choose_ports(context: &Context, snapshot: &Snapshot) -> DbResult<bool> {
-    if snapshot.ports_from.is_some() {
+    let (app, id) = (&context.app, snapshot.cluster.id);
+    let spus = snapshot.cluster.spec.spus;
+    if snapshot.cluster.spec.port_base.is_some() {
         return Ok(false);
     }
-    let (app, id) = (&context.app, snapshot.cluster.id);
+    if let Some(from) = snapshot.ports_from {
+        let block = Ports { from, count: spus };
+        if !snapshot.launches.is_empty() || all_free(context, block, spus).await {
+            return Ok(false);
+        }
+        tracing::info!(cluster = %id, from, "another program has one of its ports; choosing others");
+    }
     let taken = {
         let mut tx = app.store.read().await?;
         taken(&launch_handles::system_ports(&mut tx).await?)
     };
-    let spus = snapshot.cluster.spec.spus;
     for block in ports::candidates(spus, &taken).take(BLOCKS_MAX) {
         if !all_free(context, block, spus).await {
             continue;
@@ -74,6 +82,9 @@ async fn choose_ports(context: &Context, snapshot: &Snapshot) -> DbResult<bool> 
             return Ok(true);
         }
         let mut scoped = tx.scoped(snapshot.cluster.org);
+        if !launch_handles::live(&mut scoped, id).await?.is_empty() {
+            return Ok(true);
+        }
         launch_handles::set_ports_from(&mut scoped, id, block.from).await?;
         tx.commit().await?;
         tracing::info!(cluster = %id, from = block.from, "ports chosen");

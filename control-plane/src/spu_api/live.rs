@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use weir_protocol::ids::{ClusterId, Incarnation, LaunchId, SpuId};
@@ -20,6 +20,7 @@ struct Entry {
     id: SessionId,
     incarnation: Incarnation,
     replaced: CancellationToken,
+    successor: Arc<OnceLock<Incarnation>>,
 }
 
 /// A standing session's place. Leaves the board when it is dropped, however it ends.
@@ -31,6 +32,16 @@ pub(super) struct Seat {
     pub(super) id: SessionId,
     /// Cancelled when a newer session takes the place.
     pub(super) replaced: CancellationToken,
+    incarnation: Incarnation,
+    /// Who took the place, known before anything else shows that it is taken.
+    successor: Arc<OnceLock<Incarnation>>,
+}
+
+impl Seat {
+    /// Whether the same life of the SPU took the place: its process reconnected.
+    pub(super) fn same_life_came(&self) -> bool {
+        self.successor.get() == Some(&self.incarnation)
+    }
 }
 
 impl Live {
@@ -48,13 +59,19 @@ impl Live {
         if entries.get(&key).is_some_and(|entry| entry.incarnation > incarnation) {
             return None;
         }
+        if let Some(old) = entries.get(&key) {
+            // Set once at most: an entry is replaced once.
+            let _ = old.successor.set(incarnation);
+        }
         let id = board.session_up(key.0, key.1, launch, incarnation, now);
-        let replaced = CancellationToken::new();
-        let entry = Entry { id, incarnation, replaced: replaced.clone() };
+        let (replaced, successor) = (CancellationToken::new(), Arc::new(OnceLock::new()));
+        let entry =
+            Entry { id, incarnation, replaced: replaced.clone(), successor: successor.clone() };
         if let Some(old) = entries.insert(key, entry) {
             old.replaced.cancel();
         }
-        Some(Seat { live: self.clone(), board: board.clone(), key, id, replaced })
+        let (live, board) = (self.clone(), board.clone());
+        Some(Seat { live, board, key, id, replaced, incarnation, successor })
     }
 }
 
@@ -81,10 +98,12 @@ mod tests {
         let key = (ClusterId(Uuid::from_u128(1)), SpuId(1));
         let launch = LaunchId(Uuid::from_u128(2));
         let enter = |incarnation| live.enter(&board, key, launch, Incarnation(incarnation), now);
+        let first = enter(1).unwrap();
         let second = enter(2).unwrap();
+        assert!(first.replaced.is_cancelled() && !first.same_life_came());
         assert!(enter(1).is_none());
         let again = enter(2).unwrap();
-        assert!(second.replaced.is_cancelled());
+        assert!(second.replaced.is_cancelled() && second.same_life_came());
         drop(second);
         assert!(board.spu(key.0, key.1).standing().is_some());
         assert!(!again.replaced.is_cancelled());

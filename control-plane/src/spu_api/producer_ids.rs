@@ -13,7 +13,10 @@ use weir_protocol::{
 use crate::{
     app::App,
     auth::pepper::Purpose,
-    store::{DbResult, Scoped, clusters, launches, spus, types::Desired},
+    store::{
+        DbResult, Scoped, clusters, launches, spus,
+        types::{Desired, LaunchState},
+    },
 };
 
 /// Ids per block.
@@ -44,7 +47,7 @@ fn parse(message: AllocateProducerIdsRequest) -> Result<Asked, Status> {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, `PERMISSION_DENIED` (not the current launch of a cluster that is to
-/// run, or a wrong secret), `FAILED_PRECONDITION` (an earlier life), `UNAVAILABLE` (try
+/// run, one that ended, or a wrong secret), `FAILED_PRECONDITION` (an earlier life), `UNAVAILABLE` (try
 /// again; a block may be lost, which does no harm).
 pub async fn allocate(
     app: &Arc<App>,
@@ -78,6 +81,9 @@ async fn check(app: &App, scoped: &mut Scoped<'_>, asked: &Asked) -> DbResult<Re
     let Some(launch) = launches::get(scoped, asked.cluster, asked.launch).await? else {
         return denied();
     };
+    if launch.state == LaunchState::Ended {
+        return denied();
+    }
     let id = asked.launch.to_string();
     if !app.pepper.verify(Purpose::Launch, &id, &asked.secret, &launch.secret_hash) {
         return denied();

@@ -23,7 +23,7 @@ use crate::{
         clusters, launch_handles, launches,
         partitions::{self, PartitionRow},
         spus::{self, Registration},
-        types::{Desired, SpuState},
+        types::{Desired, LaunchState, SpuState},
     },
 };
 
@@ -65,6 +65,9 @@ pub enum Outcome {
         error: WireError,
         /// Whether there is such an SPU at all. What strangers claim is kept nowhere.
         known: bool,
+        /// Whether it proved to be a launch of this SPU, be it an earlier or an ended one.
+        /// Who knows ids alone may change nothing of what is shown.
+        proven: bool,
         /// The cluster's revision after the transaction, where it took one.
         revision: Option<Revision>,
     },
@@ -145,14 +148,18 @@ pub async fn apply(
     now_unix_ms: i64,
 ) -> DbResult<Outcome> {
     let (cluster, spu) = (request.cluster, request.spu);
-    let (known, led) = load(scoped, history, request, secret_matches).await?;
+    let (known, led) = load(scoped, history, request, &secret_matches).await?;
     let (incarnation, new_incarnation) = match registration::decide(&known, &request.asked) {
         Decision::Accept { incarnation, new_incarnation } => (incarnation, new_incarnation),
         Decision::Refuse { code, reason } => {
+            let proven = launches::get(scoped, cluster, request.asked.launch_id)
+                .await?
+                .is_some_and(|row| row.spu == spu && secret_matches(&row.secret_hash));
             let revision = note_refusal(scoped, request, code, &reason, now_unix_ms).await?;
             return Ok(Outcome::Refused {
                 error: WireError::new(code, reason),
                 known: known.spu.is_some(),
+                proven,
                 revision,
             });
         }
@@ -182,7 +189,7 @@ async fn load(
     scoped: &mut Scoped<'_>,
     history: History,
     request: &Request,
-    secret_matches: impl Fn(&str) -> bool,
+    secret_matches: &impl Fn(&str) -> bool,
 ) -> DbResult<(Known, Vec<Leadership>)> {
     let (cluster, spu) = (request.cluster, request.spu);
     let cluster_row = clusters::by_id(scoped, cluster).await?;
@@ -192,6 +199,8 @@ async fn load(
         Some(id) => launches::get(scoped, cluster, id).await?,
         None => None,
     };
+    // What ended is not to come back, also not before the next launch is planned.
+    let launch = launch.filter(|row| row.state != LaunchState::Ended);
     let held = partitions::of_spu(scoped, cluster, spu).await?;
     let known = Known {
         cluster: cluster_row.map(|row| KnownCluster {

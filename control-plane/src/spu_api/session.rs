@@ -79,6 +79,8 @@ enum End {
     Silent,
     #[error("a newer session took its place")]
     Replaced,
+    #[error("its process registered again")]
+    Reconnected,
     #[error("the control plane is going down")]
     ShuttingDown,
     #[error("refused: {0}")]
@@ -128,7 +130,9 @@ pub async fn run(api: &SpuApi, mut incoming: Streaming<SpuMessage>, outgoing: Ou
             WireError::new(ErrorCode::StaleLaunch, "a newer session of this SPU took its place")
         }
         End::Database(_) => WireError::new(ErrorCode::Overloaded, "the database did not answer"),
-        End::Closed | End::Broken(_) | End::Slow | End::Silent => return,
+        // Not a word to a process that reconnected: it would take it for its own end, should
+        // its older registration have come here last. It finds the stream closed instead.
+        End::Reconnected | End::Closed | End::Broken(_) | End::Slow | End::Silent => return,
     };
     let message = control_message::Message::Refused(refusal.into());
     // It may be gone already.
@@ -166,10 +170,13 @@ async fn admit<'a>(
             tracing::info!(cluster = %request.cluster, spu = %request.spu, launch = %request.asked.launch_id, %incarnation, new_incarnation, "SPU registered");
             (incarnation, revision)
         }
-        Outcome::Refused { error, known, revision } => {
+        Outcome::Refused { error, known, proven, revision } => {
             tracing::warn!(cluster = %request.cluster, spu = %request.spu, launch = %request.asked.launch_id, %error, "SPU registration refused");
             if known {
-                app.board.refused(request.cluster, request.spu, error.message());
+                let reason = proven.then(|| error.message());
+                app.board.refused(request.cluster, request.spu, reason);
+            }
+            if proven {
                 announce(app, &request, revision);
             }
             return Err(End::Refused(error));
@@ -260,7 +267,7 @@ impl Session<'_> {
             tokio::select! {
                 biased;
                 () = api.shutdown.cancelled() => return Err(End::ShuttingDown),
-                () = self.seat.replaced.cancelled() => return Err(End::Replaced),
+                () = self.seat.replaced.cancelled() => return Err(self.replaced()),
                 changed = next_revision(&mut revisions) => {
                     if changed > self.told {
                         self.tell(outgoing).await?;
@@ -291,7 +298,7 @@ impl Session<'_> {
         let (cluster, spu) = (self.request.cluster, self.request.spu);
         let applied = Revision(beat.applied_revision);
         if !self.app.board.heartbeat(cluster, spu, self.seat.id, applied, beat.replicas, now) {
-            return Err(End::Replaced);
+            return Err(self.replaced());
         }
         self.heard = now;
         let ack = HeartbeatAck { control_plane_unix_ms: self.app.now_unix_ms() };
@@ -300,6 +307,10 @@ impl Session<'_> {
             self.tell(outgoing).await?;
         }
         Ok(())
+    }
+
+    fn replaced(&self) -> End {
+        if self.seat.same_life_came() { End::Reconnected } else { End::Replaced }
     }
 
     /// Tells the SPU what it has not been told, and ends the session if it is not the SPU's

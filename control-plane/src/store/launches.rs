@@ -3,7 +3,7 @@
 
 use weir_protocol::ids::{ClusterId, LaunchId, SpuId};
 
-use super::{DbResult, Row, Scoped, types::LaunchState};
+use super::{DbResult, Row, Scoped, Tx, types::LaunchState};
 use crate::params;
 
 /// One start of an SPU.
@@ -118,4 +118,28 @@ pub async fn ended(
         )
         .await?;
     Ok(())
+}
+
+/// Forgets the ended launches of every SPU of every tenant but the last `keep`, and never
+/// one that is its SPU's current one; says how many.
+///
+/// # Errors
+/// As the database.
+pub async fn system_prune(tx: &mut Tx, keep: u32) -> DbResult<u64> {
+    tx.execute(
+        "DELETE FROM launches
+         WHERE (org_id, cluster_id, launch_id) IN
+            (SELECT org_id, cluster_id, launch_id FROM
+                (SELECT org_id, cluster_id, launch_id, row_number() OVER
+                    (PARTITION BY org_id, cluster_id, spu_id
+                     ORDER BY created_at_unix_ms DESC, launch_id DESC) AS place
+                 FROM launches WHERE state = $1) AS ranked
+             WHERE place > $2)
+         AND NOT EXISTS
+            (SELECT 1 FROM spus s
+             WHERE s.org_id = launches.org_id AND s.cluster_id = launches.cluster_id
+                AND s.launch_id = launches.launch_id)",
+        params![LaunchState::Ended, keep],
+    )
+    .await
 }

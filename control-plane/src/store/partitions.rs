@@ -57,6 +57,8 @@ pub struct NewPartition {
 pub struct SpuLoad {
     /// Replicas of active generations.
     pub replicas: u32,
+    /// All replicas, those of tombstones and internal topics included.
+    pub held: u32,
     /// Those of them that come first in their partition's order of preference.
     pub preferred: u32,
 }
@@ -272,19 +274,25 @@ pub async fn load(
 ) -> DbResult<BTreeMap<SpuId, SpuLoad>> {
     let rows = scoped
         .query(
-            "SELECT r.spu_id, count(*) AS replicas,
-                sum(CASE WHEN r.position = 0 THEN 1 ELSE 0 END) AS preferred
+            "SELECT r.spu_id, count(*) AS held,
+                sum(CASE WHEN g.state = $3 AND g.internal = 0 THEN 1 ELSE 0 END) AS replicas,
+                sum(CASE WHEN g.state = $3 AND g.internal = 0 AND r.position = 0
+                    THEN 1 ELSE 0 END) AS preferred
              FROM replicas r
              JOIN topic_generations g ON g.org_id = r.org_id AND g.cluster_id = r.cluster_id
                 AND g.generation_id = r.generation_id
-             WHERE r.org_id = $1 AND r.cluster_id = $2 AND g.state = $3 AND g.internal = 0
+             WHERE r.org_id = $1 AND r.cluster_id = $2
              GROUP BY r.spu_id",
             params![cluster, TopicState::Active],
         )
         .await?;
     rows.iter()
         .map(|row| {
-            let load = SpuLoad { replicas: row.get("replicas")?, preferred: row.get("preferred")? };
+            let load = SpuLoad {
+                replicas: row.get("replicas")?,
+                held: row.get("held")?,
+                preferred: row.get("preferred")?,
+            };
             Ok((row.get("spu_id")?, load))
         })
         .collect()

@@ -115,6 +115,8 @@ async fn specs_that_cannot_be_are_refused() {
         ("", spec(1)),
         ("demo", clusters::ClusterSpec { port_base: Some(65_535), ..spec(2) }),
         ("demo", clusters::ClusterSpec { data_dir: Some(" ".to_owned()), ..spec(2) }),
+        // Nobody permitted it.
+        ("demo", clusters::ClusterSpec { data_dir: Some("/srv/weir".to_owned()), ..spec(2) }),
     ] {
         let error = app::cluster_create(&f.app, &f.admin, name, wanted, true).await.unwrap_err();
         assert!(matches!(error, AppError::Invalid { .. }), "{error:?}");

@@ -3,7 +3,7 @@
 use weir_control_plane::{
     app::{self, AppError, Repeatable, TopicRequest, view::TopicView},
     store::{
-        audit,
+        audit, partitions,
         topics::PageFilter,
         types::{Desired, TopicState},
     },
@@ -186,6 +186,19 @@ async fn another_org_sees_no_topics() {
         app::topic_get(&f.app, &f.admin, "demo", "orders").await.unwrap().state,
         TopicState::Active
     );
+}
+
+#[tokio::test]
+async fn what_spus_hold_counts_deleted_topics_too() {
+    let f = fixture().await;
+    let cluster = f.cluster("demo", 1).await.id;
+    create(&f, "gone", 3).await;
+    app::topic_delete(&f.app, &f.admin, "demo", "gone").await.unwrap();
+    create(&f, "orders", 2).await;
+    let mut tx = f.app.store.read().await.unwrap();
+    let load = partitions::load(&mut tx.scoped(f.admin.org), cluster).await.unwrap();
+    let load: Vec<_> = load.values().copied().collect();
+    assert_eq!(load, [partitions::SpuLoad { replicas: 2, held: 5, preferred: 2 }]);
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@
 //! | 57 | record count | i32 | yes |
 //! | 61 | records, compressed together | | yes |
 //!
-//! **Who checks what.** A server calls [`verify_produced`], then [`assign`]: it reads the
+//! **Who checks what.** A server calls [`verify_produced`], then [`assign()`]: it reads the
 //! header and the CRC, and never decodes a record, compressed or not. So a batch whose header
 //! is sound and whose body is not can be stored; the *client* finds it: [`records`] checks
 //! every length, that the i-th record has offset delta i, and that exactly the promised number

@@ -14,7 +14,7 @@ const fn unzigzag(raw: u64) -> i64 {
     (raw >> 1).cast_signed() ^ -(raw & 1).cast_signed()
 }
 
-/// Bytes that [`write`] takes for `value`.
+/// Bytes that [`write()`] takes for `value`.
 pub(super) const fn size(value: i64) -> usize {
     // Seven bits a byte; zero takes one byte too.
     let bits = 64 - (zigzag(value) | 1).leading_zeros() as usize;

@@ -1,7 +1,7 @@
 //! TCP, in both worlds: the one place with network cfgs.
 //!
 //! In simulation a [`Stream`] sends on every write, closes on shutdown, and obeys the
-//! [`cuts`] table: a connect across a cut hangs, as a lost SYN does, and a peer's death
+//! `cuts` table: a connect across a cut hangs, as a lost SYN does, and a peer's death
 //! stays unseen while its packets cannot arrive.
 
 use std::{io, net::SocketAddr};

@@ -138,8 +138,9 @@ impl tower::Service<http::Request<Body>> for Channel {
         Box::pin(async move {
             let Some(limit) = deadline::grpc_timeout(request.headers()) else {
                 let limit = channel.config.call_timeout;
+                // Boxed: the timeout would move it, and it is large.
                 return Clock
-                    .timeout(limit, channel.send(request))
+                    .timeout(limit, Box::pin(channel.send(request)))
                     .await
                     .map_err(|_| deadline::exceeded())?;
             };

@@ -42,10 +42,12 @@ impl hyper::rt::Timer for Timer {
         Box::pin(Sleep(Box::pin(tokio::time::sleep(duration))))
     }
 
+    #[allow(clippy::useless_conversion, reason = "tokio has an Instant of its own, madsim not")]
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
         Box::pin(Sleep(Box::pin(tokio::time::sleep_until(deadline.into()))))
     }
 
+    #[allow(clippy::useless_conversion, reason = "tokio has an Instant of its own, madsim not")]
     fn now(&self) -> Instant {
         tokio::time::Instant::now().into()
     }

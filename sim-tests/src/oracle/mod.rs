@@ -5,6 +5,7 @@
 //! no client can see.
 
 pub mod acknowledged_is_readable;
+pub mod every_record_is_resolved;
 pub mod generations_are_apart;
 pub mod one_offset_one_value;
 pub mod order_without_duplicates;
@@ -27,11 +28,12 @@ pub struct Violation {
 pub type Check = fn(&[Event]) -> Result<(), String>;
 
 /// Every invariant, by name.
-pub const INVARIANTS: [(&str, Check); 5] = [
+pub const INVARIANTS: [(&str, Check); 6] = [
     ("acknowledged_is_readable", acknowledged_is_readable::check),
     ("one_offset_one_value", one_offset_one_value::check),
     ("order_without_duplicates", order_without_duplicates::check),
     ("generations_are_apart", generations_are_apart::check),
+    ("every_record_is_resolved", every_record_is_resolved::check),
     ("running_is_true", running_is_true::check),
 ];
 

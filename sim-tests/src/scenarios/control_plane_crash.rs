@@ -8,7 +8,9 @@ use weir_runtime::clock::Clock;
 
 use super::{
     Least, Scenario,
-    setup::{acknowledged_more, between, cluster, on_client_node, running, topic},
+    setup::{
+        acknowledged_more, between, cluster, every_partition_takes, on_client_node, running, topic,
+    },
 };
 use crate::{
     faults::{Fault, Step},
@@ -52,7 +54,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
 
             running(&world).await?;
             topic(&world, "later", 2).await?;
-            acknowledged_more(&world, 50, Duration::from_secs(30)).await?;
+            every_partition_takes(&world, 3, Duration::from_secs(30)).await?;
             writer.stop().await;
             workload::final_read(&world, &node, 100, "orders", Duration::from_secs(60)).await?;
             reader.stop().await;

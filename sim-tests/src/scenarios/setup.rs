@@ -1,6 +1,6 @@
 //! What most stories begin and end with.
 
-use std::{future::Future, time::Duration};
+use std::{collections::BTreeSet, future::Future, time::Duration};
 
 use madsim::runtime::NodeHandle;
 use weir_client::admin::{Cluster, ClusterSpec, ClusterState, Topic, TopicCreate};
@@ -9,7 +9,7 @@ use weir_runtime::{clock::Clock, rng};
 use super::Played;
 use crate::{
     faults::{Fault, Schedule, Step},
-    history::Event,
+    history::{Event, ProduceOutcome},
     world::{CLUSTER, World},
 };
 
@@ -125,6 +125,37 @@ pub async fn acknowledged_more(world: &World, count: usize, limit: Duration) -> 
     })
 }
 
+/// Waits until a record was acknowledged in each of a topic's partitions, from now on.
+///
+/// # Errors
+/// The partitions that took none within `limit`.
+pub async fn every_partition_takes(
+    world: &World,
+    partitions: u32,
+    limit: Duration,
+) -> Result<(), String> {
+    let mut missing: BTreeSet<u32> = (0..partitions).collect();
+    let (_, mut looked_at) = world.history.since(0, |_| ());
+    let wait = async {
+        while !missing.is_empty() {
+            Clock.sleep(Duration::from_millis(20)).await;
+            let (taken, events) = world.history.since(looked_at, |events| {
+                let place = |event: &Event| match event {
+                    Event::Produced { outcome: ProduceOutcome::Acknowledged(place), .. } => {
+                        Some(place.partition)
+                    }
+                    _ => None,
+                };
+                events.iter().filter_map(place).collect::<BTreeSet<_>>()
+            });
+            looked_at = events;
+            missing.retain(|partition| !taken.contains(partition));
+        }
+    };
+    let waited = Clock.timeout(limit, wait).await;
+    waited.map_err(|_| format!("partitions that take no record within {limit:?}: {missing:?}"))
+}
+
 /// A number from `low` to below `high`, from the seed.
 #[must_use]
 pub fn between(low: u64, high: u64) -> u64 {
@@ -139,13 +170,24 @@ pub fn draw_schedule(count: u64, spus: u64, over_ms: u64) -> Schedule {
         .map(|number| {
             let spu = u32::try_from(between(1, spus + 1)).unwrap_or(1);
             let for_ms = between(200, 8_000);
-            let kind = if number == 0 { 0 } else { between(0, 8) };
+            let kind = if number == 0 { 0 } else { between(0, 11) };
             let fault = match kind {
                 0..=2 => Fault::CrashSpu { spu, down_ms: between(50, 4_000) },
                 3 => Fault::IsolateSpu { spu, for_ms },
                 4 => Fault::MuteSpuToClients { spu, for_ms },
                 5 => Fault::PauseSpu { spu, for_ms: between(100, 4_000) },
                 6 => Fault::SlowDisk { spu, for_ms },
+                7 => Fault::DiskFull { spu, for_ms: between(200, 4_000) },
+                8 => Fault::FailedFsync {
+                    spu,
+                    crash_after_ms: between(10, 2_000),
+                    down_ms: between(50, 2_000),
+                },
+                9 => Fault::SqlTrouble {
+                    busy_per_million: 50_000,
+                    unknown_per_million: 100_000,
+                    for_ms,
+                },
                 _ => Fault::SkewClock {
                     spu,
                     offset_ms: i64::try_from(between(0, 4_000)).unwrap_or(0) - 2_000,

@@ -7,7 +7,10 @@ use weir_client::ConsumerConfig;
 
 use super::{
     Least, Scenario,
-    setup::{acknowledged_more, between, cluster, draw_schedule, on_client_node, running, topic},
+    setup::{
+        acknowledged_more, between, cluster, draw_schedule, every_partition_takes, on_client_node,
+        running, topic,
+    },
 };
 use crate::{
     nemesis,
@@ -32,6 +35,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             nemesis::run(world.clone(), schedule, vec![node.id(), other.id()]).await;
 
             running(&world).await?;
+            every_partition_takes(&world, 3, Duration::from_secs(30)).await?;
             acknowledged_more(&world, 50, Duration::from_secs(30)).await?;
             first.stop().await;
             second.stop().await;

@@ -2,7 +2,7 @@
 //!
 //! A *machine* is a node with a disk; its one process is an SPU that the provisioner
 //! started. Killing a node is a power failure: what was not fsynced is gone. Processes are
-//! started by the control plane alone, through [`provisioner`].
+//! started by the control plane alone, through `provisioner`.
 
 mod control_plane;
 mod machine;
@@ -11,14 +11,14 @@ mod provisioner;
 use std::{
     net::IpAddr,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU8, AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
-use madsim::runtime::{Handle, NodeHandle};
+use madsim::{
+    runtime::{Handle, NodeHandle},
+    task::NodeId,
+};
 use secrecy::SecretString;
 use weir_client::{Admin, AdminConfig, Client, ClientConfig};
 use weir_runtime::{clock::Clock, http, net::cuts};
@@ -55,7 +55,7 @@ pub struct World {
     /// The SPUs' nodes.
     pub machines: Machines,
     admin_key: SecretString,
-    clients: Arc<AtomicU8>,
+    clients: Arc<Mutex<Vec<NodeId>>>,
 }
 
 impl World {
@@ -81,8 +81,17 @@ impl World {
     /// A new node for clients.
     #[must_use]
     pub fn client_node(&self) -> NodeHandle {
-        let number = self.clients.fetch_add(1, Ordering::Relaxed) + 1;
-        node(&format!("client-{number}"), [10, 0, 2, number])
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = u8::try_from(clients.len() + 1).expect("fewer than 256 clients in a run");
+        let node = node(&format!("client-{number}"), [10, 0, 2, number]);
+        clients.push(node.id());
+        node
+    }
+
+    /// The client nodes.
+    #[must_use]
+    pub fn clients(&self) -> Vec<NodeId> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A handle to the HTTP API. Use it on a client node.

@@ -83,7 +83,7 @@ pub async fn create(context: &Context, name: &str, spec: &ClusterSpec) -> Result
     let local = start::ensure(context, &lock).await?;
     match local.admin.cluster_create(name, spec).await {
         Ok(cluster) => {
-            super::learn(context, &local.endpoint, &cluster, true)?;
+            super::learn(context, &local.endpoint, &cluster, true).await?;
             Ok(Created { cluster, admin: local.admin, endpoint: local.endpoint })
         }
         Err(error) => {
@@ -92,7 +92,7 @@ pub async fn create(context: &Context, name: &str, spec: &ClusterSpec) -> Result
                 _ => error.into(),
             };
             // The control plane was perhaps started for nothing.
-            stop::stop_if_idle(context, &lock).await?;
+            stop::stop_if_idle_or_warn(context, &lock).await;
             Err(error)
         }
     }
@@ -107,7 +107,7 @@ impl Created {
         let (name, limit) = (self.cluster.name.clone(), context.lifecycle_timeout());
         let cluster = wait::wait_for(context, &self.admin, &name, Goal::Running, limit).await?;
         let cluster = cluster.unwrap_or(self.cluster);
-        super::learn(context, &self.endpoint, &cluster, true)?;
+        super::learn(context, &self.endpoint, &cluster, true).await?;
         Ok(cluster)
     }
 }
@@ -117,11 +117,11 @@ async fn exists(context: &Context, admin: &Admin, endpoint: &Endpoint, name: &st
         return CliError::new(format!("cluster {name} exists"), "see: weir cluster list");
     };
     // A home whose profiles were lost learns them again.
-    let _ = super::learn(context, endpoint, &cluster, false);
-    refusal(name, cluster.state)
+    let _ = super::learn(context, endpoint, &cluster, false).await;
+    refusal(name, cluster.state, cluster.reason.as_deref())
 }
 
-fn refusal(name: &str, state: ClusterState) -> CliError {
+fn refusal(name: &str, state: ClusterState, reason: Option<&str>) -> CliError {
     let hint = match state {
         ClusterState::Shutdown | ClusterState::Stopping => {
             format!("start it again with: weir cluster resume --name {name}")
@@ -130,7 +130,13 @@ fn refusal(name: &str, state: ClusterState) -> CliError {
             format!("use it with --cluster {name}, or delete it: weir cluster delete --name {name}")
         }
         ClusterState::Deleting => "wait until it is gone: weir cluster list".to_owned(),
-        _ => format!("see what it lacks: weir cluster status --name {name}"),
+        _ => match reason.and_then(|reason| wait::port_hint(name, reason)) {
+            Some(hint) => hint,
+            None => format!(
+                "see what it lacks: weir cluster status --name {name}; or begin anew: weir \
+                 cluster delete --name {name} --yes, then create it"
+            ),
+        },
     };
     CliError::new(format!("cluster {name} exists already (state {state})"), hint)
 }
@@ -147,9 +153,16 @@ mod tests {
             (ClusterState::Degraded, "weir cluster status --name a"),
             (ClusterState::Deleting, "weir cluster list"),
         ] {
-            let CliError::Told { what, hint, .. } = refusal("a", state) else { panic!() };
+            let CliError::Told { what, hint, .. } = refusal("a", state, None) else { panic!() };
             assert!(what.contains(&format!("(state {state})")), "{what}");
             assert!(hint.contains(next), "{hint}");
+        }
+        for state in [ClusterState::Failed, ClusterState::Degraded, ClusterState::Provisioning] {
+            let CliError::Told { hint, .. } = refusal("a", state, None) else { panic!() };
+            assert!(hint.contains("weir cluster delete --name a --yes"), "{hint}");
+            let reason = Some("SPU 1 cannot listen: 127.0.0.1:9500 is taken");
+            let CliError::Told { hint, .. } = refusal("a", state, reason) else { panic!() };
+            assert!(hint.contains("another --port-base"), "{hint}");
         }
     }
 }

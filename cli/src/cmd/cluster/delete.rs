@@ -51,21 +51,27 @@ pub async fn run(args: &DeleteArgs, context: &Context) -> Result<()> {
     let local = start::ensure(context, &lock).await?;
     let Some(cluster) = wait::look(&local.admin, &name).await? else {
         let told = super::unknown_cluster(&local.admin, &name).await;
-        stop::stop_if_idle(context, &lock).await?;
+        stop::stop_if_idle_or_warn(context, &lock).await;
         return Err(told);
     };
     // By id: what was looked at is what is deleted, whoever recreates the name meanwhile.
     let id = cluster.id.to_string();
-    local.admin.cluster_delete(&id).await?;
+    if let Err(error) = local.admin.cluster_delete(&id).await {
+        stop::stop_if_idle_or_warn(context, &lock).await;
+        return Err(error.into());
+    }
     drop(lock);
     wait::wait_for(context, &local.admin, &id, Goal::Gone, limit).await?;
     tokens::forget(&context.home, cluster.id)?;
     let lock = HomeLock::acquire(&context.home, context.clock, limit).await?;
-    let mut profiles = Profiles::load(&context.home)?;
-    if profiles.clusters.get(&name).is_some_and(|profile| profile.id == id) {
-        profiles.forget(&name);
-        profiles.save(&context.home)?;
-    }
+    Profiles::update(&context.home, context.clock, |profiles| {
+        let known = profiles.clusters.get(&name).is_some_and(|profile| profile.id == id);
+        if known {
+            profiles.forget(&name);
+        }
+        known
+    })
+    .await?;
     stop::stop_if_idle(context, &lock).await?;
     let deleted = Deleted { name: &name, id, state: "deleted" };
     out::print(args.output.format, &deleted, || {

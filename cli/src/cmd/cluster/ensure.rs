@@ -7,7 +7,8 @@ use crate::{
     error::Result,
     home::lock::HomeLock,
     local::{
-        start,
+        start::{self, Local},
+        stop,
         wait::{self, Goal},
     },
 };
@@ -32,11 +33,28 @@ pub async fn ensure(context: &Context, name: &str, spec: &ClusterSpec) -> Result
     let limit = context.lifecycle_timeout();
     let lock = HomeLock::acquire(&context.home, context.clock, limit).await?;
     let local = start::ensure(context, &lock).await?;
+    let took = match order(context, &local, name, spec).await {
+        Ok(took) => took,
+        Err(error) => {
+            // The control plane was perhaps started for nothing.
+            stop::stop_if_idle_or_warn(context, &lock).await;
+            return Err(error);
+        }
+    };
+    drop(lock);
+    let cluster = wait::wait_for(context, &local.admin, name, Goal::Running, limit).await?;
+    let cluster = cluster.ok_or_else(|| super::no_cluster(name, []))?;
+    super::learn(context, &local.endpoint, &cluster, false).await?;
+    Ok((cluster, took))
+}
+
+/// Says that it is to run, unless that was said.
+async fn order(context: &Context, local: &Local, name: &str, spec: &ClusterSpec) -> Result<Took> {
     let found = wait::look(&local.admin, name).await?;
-    let took = match found.map(|cluster| cluster.desired) {
+    Ok(match found.map(|cluster| cluster.desired) {
         None => {
             let cluster = local.admin.cluster_create(name, spec).await?;
-            super::learn(context, &local.endpoint, &cluster, true)?;
+            super::learn(context, &local.endpoint, &cluster, true).await?;
             Took::Create
         }
         Some(DesiredState::Running) => Took::Nothing,
@@ -44,10 +62,5 @@ pub async fn ensure(context: &Context, name: &str, spec: &ClusterSpec) -> Result
             local.admin.cluster_resume(name).await?;
             Took::Resume
         }
-    };
-    drop(lock);
-    let cluster = wait::wait_for(context, &local.admin, name, Goal::Running, limit).await?;
-    let cluster = cluster.ok_or_else(|| super::no_cluster(name, []))?;
-    super::learn(context, &local.endpoint, &cluster, false)?;
-    Ok((cluster, took))
+    })
 }

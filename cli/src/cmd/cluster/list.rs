@@ -1,13 +1,16 @@
 //! `weir cluster list`.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use serde::Serialize;
+use weir_client::admin::Cluster;
 
 use crate::{
     consume::template::timestamp,
     context::Context,
     error::Result,
-    home::profiles::Profiles,
+    home::profiles::{Profile, Profiles},
     local::endpoint::{self, State},
     out::{self, OutputArg, or_dash},
 };
@@ -67,21 +70,14 @@ pub async fn run(args: &ListArgs, context: &Context) -> Result<()> {
 
 async fn ask(context: &Context) -> Result<Vec<Row>> {
     let State::Running(endpoint) = endpoint::look(&context.home)? else { return Ok(Vec::new()) };
+    // Before the list: what others learn from now on is newer than it.
+    let before = Profiles::load(&context.home)?.clusters;
     let clusters = context.admin()?.cluster_list().await?;
-    for cluster in &clusters {
-        super::learn(context, &endpoint, cluster, false)?;
-    }
-    let mut profiles = Profiles::load(&context.home)?;
-    let gone: Vec<String> = profiles
-        .clusters
-        .keys()
-        .filter(|name| clusters.iter().all(|cluster| cluster.name != **name))
-        .cloned()
-        .collect();
-    if !gone.is_empty() {
-        gone.iter().for_each(|name| profiles.forget(name));
-        profiles.save(&context.home)?;
-    }
+    let (url, key_file) = (endpoint.url(), super::key_file(context));
+    let profiles = Profiles::update(&context.home, context.clock, |profiles| {
+        take_in(profiles, &before, &clusters, &url, &key_file)
+    })
+    .await?;
     let current = context.cluster.clone().or(profiles.current);
     let rows = clusters.into_iter().map(|cluster| Row {
         current: current.as_ref() == Some(&cluster.name),
@@ -94,6 +90,29 @@ async fn ask(context: &Context) -> Result<Vec<Row>> {
         name: cluster.name,
     });
     Ok(rows.collect())
+}
+
+/// Learns all clusters and forgets those that were known `before` and are no more. Returns
+/// whether there was any news.
+fn take_in(
+    profiles: &mut Profiles,
+    before: &BTreeMap<String, Profile>,
+    clusters: &[Cluster],
+    url: &str,
+    key_file: &str,
+) -> bool {
+    let mut news = false;
+    for cluster in clusters {
+        news |= profiles.learn(cluster, url, key_file);
+    }
+    for (name, known) in before {
+        let listed = clusters.iter().any(|cluster| cluster.name == *name);
+        if !listed && profiles.clusters.get(name).is_some_and(|now| now.id == known.id) {
+            profiles.forget(name);
+            news = true;
+        }
+    }
+    news
 }
 
 /// What the profiles know.
@@ -117,5 +136,27 @@ impl Row {
     /// Whose line it is.
     pub fn name(&self) -> &str {
         &self.name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::profiles::tests::cluster;
+
+    #[test]
+    fn what_is_made_while_the_list_comes_is_not_forgotten() {
+        let mut profiles = Profiles::default();
+        profiles.learn(&cluster("kept", &[]), "u", "k");
+        profiles.learn(&cluster("gone", &[]), "u", "k");
+        let before = profiles.clusters.clone();
+        profiles.learn(&cluster("new", &[]), "u", "k");
+        profiles.current = Some("new".into());
+        assert!(take_in(&mut profiles, &before, &[cluster("kept", &[])], "u", "k"));
+        assert!(profiles.clusters.keys().eq(["kept", "new"]));
+        assert_eq!(profiles.current.as_deref(), Some("new"));
+        let before = profiles.clusters.clone();
+        let all = [cluster("kept", &[]), cluster("new", &[])];
+        assert!(!take_in(&mut profiles, &before, &all, "u", "k"));
     }
 }

@@ -103,14 +103,21 @@ pub async fn run(command: ClusterCommand, context: &Context) -> Result<()> {
 }
 
 /// Takes what the control plane says of a cluster into the profiles.
-fn learn(context: &Context, endpoint: &Endpoint, cluster: &Cluster, current: bool) -> Result<()> {
-    let mut profiles = Profiles::load(&context.home)?;
-    let mut news = profiles.learn(cluster, &endpoint.url(), &key_file(context));
-    if current && profiles.current.as_ref() != Some(&cluster.name) {
-        profiles.current = Some(cluster.name.clone());
-        news = true;
-    }
-    if news { profiles.save(&context.home) } else { Ok(()) }
+async fn learn(
+    context: &Context,
+    endpoint: &Endpoint,
+    cluster: &Cluster,
+    current: bool,
+) -> Result<()> {
+    let change = |profiles: &mut Profiles| {
+        let mut news = profiles.learn(cluster, &endpoint.url(), &key_file(context));
+        if current && profiles.current.as_ref() != Some(&cluster.name) {
+            profiles.current = Some(cluster.name.clone());
+            news = true;
+        }
+        news
+    };
+    Profiles::update(&context.home, context.clock, change).await.map(drop)
 }
 
 /// The key's file as the profiles name it.

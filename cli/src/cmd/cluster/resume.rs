@@ -42,13 +42,13 @@ pub async fn run(args: &ResumeArgs, context: &Context) -> Result<()> {
             Some(404) => super::unknown_cluster(&local.admin, &name).await,
             _ => error.into(),
         };
-        stop::stop_if_idle(context, &lock).await?;
+        stop::stop_if_idle_or_warn(context, &lock).await;
         return Err(told);
     }
     drop(lock);
     let cluster = wait::wait_for(context, &local.admin, &name, Goal::Running, limit).await?;
     if let Some(cluster) = &cluster {
-        super::learn(context, &local.endpoint, cluster, false)?;
+        super::learn(context, &local.endpoint, cluster, false).await?;
     }
     let seconds = context.clock.now().since(begin).as_secs_f64();
     out::print(args.output.format, &cluster, || {

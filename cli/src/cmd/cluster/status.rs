@@ -50,7 +50,7 @@ pub async fn run(args: &StatusArgs, context: &Context) -> Result<()> {
     let Some(cluster) = wait::look(&admin, &name).await? else {
         return Err(super::unknown_cluster(&admin, &name).await);
     };
-    super::learn(context, &endpoint, &cluster, false)?;
+    super::learn(context, &endpoint, &cluster, false).await?;
     out::print(args.output.format, &cluster, || describe(&cluster, &endpoint.url()))
 }
 

@@ -1,6 +1,11 @@
 //! The command line of `sim`.
 
-use std::{ops::Range, path::PathBuf, process::ExitCode, time::Instant};
+use std::{
+    ops::Range,
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use clap::{Args, Parser, Subcommand};
 use weir_sim_tests::{
@@ -12,6 +17,9 @@ use weir_sim_tests::{
 mod pool;
 #[path = "summary.rs"]
 mod summary;
+
+/// A run that takes longer hangs.
+const WALL_CLOCK_MAX: Duration = Duration::from_secs(180);
 
 #[derive(Parser)]
 #[command(
@@ -145,6 +153,12 @@ fn play_one(one: &One) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    // A task that never yields stops simulated time, and with it every bound inside.
+    std::thread::spawn(|| {
+        std::thread::sleep(WALL_CLOCK_MAX);
+        eprintln!("no end after {WALL_CLOCK_MAX:?} of real time");
+        std::process::exit(3);
+    });
     let options = Options { plants: one.plant.clone(), keep_trace: one.trace.is_some() };
     let report: Report = runner::run(scenario, one.seed, &options, folder.path());
     if let Some(path) = &one.trace

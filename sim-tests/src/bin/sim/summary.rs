@@ -44,7 +44,7 @@ pub(super) fn print(scenario: &str, reports: &[Report], plants: &[String], wall:
 fn replay(scenario: &str, seed: u64, plants: &[String]) -> String {
     let plants: String = plants.iter().map(|plant| format!(" --plant {plant}")).collect();
     format!(
-        "RUSTFLAGS=\"--cfg madsim\" cargo run --target-dir target/sim -p weir-sim-tests \
+        "RUSTFLAGS=\"--cfg madsim\" cargo run --profile sim --target-dir target/sim -p weir-sim-tests \
          --bin sim -- run {scenario} --seed {seed}{plants}"
     )
 }
