@@ -203,6 +203,16 @@ fn a_tail_is_live_and_ctrl_c_ends_in_order() {
     interrupt(child.id()).unwrap();
     finish(child).refused(130, "interrupted after 2 records");
 
+    // A file has an end, also as standard input.
+    let file = home.file("long", &b"x\n".repeat(8_000_000));
+    home.weir(&["topic", "create", "long"]).ok();
+    let input = std::fs::File::open(file).unwrap();
+    let producer = home.command(&["produce", "long"]).stdin(input).spawn().unwrap();
+    // It has begun, and has far to go.
+    assert_eq!(home.weir(&["consume", "long", "-B", "-n", "1"]).ok().text(), "x\n");
+    interrupt(producer.id()).unwrap();
+    finish(producer).refused(130, "before the end of the file");
+
     // A reader that has enough.
     home.weir_with(&["produce", "t"], &b"more\n".repeat(100_000)).ok();
     let mut child = home.spawn(&["consume", "t", "-B"]);

@@ -23,7 +23,12 @@ pub enum Credentials {
     },
 }
 
+/// As good as for ever, and still far from where adding up durations overflows.
+pub(crate) const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// How a [`crate::Client`] finds and treats its cluster.
+///
+/// Waits are at most a year: what is longer counts as a year.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
     /// SPUs to begin with, `host:port`. May be empty with [`Credentials::ControlPlane`].
@@ -66,6 +71,16 @@ impl ClientConfig {
         cluster: impl Into<String>,
     ) -> Self {
         Self::base(cluster.into(), Credentials::ControlPlane { url: url.into(), api_key })
+    }
+
+    /// The same with every wait in its bounds.
+    pub(crate) fn bounded(mut self) -> Self {
+        self.connect_timeout = self.connect_timeout.min(DURATION_MAX);
+        self.topic_timeout = self.topic_timeout.min(DURATION_MAX);
+        self.request_timeout = self.request_timeout.min(DURATION_MAX);
+        self.backoff.first = self.backoff.first.min(DURATION_MAX);
+        self.backoff.max = self.backoff.max.min(DURATION_MAX);
+        self
     }
 
     fn base(cluster: String, credentials: Credentials) -> Self {

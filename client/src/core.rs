@@ -44,6 +44,7 @@ impl Core {
         transport: Arc<dyn weir_runtime::http::HttpTransport>,
         clock: Clock,
     ) -> Result<Arc<Self>, ClientError> {
+        let config = config.bounded();
         let began = clock.now();
         let over = CancellationToken::new();
         // Whatever ends this function early ends what it spawned.

@@ -122,3 +122,27 @@ async fn the_last_handle_ends_the_streams() {
     drop(consumer);
     spu.until("all streams ended", |state| state.open_streams == 0).await;
 }
+
+#[tokio::test]
+async fn streams_to_an_spu_that_was_removed_end() {
+    let (first, second) = (FakeSpu::start(1).await, FakeSpu::start(1).await);
+    for spu in [&first, &second] {
+        spu.publish_leader(2, 1, &[&first, &second]);
+    }
+    let client = first.client().await;
+    let producer = client.producer("orders", ProducerConfig::default()).await.unwrap();
+    let mut consumer = client.consumer(ConsumerConfig::new("orders")).await.unwrap();
+    producer.send(ProducerRecord::value("1")).await.unwrap().await.unwrap();
+    assert!(consumer.next().await.unwrap().is_ok());
+    assert_eq!(first.state().open_streams, 2, "one to produce, one to fetch");
+    second.replicate(&first);
+    for spu in [&first, &second] {
+        spu.publish_leader(3, 2, &[&first, &second]);
+        spu.publish_without(4, 1);
+    }
+    first.until("its streams are gone", |state| state.open_streams == 0).await;
+    let written = producer.send(ProducerRecord::value("2")).await.unwrap().await.unwrap();
+    assert_eq!(written.offset, Offset(1));
+    assert_eq!(second.values(key(1, 0)), ["1", "2"]);
+    assert_eq!(consumer.next().await.unwrap().unwrap().offset, Offset(1));
+}

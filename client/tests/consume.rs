@@ -4,12 +4,14 @@
 
 mod fake_spu;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use fake_spu::{FakeSpu, Fetch, generation, key, topic};
-use weir_client::{ConsumeError, Consumer, ConsumerConfig, Start};
+use bytes::Bytes;
+use fake_spu::{FakeSpu, Fetch, NoHttp, generation, key, topic};
+use weir_client::{Client, ConsumeError, Consumer, ConsumerConfig, Start};
 use weir_protocol::{
     ErrorCode,
+    batch::{BatchBuilder, BatchConfig, DecodeLimits, NewRecord},
     ids::{Offset, PartitionIndex},
     pb::metadata::GenerationState,
 };
@@ -112,6 +114,29 @@ async fn a_damaged_batch_names_its_place_and_can_be_skipped() {
 }
 
 #[tokio::test]
+async fn what_follows_a_skipped_batch_comes_though_all_was_fetched_before() {
+    let spu = FakeSpu::start(1).await;
+    spu.fill(key(1, 0), 0..2, 2);
+    let mut builder = BatchBuilder::new(BatchConfig::default());
+    let value = Some(Bytes::from(vec![b'x'; 5000]));
+    builder.push(NewRecord { value, ..Default::default() }).unwrap();
+    let large = builder.finish(None).unwrap();
+    spu.state().logs.entry(key(1, 0)).or_default().append(&large).unwrap();
+    spu.fill(key(1, 0), 0..2, 2);
+    let decode = DecodeLimits { uncompressed_bytes_max: 1000 };
+    let mut consumer = consumer(&spu, ConsumerConfig { decode, ..orders().until_end() }).await;
+    // The partition's end is among what the application has not looked at.
+    spu.until("fetched to the end", |state| state.unsubscribed == 1).await;
+    let (offsets, error) = read(&mut consumer).await;
+    assert_eq!(offsets, [0, 1, 2, 3]);
+    let Some(ConsumeError::Malformed { next: Some(Offset(5)), .. }) = error else {
+        panic!("{error:?}");
+    };
+    assert!(consumer.skip_to(P0, Offset(5)));
+    assert_eq!(read(&mut consumer).await, ((5..9).collect(), None));
+}
+
+#[tokio::test]
 async fn out_of_range_comes_with_the_range() {
     let spu = FakeSpu::start(1).await;
     spu.fill(key(1, 0), 0..4, 2);
@@ -201,6 +226,42 @@ async fn a_consumer_that_follows_the_name_reads_the_new_generation() {
     spu.publish(vec![topic(2, "orders", 1, GenerationState::Active)]);
     let record = consumer.next().await.unwrap().unwrap();
     assert_eq!((record.generation, record.offset), (generation(2), Offset(0)));
+}
+
+#[tokio::test]
+async fn a_skip_in_the_old_generation_does_not_touch_the_new_one() {
+    let spu = FakeSpu::start(1).await;
+    spu.fill(key(1, 0), 0..4, 2);
+    spu.script_fetch([Fetch::Without(1)]);
+    let mut consumer = consumer(&spu, ConsumerConfig { follow_name: true, ..orders() }).await;
+    let (_, error) = read(&mut consumer).await;
+    assert_eq!(error.unwrap().code(), "GAP");
+    spu.publish(vec![
+        topic(1, "orders", 1, GenerationState::Tombstone),
+        topic(2, "orders", 1, GenerationState::Active),
+    ]);
+    spu.until("the new one is subscribed", |state| state.subscriptions == 2).await;
+    assert_eq!(consumer.generation(), generation(1), "the application does not know yet");
+    assert!(consumer.skip_to(P0, Offset(2)));
+    spu.fill(key(2, 0), 0..1, 1);
+    assert_eq!(next(&mut consumer).await, Some(Ok(0)));
+    assert_eq!(consumer.generation(), generation(2));
+}
+
+#[tokio::test]
+async fn waits_without_end_are_no_trouble() {
+    let spu = FakeSpu::start(1).await;
+    spu.fill(key(1, 0), 0..1, 1);
+    // The second refusal finds an outage whose report is never due.
+    spu.script_fetch(vec![Fetch::Refuse(ErrorCode::ReplicaOffline); 2]);
+    let mut config = spu.config();
+    config.connect_timeout = Duration::MAX;
+    config.topic_timeout = Duration::MAX;
+    config.request_timeout = Duration::MAX;
+    let client = Client::connect(config, Arc::new(NoHttp), Clock).await.unwrap();
+    let config = ConsumerConfig { unavailable_after: Duration::MAX, ..orders().until_end() };
+    let mut consumer = client.consumer(config).await.unwrap();
+    assert_eq!(read(&mut consumer).await, (vec![0], None));
 }
 
 #[tokio::test]

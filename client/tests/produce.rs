@@ -108,6 +108,27 @@ async fn flush_waits_for_lingering_records_and_reports_failures() {
 }
 
 #[tokio::test]
+async fn waits_without_end_are_no_trouble() {
+    let spu = FakeSpu::start(1).await;
+    let config = ProducerConfig {
+        delivery_timeout: Duration::MAX,
+        linger: Duration::MAX,
+        queue_bytes_max: 2000,
+        ..Default::default()
+    };
+    let producer = producer(&spu.client().await, config).await;
+    let large = || ProducerRecord::value(vec![b'x'; 1500]);
+    let first = producer.send(large()).await.unwrap();
+    // Waits for the room of the first.
+    let (second, flushed) = futures::join!(producer.send(large()), producer.flush());
+    flushed.unwrap();
+    assert_eq!(first.await.unwrap().offset.0, 0);
+    let second = second.unwrap();
+    producer.flush().await.unwrap();
+    assert_eq!(second.await.unwrap().offset.0, 1);
+}
+
+#[tokio::test]
 async fn a_full_queue_waits_and_then_goes_on() {
     let spu = FakeSpu::start(1).await;
     spu.script_produce([Produce::Silence]);

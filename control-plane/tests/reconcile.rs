@@ -289,7 +289,8 @@ async fn chosen_ports_that_another_program_took_meanwhile_are_given_up() {
     // While one SPU runs, the block stays, whatever becomes of the ports of the others.
     provisioner.take_port("127.0.0.1:9701");
     provisioner.kill(spu(2));
-    control.until("it says why", id, |c| c.state == ClusterState::Failed).await;
+    let says = |c: &ClusterView| c.reason.as_ref().is_some_and(|r| r.contains("127.0.0.1:9701"));
+    control.until("it says why", id, says).await;
     provisioner.free_port("127.0.0.1:9701");
     control.until("it runs on", id, |c| running(c) && c.spus[1].restarts == 1).await;
     assert_eq!(provisioner.specs().last().unwrap().listen, "127.0.0.1:9701");

@@ -5,6 +5,10 @@ use std::{future::Future, time::Duration};
 #[cfg(madsim)]
 pub mod skew;
 
+/// Longer than anything waits. Beyond it a duration means "never": clocks cannot count to the
+/// end of [`Duration`], and a wait that a user made too long must not end a task.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
 /// A node's clock. Cheap to copy; in simulation it reads the skew of the node that the
 /// calling task runs on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,6 +41,7 @@ impl Clock {
 
     /// Sleeps by this node's clock.
     pub async fn sleep(self, duration: Duration) {
+        let duration = duration.min(FAR);
         #[cfg(madsim)]
         let duration = skew::true_duration(duration);
         tokio::time::sleep(duration).await;
@@ -51,6 +56,7 @@ impl Clock {
         limit: Duration,
         future: F,
     ) -> Result<F::Output, Elapsed> {
+        let limit = limit.min(FAR);
         #[cfg(madsim)]
         let limit = skew::true_duration(limit);
         tokio::time::timeout(limit, future).await.map_err(|_| Elapsed)
@@ -68,9 +74,25 @@ impl Monotonic {
         self.0.saturating_duration_since(earlier.0)
     }
 
-    /// This point moved on.
+    /// This point moved on, by thirty years at most.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
-        Self(self.0 + duration)
+        // The fallback is for a clock that is itself at its end.
+        Self(self.0.checked_add(duration.min(FAR)).unwrap_or(self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn durations_without_end_are_far_and_nothing_worse() {
+        let now = Clock.now();
+        assert_eq!(now.plus(Duration::MAX).since(now), FAR);
+        assert_eq!(now.plus(Duration::from_secs(7)).since(now), Duration::from_secs(7));
+        assert_eq!(Clock.timeout(Duration::MAX, async { 7 }).await, Ok(7));
+        let slept = Clock.timeout(Duration::from_millis(5), Clock.sleep(Duration::MAX)).await;
+        assert_eq!(slept, Err(Elapsed));
     }
 }

@@ -34,13 +34,3 @@ where
         work()
     }
 }
-
-/// Aborts its task when dropped: for tasks that must not outlive what they serve.
-#[derive(Debug)]
-pub struct AbortOnDrop<T>(pub JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use axum::{Router, routing::get};
+use axum::{Router, response::Redirect, routing::get};
 use bytes::Bytes;
 use weir_runtime::{
     clock::Clock,
@@ -19,6 +19,7 @@ async fn start() -> (String, CancellationToken) {
     let router = Router::new()
         .route("/hello", get(|| async { "hello" }))
         .route("/slow", get(|| async { Clock.sleep(Duration::from_secs(3600)).await }))
+        .route("/elsewhere", get(|| async { Redirect::temporary("/hello") }))
         .route("/large", get(|| async { "x".repeat(10_000) }));
     let listener = Listener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -39,6 +40,43 @@ async fn an_exchange_brings_status_and_body() {
     assert_eq!((found.status().as_u16(), &found.body()[..]), (200, &b"hello"[..]));
     let missing = client.send(request(&format!("http://{address}/none")), LIMIT).await.unwrap();
     assert_eq!(missing.status().as_u16(), 404);
+}
+
+#[tokio::test]
+async fn a_redirect_is_handed_on_and_not_obeyed() {
+    let (address, _shutdown) = start().await;
+    let url = format!("http://{address}/elsewhere");
+    let answer = transport(1 << 20).send(request(&url), LIMIT).await.unwrap();
+    assert_eq!(answer.status().as_u16(), 307);
+    assert_eq!(answer.headers()["location"], "/hello");
+}
+
+/// Says to this very test, begun as a process of its own, that it is the one with a proxy.
+#[cfg(not(madsim))]
+const PROXIED: &str = "WEIR_TEST_PROXIED";
+
+#[cfg(not(madsim))]
+#[tokio::test]
+async fn no_proxy_of_the_environment_sees_a_request() {
+    if std::env::var_os(PROXIED).is_some() {
+        let (address, _shutdown) = start().await;
+        let url = format!("http://{address}/hello");
+        let answer = transport(1 << 20).send(request(&url), LIMIT).await.unwrap();
+        assert_eq!(answer.status().as_u16(), 200);
+        return;
+    }
+    // Nothing listens there: a request by way of it fails.
+    let proxy = "http://127.0.0.1:9";
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "no_proxy_of_the_environment_sees_a_request"])
+        .envs([(PROXIED, "1"), ("HTTP_PROXY", proxy), ("http_proxy", proxy)])
+        .env_remove("NO_PROXY")
+        .env_remove("no_proxy")
+        .env_remove("REQUEST_METHOD")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
 #[tokio::test]

@@ -201,10 +201,9 @@ fn verdict(args: &ProduceArgs, ended: Ended, tally: &Tally, lines: u64, open: u6
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use weir_client::ProduceError;
-    use weir_protocol::{ErrorCode, Outcome};
 
     use super::*;
+    use crate::produce::tally::ErrorKind;
 
     #[derive(Parser)]
     struct Line {
@@ -227,10 +226,11 @@ mod tests {
         assert!(what.ends_with("acknowledged: 5 records unanswered when the time was over"));
         assert!(hint.contains("weir consume orders -B -d"), "{hint}");
         assert_eq!(exit, 1);
-        tally.not_acknowledged(&ProduceError {
-            code: ErrorCode::TimedOut,
-            outcome: Outcome::Unknown,
-            message: "late".into(),
+        tally.errors.push(ErrorKind {
+            code: "TIMED_OUT",
+            outcome: "unknown",
+            records: 1,
+            first: "late".into(),
         });
         let (what, ..) = told("produce orders", Ended::Failure, &tally, 5);
         assert!(what.contains("late; 5 records unanswered"), "{what}");

@@ -75,18 +75,23 @@ fn find(home: &Home) -> Vec<Endpoint> {
 /// The command line of a process of this user, its arguments with spaces between them.
 /// Another user's is none: the home's key must not be shown to what it names.
 fn command_line(pid: u32) -> Option<String> {
-    let me = nix::unistd::Uid::effective().as_raw();
+    let (me, _) = owner_and_line(std::process::id())?;
+    owner_and_line(pid).filter(|(owner, _)| *owner == me).map(|(_, line)| line)
+}
+
+fn owner_and_line(pid: u32) -> Option<(u32, String)> {
     if Path::new("/proc/self/cmdline").exists() {
         let folder = format!("/proc/{pid}");
         let owner = fs::metadata(&folder).ok()?.uid();
-        let bytes = fs::read(format!("{folder}/cmdline")).ok().filter(|_| owner == me)?;
-        let text = String::from_utf8_lossy(&bytes).replace('\0', " ");
-        return Some(text.trim_end().to_owned());
+        let bytes = fs::read(format!("{folder}/cmdline")).ok()?;
+        let line = String::from_utf8_lossy(&bytes).replace('\0', " ");
+        return Some((owner, line.trim_end().to_owned()));
     }
-    let out = Command::new("ps").args(["-ww", "-o", "uid=,command=", "-p", &pid.to_string()]);
-    let text = String::from_utf8_lossy(&{ out }.output().ok()?.stdout).trim().to_owned();
-    let (owner, line) = text.split_once(' ')?;
-    (owner.parse() == Ok(me)).then(|| line.trim().to_owned())
+    let pid = pid.to_string();
+    let out = Command::new("ps").args(["-ww", "-o", "uid=,command=", "-p", &pid]).output().ok()?;
+    let text = String::from_utf8_lossy(&out.stdout);
+    let (owner, line) = text.trim().split_once(' ')?;
+    Some((owner.parse().ok()?, line.trim().to_owned()))
 }
 
 /// Where it listens, if this is the command line of the home's control plane.

@@ -93,6 +93,10 @@ pub enum ConsumeError {
         /// The same for people.
         message: String,
     },
+    /// The consumer's task is gone, for instance because the runtime is shutting down: there
+    /// may be more to read. A new consumer can go on from the last offset.
+    #[error("the consumer stopped before its end: its task is gone")]
+    Stopped,
 }
 
 impl ConsumeError {
@@ -106,6 +110,7 @@ impl ConsumeError {
             Self::Unavailable { code, .. } | Self::Refused { code, .. } => code.as_str(),
             Self::TopicRecreated { .. } => ErrorCode::TopicRecreated.as_str(),
             Self::TopicDeleted { .. } => ErrorCode::TopicDeleted.as_str(),
+            Self::Stopped => ErrorCode::Internal.as_str(),
         }
     }
 
@@ -114,7 +119,10 @@ impl ConsumeError {
     pub const fn is_terminal(&self) -> bool {
         matches!(
             self,
-            Self::TopicRecreated { .. } | Self::TopicDeleted { .. } | Self::Refused { .. }
+            Self::TopicRecreated { .. }
+                | Self::TopicDeleted { .. }
+                | Self::Refused { .. }
+                | Self::Stopped
         )
     }
 

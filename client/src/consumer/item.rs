@@ -17,8 +17,8 @@ pub(super) enum Item {
     Waiting,
     /// A partition is read.
     Assigned(PartitionIndex),
-    /// A partition came to its end.
-    Done(PartitionIndex),
+    /// A partition came to its end, in this session of it.
+    Done(PartitionIndex, u32),
     Batch(Box<Batch>),
     Error {
         error: ConsumeError,
@@ -28,6 +28,8 @@ pub(super) enum Item {
 
 /// The application's word to its task.
 pub(super) struct SkipTo {
+    /// Whose offset it is. The task may have gone on to another generation meanwhile.
+    pub generation: TopicGenerationId,
     pub partition: PartitionIndex,
     pub offset: Offset,
     pub session: u32,

@@ -126,7 +126,8 @@ impl Consumer {
         if self.reading.as_ref().is_some_and(|reading| reading.partition() == partition) {
             self.reading = None;
         }
-        self.skips.send(SkipTo { partition, offset, session: *session }).is_ok()
+        let (generation, session) = (self.generation, *session);
+        self.skips.send(SkipTo { generation, partition, offset, session }).is_ok()
     }
 
     fn halt(&mut self, error: &ConsumeError) {
@@ -153,8 +154,11 @@ impl Consumer {
             Item::Assigned(partition) => {
                 self.live.insert(partition);
             }
-            Item::Done(partition) => {
-                self.live.remove(&partition);
+            // One from before a skip is not the end of what comes after it.
+            Item::Done(partition, session) => {
+                if self.current(partition, session) {
+                    self.live.remove(&partition);
+                }
             }
             Item::Batch(batch) => {
                 let (partition, session) = (batch.partition, batch.session);
@@ -210,7 +214,14 @@ impl Stream for Consumer {
                         return Poll::Ready(Some(Err(error)));
                     }
                 }
-                Poll::Ready(None) => this.over = true,
+                Poll::Ready(None) => {
+                    this.over = true;
+                    // The task goes on until it is told to end or says why it does: if
+                    // something was still to come, its end must not look like the stream's.
+                    if this.waiting || !this.live.is_empty() {
+                        return Poll::Ready(Some(Err(ConsumeError::Stopped)));
+                    }
+                }
                 Poll::Pending if this.live.is_empty() && !this.waiting => {
                     return Poll::Ready(None);
                 }
@@ -219,3 +230,7 @@ impl Stream for Consumer {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "consumer_tests.rs"]
+mod tests;

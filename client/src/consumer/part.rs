@@ -111,7 +111,7 @@ impl Part {
 
     /// When [`Part::overdue`] will have something to say.
     pub(super) fn overdue_at(&self, after: Duration) -> Option<Duration> {
-        self.down.as_ref().filter(|_| !self.reported).map(|(since, _)| *since + after)
+        self.down.as_ref().filter(|_| !self.reported).map(|(since, _)| since.saturating_add(after))
     }
 
     /// The range of an `OFFSET_OUT_OF_RANGE`.

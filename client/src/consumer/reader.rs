@@ -208,6 +208,11 @@ impl Reader {
     }
 
     fn skip(&mut self, skip: &SkipTo) {
+        // Said of a generation that was left meanwhile, it means nothing here; and its session
+        // would make strangers of this generation's batches.
+        if self.generation.as_ref().is_none_or(|now_read| now_read.id != skip.generation) {
+            return;
+        }
         let now = self.now();
         if let Some(part) = self.parts.get_mut(&skip.partition) {
             part.session = skip.session;
@@ -352,7 +357,8 @@ impl Reader {
         match self.parts.get_mut(&index) {
             Some(part) if part.position.done() => {
                 part.phase = Phase::Done;
-                self.hand_on(Item::Done(index))
+                let session = part.session;
+                self.hand_on(Item::Done(index, session))
             }
             _ => Ok(()),
         }

@@ -185,7 +185,10 @@ impl Watcher {
                     tracing::debug!(endpoint, revision = map.revision.0, "metadata");
                     self.refusals = 0;
                     self.trouble.send_replace(None);
-                    self.map.send_replace(Arc::new(map));
+                    let map = Arc::new(map);
+                    // First the map, so that nobody dials a removed SPU by the old one.
+                    self.map.send_replace(map.clone());
+                    self.pool.retain(&map);
                 }
                 Ok(None) => {}
                 Err(error) => {

@@ -27,7 +27,7 @@ pub(crate) use self::{
     fetch::{FetchCommand, FetchEvent, FetchNews, Gauge, Lease, Subscription},
     produce::{ProduceAnswer, ProduceJob},
 };
-use crate::{error::from_status, token::Tokens};
+use crate::{error::from_status, metadata::ClusterMap, token::Tokens};
 
 /// Largest message taken from an SPU: the largest batch that any cluster may allow, sent
 /// whole, and then some.
@@ -170,6 +170,21 @@ impl Pool {
             over,
         };
         take(state.streams.entry(spu).or_insert(streams))
+    }
+
+    /// Lets go of the connections to SPUs that are no longer part of the cluster. What waits
+    /// for one is told so.
+    pub(crate) fn retain(&self, map: &ClusterMap) {
+        let mut state = self.state();
+        let State { channels, streams } = &mut *state;
+        streams.retain(|spu, streams| {
+            let kept = map.spus().any(|(known, _)| known == *spu);
+            if !kept {
+                streams.over.cancel();
+                channels.remove(&streams.endpoint);
+            }
+            kept
+        });
     }
 
     /// A producer id that no one else ever gets, from the SPU at `endpoint`.

@@ -97,7 +97,7 @@ impl Accumulator {
                 capacity_bytes: *last_bytes,
             });
             let state = BatchState::new(*next_id, key);
-            let deadline = now + config.delivery_timeout;
+            let deadline = now.saturating_add(config.delivery_timeout);
             Open { sealed: Sealed { state, builder, deadline, queued_bytes: 0 }, opened_at: now }
         });
         let Sealed { builder, state, queued_bytes: queued, .. } = &mut open.sealed;
@@ -139,7 +139,7 @@ impl Accumulator {
     ) -> VecDeque<Sealed> {
         let linger = self.config.linger;
         let due = |(key, open): (&PartitionKey, &Open)| {
-            let lingered = now >= open.opened_at + linger && has_room(key);
+            let lingered = now >= open.opened_at.saturating_add(linger) && has_room(key);
             (lingered || now >= open.sealed.deadline).then_some(*key)
         };
         let keys: Vec<_> = self.open.iter().filter_map(due).collect();
@@ -151,7 +151,7 @@ impl Accumulator {
     pub(crate) fn wake_at(&self, now: Duration) -> Option<Duration> {
         let linger = self.config.linger;
         let times = self.open.values().map(|open| {
-            let lingered = open.opened_at + linger;
+            let lingered = open.opened_at.saturating_add(linger);
             if lingered > now { lingered } else { open.sealed.deadline }
         });
         times.min()

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use weir_protocol::{batch::Compression, pb::data};
+use weir_protocol::{
+    batch::{BATCH_BYTES_HARD_MAX, Compression},
+    pb::data,
+};
+
+use crate::config::DURATION_MAX;
 
 /// Which replicas must have a batch before it is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,16 +49,17 @@ pub struct ProducerConfig {
     /// Size at which a batch is sealed, in bytes before compression. Default 128 KiB.
     pub batch_bytes: usize,
     /// Largest batch that the cluster takes, in bytes: also bounds a single record.
-    /// Default 1 MiB.
+    /// Default 1 MiB, at most 16 MiB.
     pub batch_bytes_max: usize,
     /// How long a batch may wait for more records. Default zero: a batch goes as soon as its
-    /// partition may send, and collects what comes while others are in flight.
+    /// partition may send, and collects what comes while others are in flight. At most a year.
     pub linger: Duration,
     /// Default none.
     pub compression: Compression,
     /// Default [`Acks::All`].
     pub acks: Acks,
-    /// From the first record of a batch to its outcome, retries included. Default 30 s.
+    /// From the first record of a batch to its outcome, retries included. Default 30 s, at most a
+    /// year.
     pub delivery_timeout: Duration,
     /// Bytes of unacknowledged records, about; [`crate::Producer::send`] waits beyond.
     /// Default 64 MiB.
@@ -99,8 +105,11 @@ const IN_FLIGHT_MAX: usize = 5;
 impl ProducerConfig {
     /// The same with every value in its bounds.
     pub(crate) fn bounded(mut self) -> Self {
-        self.batch_bytes_max = self.batch_bytes_max.clamp(256, i32::MAX as usize);
+        // One larger would break the stream that all producers share.
+        self.batch_bytes_max = self.batch_bytes_max.clamp(256, BATCH_BYTES_HARD_MAX);
         self.batch_bytes = self.batch_bytes.clamp(1, self.batch_bytes_max);
+        self.linger = self.linger.min(DURATION_MAX);
+        self.delivery_timeout = self.delivery_timeout.min(DURATION_MAX);
         self.queue_bytes_max = self.queue_bytes_max.clamp(1, QUEUE_BYTES_LIMIT);
         let in_flight_max = if self.idempotent { IN_FLIGHT_MAX } else { 1 };
         self.in_flight_per_partition_max = self.in_flight_per_partition_max.clamp(1, in_flight_max);
@@ -110,3 +119,31 @@ impl ProducerConfig {
 
 /// The queue is counted in permits of a semaphore, taken by a `u32`.
 const QUEUE_BYTES_LIMIT: usize = (u32::MAX >> 4) as usize;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_batch_is_larger_than_what_an_spu_decodes() {
+        let config = ProducerConfig {
+            batch_bytes: usize::MAX,
+            batch_bytes_max: usize::MAX,
+            ..Default::default()
+        };
+        let bounded = config.bounded();
+        assert_eq!(bounded.batch_bytes_max, BATCH_BYTES_HARD_MAX);
+        assert_eq!(bounded.batch_bytes, BATCH_BYTES_HARD_MAX);
+    }
+
+    #[test]
+    fn durations_are_bounded() {
+        let config = ProducerConfig {
+            linger: Duration::MAX,
+            delivery_timeout: Duration::MAX,
+            ..Default::default()
+        };
+        let bounded = config.bounded();
+        assert_eq!((bounded.linger, bounded.delivery_timeout), (DURATION_MAX, DURATION_MAX));
+    }
+}

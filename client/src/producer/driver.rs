@@ -234,13 +234,16 @@ impl Driver {
         self.check_generations();
     }
 
-    /// Fails what is queued for generations that are gone.
+    /// Fails what is queued for generations that are gone; those that are there go on.
     fn check_generations(&mut self) {
         let map = self.map.borrow().clone();
         let mut done = Vec::new();
         for (key, sequencer) in &mut self.sequencers {
             let (code, message) = match map.fate(key.generation, &self.shared.topic) {
-                Fate::Active(_) => continue,
+                Fate::Active(_) => {
+                    sequencer.revive();
+                    continue;
+                }
                 Fate::Recreated(successor) => (
                     ErrorCode::TopicRecreated,
                     format!("the topic was created again as {}", successor.id),

@@ -96,7 +96,7 @@ impl Producer {
         let permit = match shared.room.try_acquire_many(bytes) {
             Ok(permit) => permit,
             Err(_) => {
-                let waited = shared.config.delivery_timeout + ROOM_GRACE;
+                let waited = shared.config.delivery_timeout.saturating_add(ROOM_GRACE);
                 let room = shared.room.acquire_many(bytes);
                 match self.handle.core.clock.timeout(waited, room).await {
                     Ok(Ok(permit)) => permit,

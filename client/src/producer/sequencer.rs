@@ -308,6 +308,12 @@ impl Sequencer {
         self.refuse(code, message)
     }
 
+    /// The generation is served after all: an older map, or a restored one, had said that it
+    /// is gone.
+    pub(crate) fn revive(&mut self) {
+        self.doom = None;
+    }
+
     /// Fails what is not in flight.
     pub(crate) fn refuse(&mut self, code: ErrorCode, message: &str) -> Vec<Resolution> {
         let (kept, refused) =

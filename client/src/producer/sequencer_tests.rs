@@ -73,6 +73,19 @@ fn outcomes(done: &[Resolution]) -> Vec<(u64, Known)> {
 }
 
 #[test]
+fn a_generation_that_is_back_is_sent_to_again() {
+    let mut s = ready();
+    push(&mut s, 1..=1);
+    let gone = (1, Err((ErrorCode::TopicDeleted, Outcome::NotDone)));
+    assert_eq!(outcomes(&s.doom(ErrorCode::TopicDeleted, "gone")), [gone]);
+    push(&mut s, 2..=2);
+    assert!(sent(&mut s, T0).is_empty());
+    s.revive();
+    assert_eq!(sent(&mut s, T0), [(2, 1, 7, 0)]);
+    assert_eq!(outcomes(&s.answer(2, 1, ack(5), T0)), [(2, Ok(5))]);
+}
+
+#[test]
 fn sends_in_order_up_to_the_window_with_sequences_that_follow_on() {
     let mut s = sequencer(true);
     push(&mut s, 1..=7);

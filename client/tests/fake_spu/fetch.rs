@@ -59,6 +59,7 @@ pub fn serve(spu: FakeSpu, mut inbound: Streaming<FetchMessage>) -> Answers<Fetc
                     });
                 }
                 Some(Message::Unsubscribe(gone)) => {
+                    spu.state().unsubscribed += 1;
                     open.remove(&gone.subscription_id).inspect(CancellationToken::cancel);
                 }
                 _ => {}

@@ -102,6 +102,7 @@ pub struct State {
     pub fetch_script: VecDeque<Fetch>,
     pub produce_requests: Vec<(PartitionKey, u64)>,
     pub subscriptions: usize,
+    pub unsubscribed: usize,
     pub open_streams: usize,
     pub producer_ids: u64,
     pub log_start: u64,
@@ -210,6 +211,14 @@ impl FakeSpu {
                 partition.leader_spu_id = Some(leader);
                 partition.leader_epoch += 1;
             }
+        });
+    }
+
+    /// Tells watchers that an SPU is no longer part of the cluster.
+    pub fn publish_without(&self, revision: u64, spu_id: u32) {
+        self.map.send_modify(|update| {
+            update.revision = revision;
+            update.spus.retain(|spu| spu.spu_id != spu_id);
         });
     }
 

@@ -63,6 +63,10 @@ pub use record::{HEADERS_MAX, Header, HeaderKey, InvalidHeaderKey, NewRecord, Re
 pub use verify::{ProduceLimits, verify, verify_produced};
 pub use walk::split_first;
 
+/// Largest batch, bytes, header included, that any cluster can be configured to take. Bounds
+/// what is decoded from a stream before it is looked at: a larger one breaks the stream.
+pub const BATCH_BYTES_HARD_MAX: usize = 16 << 20;
+
 /// The same cases in every run, unless PROPTEST_RNG_SEED says otherwise.
 #[cfg(test)]
 fn same_cases() -> proptest::test_runner::Config {

@@ -19,6 +19,11 @@ impl Transport {
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
+            // Requests carry keys over plain HTTP: they go to the host in the URL and to
+            // nobody else, neither to a proxy that the environment names nor to where an
+            // answer points. An answer that redirects is handed on as it is.
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|e| e.to_string());
         Self { client, body_bytes_max }

@@ -19,7 +19,7 @@ pub type Stream = tokio::net::TcpStream;
 #[cfg(madsim)]
 pub use sim::Stream;
 
-/// A listening socket. Accepted streams have `TCP_NODELAY` set.
+/// A listening socket. Accepted streams have `TCP_NODELAY` set where the system allows it.
 #[derive(Debug)]
 pub struct Listener(tokio::net::TcpListener);
 
@@ -38,8 +38,10 @@ impl Listener {
     /// As the system says; the listener stays usable.
     pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         let (stream, peer) = self.0.accept().await?;
-        // Without it small answers wait for the peer's delayed acknowledgement.
-        stream.set_nodelay(true)?;
+        // Without it small answers wait for the peer's delayed acknowledgement. Some systems
+        // refuse it on a connection that the peer has reset already; that concerns this one
+        // connection, which its first read ends, and must not look like a failing listener.
+        let _ = stream.set_nodelay(true);
         Ok((wrap(stream), peer))
     }
 
