@@ -8,7 +8,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 weir="$(realpath "${1:-target/debug/weir}")"
-command -v strace >/dev/null || { apt-get update && apt-get install -y --no-install-recommends strace; }
+for tool in strace pgrep; do
+  command -v "$tool" >/dev/null && continue
+  apt-get update && apt-get install -y --no-install-recommends strace procps
+done
 
 work=$(mktemp -d)
 export WEIR_HOME="$work/home"

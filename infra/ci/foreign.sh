@@ -10,8 +10,7 @@ fi
 
 work=$(mktemp -d)
 export WEIR_HOME="$work/home"
-cargo build -p weir-cli --bin weir
-weir="$PWD/${CARGO_TARGET_DIR:-target}/debug/weir"
+weir="$(realpath "${1:-target/debug/weir}")"
 cleanup() {
   "$weir" cluster delete --name foreign --yes >/dev/null 2>&1 || true
   rm -rf "$work"

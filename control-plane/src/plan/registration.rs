@@ -136,15 +136,22 @@ pub fn decide(known: &Known, asked: &Asked) -> Decision {
     if spu.removed {
         return refuse(ErrorCode::SpuRemoved, "this SPU was removed from its cluster for good");
     }
-    let Some(launch) = &known.launch else {
-        return refuse(ErrorCode::StaleLaunch, "no launch of this SPU is to run now");
-    };
-    if launch.launch_id != asked.launch_id {
+    // The same words whether another launch is the current one, or none is just now.
+    let current = known.launch.filter(|launch| launch.launch_id == asked.launch_id);
+    let Some(launch) = current else {
+        // A database that went back may not know the launch that runs: the SPU must not be
+        // ended for it, but wait. The details are not for whom nobody vouches for.
+        if went_back(cluster, &known.leader_epochs, asked).is_some() {
+            return refuse(
+                ErrorCode::DatabaseWentBack,
+                "this launch is not known, and the SPU has seen more than the database has",
+            );
+        }
         return refuse(
             ErrorCode::StaleLaunch,
             format!("launch {} of this SPU is not the current one", asked.launch_id),
         );
-    }
+    };
     if !launch.secret_matches {
         return refuse(ErrorCode::Unauthenticated, "the launch secret is wrong");
     }
@@ -296,6 +303,16 @@ mod tests {
         asked.highest_producer_id = ProducerId(0);
         asked.leader_epochs = vec![(key(), LeaderEpoch(1))];
         assert_eq!(decide(&known, &asked), accepted(3, false));
+    }
+
+    #[test]
+    fn a_restored_backup_does_not_end_an_spu_whose_launch_it_forgot() {
+        let (mut known, mut asked) = case();
+        known.launch = None;
+        asked.highest_revision = Revision(11);
+        let Decision::Refuse { code, .. } = decide(&known, &asked) else { panic!("accepted") };
+        assert_eq!(code, ErrorCode::DatabaseWentBack);
+        assert!(code.retriable(), "the SPU waits, it does not end");
     }
 
     #[test]
