@@ -129,6 +129,29 @@ async fn waits_without_end_are_no_trouble() {
 }
 
 #[tokio::test]
+async fn a_generation_that_comes_back_is_produced_to_again() {
+    let spu = FakeSpu::start(1).await;
+    let config = ProducerConfig {
+        follow_name: true,
+        delivery_timeout: Duration::from_millis(500),
+        ..one_by_one()
+    };
+    let producer = producer(&spu.client().await, config).await;
+    assert_eq!(outcomes(&producer, 1).await, [Ok(0)]);
+    spu.publish(vec![topic(1, "orders", 1, GenerationState::Tombstone)]);
+    let gone = [Err((ErrorCode::TopicDeleted, Outcome::NotDone))];
+    while outcomes(&producer, 1).await != gone {}
+    spu.publish(vec![topic(1, "orders", 1, GenerationState::Active)]);
+    let first = loop {
+        let outcome = outcomes(&producer, 1).await;
+        if outcome != gone {
+            break outcome;
+        }
+    };
+    assert!(first[0].is_ok(), "{first:?}");
+}
+
+#[tokio::test]
 async fn a_full_queue_waits_and_then_goes_on() {
     let spu = FakeSpu::start(1).await;
     spu.script_produce([Produce::Silence]);
