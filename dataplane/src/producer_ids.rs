@@ -116,10 +116,9 @@ async fn hand_out(
         {
             block.start += 1;
         }
-        // Before the first client asks, no block is needed.
-        let asked = !block.is_empty() || first_in_line.is_some();
+        // The first block is fetched before anybody asks: the control plane may be away then.
         let low = block.end - block.start < REFILL_BELOW && next_block.is_none();
-        if asked && low && fetching.is_none() {
+        if low && fetching.is_none() {
             fetching = Some(source.clone().fetch(clock, Duration::ZERO));
         }
         tokio::select! {

@@ -1,10 +1,11 @@
 //! The task that owns a replica: its state machine, its log, and the order of effects.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, watch};
 use weir_protocol::{ErrorCode, WireError, batch, ids::Offset};
 use weir_runtime::{
+    clock::{Clock, Monotonic},
     plant,
     task::{self, CancellationToken, JoinHandle},
 };
@@ -21,6 +22,10 @@ use crate::{
 /// The recovery point is moved on after about this many bytes: what lies beyond it is
 /// verified at the next start.
 const CHECKPOINT_EVERY_BYTES: usize = 64 << 20;
+/// And after this long at the latest. Above the recovery point a damaged batch is taken for
+/// the torn end of the log, below it for what it is: so the recovery point follows what was
+/// acknowledged closely, and soon everything that was is below it.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
 /// What reaches the task from outside.
 pub(super) struct Inbox {
@@ -39,6 +44,8 @@ pub(super) struct Appender {
     requests: u64,
     syncing: Option<JoinHandle<Result<Offset, LogError>>>,
     bytes_since_checkpoint: usize,
+    /// When the recovery point is to be moved on; none while it is where it should be.
+    checkpoint_due: Option<Monotonic>,
     group_bytes_max: usize,
     view: watch::Sender<View>,
     /// Counts changes that the control plane should hear of at once.
@@ -60,6 +67,7 @@ impl Appender {
             requests: 0,
             syncing: None,
             bytes_since_checkpoint: 0,
+            checkpoint_due: None,
             group_bytes_max,
             view,
             transitions,
@@ -81,6 +89,7 @@ impl Appender {
                     self.assign(latest).await;
                 }
                 synced = joined(&mut self.syncing) => self.synced(synced).await,
+                () = reached(self.checkpoint_due) => self.checkpoint(),
                 Some(problem) = inbox.troubles.recv() => {
                     self.happened(Event::Broken(problem)).await;
                 }
@@ -171,29 +180,33 @@ impl Appender {
         let Some(log) = &self.log else { return };
         if log.durable_end() < log.log_end() {
             let log = log.clone();
-            let checkpoint = self.bytes_since_checkpoint >= CHECKPOINT_EVERY_BYTES;
-            if checkpoint {
-                self.bytes_since_checkpoint = 0;
-            }
-            self.syncing = Some(task::spawn(async move {
-                let durable_end = log.sync().await?;
-                if checkpoint {
-                    // Beside the acknowledgements, not before them. If it fails, the old one
-                    // stands.
-                    task::spawn(async move {
-                        if let Err(error) = log.checkpoint().await {
-                            tracing::warn!(%error, "cannot move the recovery point on");
-                        }
-                    });
-                }
-                Ok(durable_end)
-            }));
+            self.syncing = Some(task::spawn(async move { log.sync().await }));
         }
+    }
+
+    /// Moves the recovery point on, beside the acknowledgements. If it fails, the old one
+    /// stands, and the next write tries again.
+    fn checkpoint(&mut self) {
+        self.checkpoint_due = None;
+        self.bytes_since_checkpoint = 0;
+        let Some(log) = self.log.clone() else { return };
+        task::spawn(async move {
+            if let Err(error) = log.checkpoint().await {
+                tracing::warn!(%error, "cannot move the recovery point on");
+            }
+        });
     }
 
     async fn synced(&mut self, synced: Result<Offset, LogError>) {
         match synced {
-            Ok(durable_end) => self.happened(Event::Synced { durable_end }).await,
+            Ok(durable_end) => {
+                self.happened(Event::Synced { durable_end }).await;
+                if self.bytes_since_checkpoint >= CHECKPOINT_EVERY_BYTES {
+                    self.checkpoint();
+                } else if self.checkpoint_due.is_none() {
+                    self.checkpoint_due = Some(Clock.now().plus(CHECKPOINT_EVERY));
+                }
+            }
             Err(error) => self.happened(broken(&error)).await,
         }
     }
@@ -257,6 +270,14 @@ impl Appender {
             tracing::warn!(partition = %self.replica.key(), %error, "the log could not be closed cleanly");
         }
         self.view.send_modify(|view| view.standing = Standing::Closed);
+    }
+}
+
+/// Waits until `due`; for ever, if nothing is.
+async fn reached(due: Option<Monotonic>) {
+    match due {
+        Some(due) => Clock.sleep(due.since(Clock.now())).await,
+        None => std::future::pending().await,
     }
 }
 
