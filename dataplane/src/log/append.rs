@@ -238,7 +238,7 @@ async fn reserve(inner: &Inner, writer: &mut Writer, file: &Arc<dyn File>, up_to
     }
 }
 
-/// Takes back a write that found the disk full, so that the log is as before. New segments
+/// Takes back a write that found the disk full, durably, so that the log is as before. New segments
 /// go for good: their name must not come back after a crash, as the log may grow past it.
 async fn undo(
     inner: &Inner,
@@ -259,6 +259,14 @@ async fn undo(
         let path = inner.path(&segment::log_name(base));
         file.truncate(bytes).await.on("truncate", &path).map_err(not_full)?;
         writer.reserved = 0;
+        // The kernel may have written the batches back early: until the cut is on the disk, a
+        // loss of power could bring back what is about to be refused as not done. A `sync`
+        // beside must not hear "fine" after this one took the error that was meant for it.
+        let _turn = inner.syncing.lock().await;
+        if let Err(error) = file.sync_data().await {
+            inner.fail("fsync of an undone append failed");
+            return Err(not_full(LogError::io("fsync", &path, &error)));
+        }
     } else {
         writer.reset();
     }

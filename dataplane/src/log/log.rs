@@ -145,10 +145,11 @@ impl Log {
         self.inner.state().durable_end
     }
 
-    /// Bytes of all segments.
+    /// Whether a finished segment became durable since the last [`Log::checkpoint`]: one is
+    /// worth while now.
     #[must_use]
-    pub fn size_bytes(&self) -> u64 {
-        self.inner.state().segments.iter().map(|s| s.bytes).sum()
+    pub fn checkpoint_due(&self) -> bool {
+        self.inner.state().checkpoint_due
     }
 
     /// Why the log takes no more writes, if it does not.
@@ -180,14 +181,13 @@ impl Log {
     }
 
     /// Persists the durable end as the recovery point: what lies below needs no
-    /// verification at the next open. To be called now and then; also done when a finished
-    /// segment became durable, and by [`Log::close`].
+    /// verification at the next open. To be called now and then, and when
+    /// [`Log::checkpoint_due`]; also done by [`Log::close`].
     ///
     /// # Errors
     /// [`LogError::StorageFull`] and [`LogError::Io`] do the log no harm here: the old
     /// checkpoint stands. [`LogError::Failed`], [`LogError::Closed`].
     pub async fn checkpoint(&self) -> Result<(), LogError> {
-        self.inner.writable()?;
         self.inner.checkpoint().await
     }
 
@@ -241,6 +241,8 @@ impl Log {
             Ok(_) => self.inner.checkpoint().await,
             Err(_) => Ok(()),
         };
+        // Once a checkpoint that runs beside has ended; none begins later.
+        let _turn = self.inner.checkpointing.lock().await;
         self.inner.state().closed = true;
         synced.and(checkpointed)
     }

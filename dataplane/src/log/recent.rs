@@ -27,8 +27,6 @@ pub struct BatchSummary {
     pub producer: Option<ProducerStamp>,
     /// How many records.
     pub record_count: u32,
-    /// Largest timestamp of its records, Unix ms: to expire producers that are long gone.
-    pub max_timestamp_ms: i64,
 }
 
 impl From<&BatchHeader> for BatchSummary {
@@ -39,7 +37,6 @@ impl From<&BatchHeader> for BatchSummary {
             epoch: header.partition_leader_epoch,
             producer: header.producer,
             record_count: header.record_count,
-            max_timestamp_ms: header.max_timestamp_ms,
         }
     }
 }

@@ -143,7 +143,13 @@ pub(super) async fn open(
     let segments = settle_indexes(disk, folder, &names, config, walked).await?;
 
     let mut epochs = old.epochs.clone();
+    let latest = epochs.latest();
     epochs.cut_end(next);
+    if let Some(latest) = latest {
+        // Also one that wrote nothing, or whose batches are gone: it was used, and nobody
+        // may lead in it again.
+        epochs.begin(latest, next);
+    }
     let new = Checkpoint { recovery_point: next, log_start: old.log_start, epochs };
     persist(disk, folder, &old, &new).await?;
 
@@ -164,6 +170,7 @@ pub(super) async fn open(
         failed: None,
         closed: false,
         checkpoint_unsure: false,
+        checkpoint_due: false,
         cuts: 0,
         hints: Hints::default(),
         uses: 0,
@@ -275,13 +282,17 @@ async fn take_out(
     disk.sync_dir(folder).await.on("sync folder", folder)?;
     let bytes = found.len - found.position + stray.iter().map(|(_, len)| len).sum::<u64>();
     paths.reverse();
-    tracing::warn!(
+    tracing::error!(
         folder,
         path = last,
+        more = ?paths,
         bytes,
         offset = found.offset.0,
         reason = found.reason,
-        "the log ended in something that is not a good batch; it was set aside"
+        "the log ended in something that is not a good batch, which was cut off and kept in a \
+         file beside it. After a loss of power this is a batch that was never acknowledged, and \
+         the file may be deleted; otherwise check the disk, and look into the file for records \
+         that are missing from this offset on"
     );
     Ok(Some(SetAside {
         path: last,

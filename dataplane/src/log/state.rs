@@ -44,6 +44,8 @@ pub(super) struct State {
     /// A replacement of the checkpoint failed half-way: the file may name an epoch that
     /// this state does not. It is written anew before the next append.
     pub checkpoint_unsure: bool,
+    /// A finished segment became durable, and the recovery point lies before it.
+    pub checkpoint_due: bool,
     /// Counts cuts at either end, so that a reader notices one under it.
     pub cuts: u64,
     pub hints: Hints,
@@ -110,7 +112,14 @@ impl Inner {
     pub async fn checkpoint(&self) -> Result<(), LogError> {
         // Held across the replacement, or an older content could land on a newer one.
         let _turn = self.checkpointing.lock().await;
-        let content = self.state().checkpoint();
+        // Looked at only now: one that waited while the log was closed has no folder of its
+        // own any more.
+        self.writable()?;
+        let content = {
+            let mut state = self.state();
+            state.checkpoint_due = false;
+            state.checkpoint()
+        };
         self.replace_checkpoint(&content).await
     }
 

@@ -49,7 +49,7 @@ pub(super) async fn sync(inner: &Inner) -> Result<Offset, LogError> {
     }
     in_flight.done();
 
-    let finished = {
+    let durable_end = {
         let mut state = inner.state();
         for (base, bytes, _) in &dirty {
             if let Some(segment) = state.segments.iter_mut().rev().find(|s| s.base == *base) {
@@ -64,13 +64,10 @@ pub(super) async fn sync(inner: &Inner) -> Result<Offset, LogError> {
         }
         state.trim_files(inner.config.open_segments_max);
         let active = state.segments.last().map(|s| s.base);
-        dirty.iter().any(|(base, _, _)| Some(*base) != active)
+        // A finished segment is durable now: the next open need not verify it. Not done
+        // here, where acknowledgements would wait for it.
+        state.checkpoint_due |= dirty.iter().any(|(base, _, _)| Some(*base) != active);
+        state.durable_end
     };
-    if finished {
-        // A finished segment is durable now: the next open need not verify it.
-        if let Err(error) = inner.checkpoint().await {
-            tracing::warn!(folder = inner.folder, %error, "recovery point not persisted");
-        }
-    }
-    Ok(inner.state().durable_end)
+    Ok(durable_end)
 }

@@ -84,8 +84,8 @@ pub enum Event {
     Produce(Produce),
     /// Everything asked for by [`Action::Append`] since the last such event is in the log.
     Appended,
-    /// None of it is, and the log is as it was: the disk is full.
-    AppendRefused,
+    /// None of it is, and the log is as it was: this is why.
+    AppendRefused(Refusal),
     /// Nobody knows how much of it is.
     AppendFailed(Problem),
     /// The log is on the disk up to here.
@@ -201,6 +201,9 @@ pub enum Refusal {
     /// No room; nothing was written.
     #[error("the disk is full")]
     StorageFull,
+    /// The disk could not take it just now; nothing was written.
+    #[error("the disk did not take the batch, nothing was written: {0}")]
+    StorageBusy(Arc<str>),
     /// The write or its fsync failed; the batch may or may not be in the log.
     #[error("storage failed: {0}")]
     StorageFailed(Problem),
@@ -227,6 +230,7 @@ impl Refusal {
             Self::ProducerFenced { .. } => ErrorCode::ProducerFenced,
             Self::OffsetsExhausted => ErrorCode::InvalidBatch,
             Self::StorageFull => ErrorCode::StorageFull,
+            Self::StorageBusy(_) => ErrorCode::Overloaded,
             Self::StorageFailed(_) => ErrorCode::StorageFailed,
             Self::LeaderLost { .. } => ErrorCode::LeaderLost,
         }

@@ -80,9 +80,9 @@ impl Replica {
         }
     }
 
-    /// The disk is full and the log is as it was: take back the offsets, and refuse who got
+    /// The disk took nothing and the log is as it was: take back the offsets, and refuse who got
     /// one, duplicates of those included. Reading goes on; the next produce tries again.
-    pub(super) fn append_refused(&mut self, actions: &mut Vec<Action>) {
+    pub(super) fn append_refused(&mut self, refusal: &Refusal, actions: &mut Vec<Action>) {
         self.producers.roll_back();
         self.next_offset = self.log_end;
         let refused: Vec<RequestId> = (self.unwritten.drain(..).map(|(request, _)| request))
@@ -92,7 +92,7 @@ impl Replica {
         actions.extend(
             refused
                 .into_iter()
-                .map(|request| Action::Respond { request, answer: Err(Refusal::StorageFull) }),
+                .map(|request| Action::Respond { request, answer: Err(refusal.clone()) }),
         );
     }
 

@@ -137,7 +137,7 @@ impl Replica {
             Event::Assign(assignment) => self.assign(&assignment, actions),
             Event::Produce(produce) => self.produce(produce, actions),
             Event::Appended => self.appended(actions),
-            Event::AppendRefused => self.append_refused(actions),
+            Event::AppendRefused(refusal) => self.append_refused(&refusal, actions),
             Event::AppendFailed(problem) | Event::Broken(problem) => self.broken(problem, actions),
             Event::Synced { durable_end } => self.synced(durable_end, actions),
             Event::FollowerDurable { spu, durable_end } => {

@@ -203,7 +203,7 @@ fn a_full_disk_refuses_the_group_and_takes_everything_back() {
     handle(&mut replica, produce(1, 1, Acks::All, 0));
     handle(&mut replica, produce(2, 1, Acks::None, 2));
     handle(&mut replica, produce(3, 1, Acks::All, 0));
-    let actions = handle(&mut replica, Event::AppendRefused);
+    let actions = handle(&mut replica, Event::AppendRefused(Refusal::StorageFull));
     let mut who = refused(&actions);
     who.sort_unstable();
     let full = ErrorCode::StorageFull;
@@ -218,7 +218,7 @@ fn a_full_disk_leaves_alone_what_was_written_before() {
     handle(&mut replica, produce(1, 1, Acks::All, 0));
     handle(&mut replica, Event::Appended);
     handle(&mut replica, produce(2, 1, Acks::All, 2));
-    assert_eq!(refused(&handle(&mut replica, Event::AppendRefused)), [(2, ErrorCode::StorageFull)]);
+    assert_eq!(refused(&handle(&mut replica, Event::AppendRefused(Refusal::StorageFull))), [(2, ErrorCode::StorageFull)]);
     assert_eq!(handle(&mut replica, synced(2)), [acked(1, 0, false)]);
 }
 
@@ -354,7 +354,7 @@ proptest! {
                     for (producer, sequence, _) in &model.log {
                         model.sent.insert(*producer, sequence + 2);
                     }
-                    Event::AppendRefused
+                    Event::AppendRefused(Refusal::StorageFull)
                 }
                 Step::Fsync => {
                     model.durable = model.end;

@@ -17,6 +17,7 @@ mod control_plane;
 mod faults;
 mod node;
 
+mod damage;
 mod fetch;
 mod lifecycle;
 mod metadata;
