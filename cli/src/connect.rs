@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use weir_client::{
-    Admin, Client, ClientConfig,
+    Admin, Client, ClientConfig, ClientError,
     admin::{Cluster, ClusterState, DesiredState},
 };
 use weir_protocol::ids::ClusterId;
@@ -55,12 +55,28 @@ pub async fn client(context: &Context, topic: &str) -> Result<Client> {
         }
         state => return Err(context.not_running(&state)),
     };
+    bound(context, &mut config);
+    let transport: Arc<_> = http::transport(ANSWER_BYTES_MAX);
+    match Client::connect(config, transport.clone(), context.clock).await {
+        // It went away after it was asked: what is kept must do, now and not at the next run.
+        Err(ClientError::ControlPlane(error)) if error.status().is_none() => {
+            // Read again: the endpoints may have been learned a moment ago.
+            let profiles = Profiles::load(&context.home)?;
+            let mut config = offline(context, profiles.clusters.get(&name))
+                .map_err(|Nothing| CliError::from(error))?;
+            bound(context, &mut config);
+            Ok(Client::connect(config, transport, context.clock).await?)
+        }
+        connected => Ok(connected?),
+    }
+}
+
+/// What `--timeout` bounds.
+fn bound(context: &Context, config: &mut ClientConfig) {
     if let Some(timeout) = context.timeout {
         config.connect_timeout = timeout;
         config.topic_timeout = config.topic_timeout.min(timeout);
     }
-    let transport: Arc<_> = http::transport(ANSWER_BYTES_MAX);
-    Ok(Client::connect(config, transport, context.clock).await?)
 }
 
 enum Refusal {
@@ -81,7 +97,13 @@ async fn online(context: &Context, admin: &Admin, name: &str, topic: &str) -> Re
         Err(error) => return Err(Refusal::Told(error.into())),
     };
     serving(&cluster).map_err(Refusal::Told)?;
-    topic::find(admin, name, topic).await.map_err(Refusal::Told)?;
+    if let Err(error) = topic::find(admin, name, topic).await {
+        // It may have gone away in between; its own words are told only while it is there.
+        return Err(match admin.cluster(name).await {
+            Err(gone) if gone.status().is_none() => Refusal::Silent(error),
+            _ => Refusal::Told(error),
+        });
+    }
     if let Err(error) = keep(context, admin, &cluster).await {
         context.ui.warn(&format!("nothing is kept for when the control plane is away: {error}"));
     }

@@ -103,7 +103,7 @@ impl From<AdminError> for CliError {
             }
             AdminError::Transport(HttpError::TimedOut { authority, limit }) => format!(
                 "the control plane at {authority} did not answer within {}",
-                humantime::format_duration(*limit)
+                duration(*limit)
             ),
             other => other.to_string(),
         };
@@ -158,10 +158,7 @@ impl From<ClientError> for CliError {
                 unknown_partition(&topic, partition.get(), partitions)
             }
             ClientError::Unreachable { limit, reason } => Self::new(
-                format!(
-                    "no SPU of the cluster answered within {}: {reason}",
-                    humantime::format_duration(limit)
-                ),
+                format!("no SPU of the cluster answered within {}: {reason}", duration(limit)),
                 "see whether it runs: weir cluster status",
             ),
             other => {
@@ -215,9 +212,37 @@ pub fn not_taken(at: &str, topic: &str, error: &SendError) -> CliError {
     }
 }
 
+/// A limit or a wait for people: whole seconds from one second on, else milliseconds.
+pub fn duration(duration: std::time::Duration) -> String {
+    let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let rounded = if ms < 1_000 { ms } else { ms.saturating_add(500) / 1_000 * 1_000 };
+    humantime::format_duration(std::time::Duration::from_millis(rounded)).to_string()
+}
+
+/// The same text with its seconds (`30.001773325s`) rounded.
+pub fn rounded(text: &str) -> String {
+    let words = text.split(' ').map(|word| {
+        let number = word.trim_end_matches([';', ':', ',', ')']);
+        let seconds = number.strip_suffix('s').filter(|n| n.contains('.'));
+        let seconds = seconds.and_then(|n| n.parse::<f64>().ok());
+        match seconds.and_then(|s| std::time::Duration::try_from_secs_f64(s).ok()) {
+            Some(time) => duration(time) + &word[number.len()..],
+            None => word.to_owned(),
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// Why reading stopped.
 pub fn not_read(topic: &str, error: &ConsumeError) -> CliError {
-    let what = format!("topic {topic}: {error}");
+    // Some errors name the topic themselves.
+    let what = match error {
+        ConsumeError::TopicDeleted { .. } => format!("topic {topic} was deleted"),
+        ConsumeError::TopicRecreated { .. } => {
+            format!("topic {topic} was deleted and created again")
+        }
+        other => format!("topic {topic}: {}", rounded(&other.to_string())),
+    };
     match error {
         ConsumeError::OutOfRange { partition, log_start, high_watermark, .. } => CliError::new(
             what,
@@ -296,6 +321,14 @@ mod tests {
             high_watermark: Offset(5),
         };
         assert!(told(not_read("t", &error)).1.contains("--start-offset 2 to 5"));
+    }
+
+    #[test]
+    fn times_are_rounded_for_people() {
+        let ms = std::time::Duration::from_millis;
+        assert_eq!([2_999, 30_001, 70].map(|n| duration(ms(n))), ["3s", "30s", "70ms"]);
+        assert_eq!(rounded("unreadable for 30.001773325s: x"), "unreadable for 30s: x");
+        assert_eq!(rounded("x.s 1.5.s v1.2s"), "x.s 1.5.s v1.2s");
     }
 
     #[test]

@@ -223,3 +223,49 @@ fn a_tail_is_live_and_ctrl_c_ends_in_order() {
     let ran = finish(child);
     assert_eq!((first.as_str(), ran.code, ran.stderr.as_str()), ("first\n", 0, ""));
 }
+
+#[test]
+fn nothing_is_written_behind_a_record_that_was_not_acknowledged() {
+    let home = Home::for_servers();
+    home.weir(&["cluster", "create", "--spus", "1"]).ok();
+    home.weir(&["topic", "create", "t"]).ok();
+    let mut tail = home.spawn(&["consume", "t", "-B"]);
+    let mut written = BufReader::new(tail.stdout.take().unwrap()).lines();
+    let mut producer = home
+        .command(&["produce", "t", "--timeout", "1s", "-o", "json"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = producer.stdin.take().unwrap();
+    writeln!(input, "1").unwrap();
+    assert_eq!(written.next().unwrap().unwrap(), "1");
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+
+    // The SPU is away for longer than a record may take, and then there again.
+    let spus: Vec<_> =
+        home.servers().into_iter().filter(|pid| *pid != home.control_plane()).collect();
+    let tell = |signal| {
+        for pid in &spus {
+            kill(Pid::from_raw(i32::try_from(*pid).unwrap()), signal).unwrap();
+        }
+    };
+    assert_eq!(spus.len(), 1);
+    tell(Signal::SIGSTOP);
+    // Until nobody reads any more: the producer ends although its input does not.
+    let lines = (2..).take_while(|line| writeln!(input, "{line}").is_ok()).count();
+    tell(Signal::SIGCONT);
+    let ran = finish(producer).refused(1, "line 2 was the first that was not");
+    assert!(lines > 0);
+    let told = ran.json();
+    assert_eq!(
+        (&told["acknowledged"], &told["first_not_acknowledged_line"]),
+        (&json!(1), &json!(2))
+    );
+    assert!(told["lines_read"].as_u64() > Some(1));
+
+    // What is there is a beginning of the input: no hole.
+    let text = home.weir(&["consume", "t", "-B", "-d"]).ok().text();
+    let there: Vec<usize> = text.lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(there, (1..=there.len()).collect::<Vec<_>>());
+}

@@ -244,6 +244,29 @@ async fn a_taken_port_fails_the_cluster_by_name_and_a_free_one_mends_it() {
 }
 
 #[tokio::test]
+async fn a_resume_tries_a_failed_cluster_at_once_and_forgets_the_old_failure() {
+    let (folder, provisioner) = (TempDir::new().unwrap(), InMemory::default());
+    provisioner.take_port("127.0.0.1:9501");
+    let control = start(&folder, &provisioner).await;
+    let id = with_ports(&control, "demo", Some(9500)).await;
+    let failed = |c: &ClusterView| c.state == ClusterState::Failed;
+    control.until("it failed", id, failed).await;
+    let (app, principal) = (&control.app, &control.principal);
+    // Still taken: the order is answered afresh, and what it comes to is the same.
+    app::cluster_resume(app, principal, "demo", None).await.unwrap();
+    let view = control.until("it failed again", id, failed).await;
+    assert!(view.reason.unwrap().contains("127.0.0.1:9501"));
+    provisioner.free_port("127.0.0.1:9501");
+    app::cluster_resume(app, principal, "demo", None).await.unwrap();
+    // Nobody who waits from here on meets the failure of before.
+    let fresh = |c: &ClusterView| {
+        assert_ne!(c.state, ClusterState::Failed, "{:?}", c.reason);
+        running(c)
+    };
+    control.until("it runs", id, fresh).await;
+}
+
+#[tokio::test]
 async fn chosen_ports_are_nobody_else_s_and_free() {
     let (folder, provisioner) = (TempDir::new().unwrap(), InMemory::default());
     provisioner.take_port("127.0.0.1:9601");

@@ -6,7 +6,7 @@
 //! | [`partition`] | one task per replica: performs what the state machine decides | `replica`, `log` |
 //! | [`replica`] | the decisions, pure: events in, actions out | nothing |
 //! | [`log`] | segments, indexes, recovery on one disk | the disk |
-//! | [`metadata`] | the cluster's map as the control plane tells it, and what a request's generation is | nothing |
+//! | [`metadata`] | the cluster's map as the control plane tells it, and what a request's generation is | `replica`'s words, `plant` |
 //! | [`session`] | registers with the control plane, applies its word, reports | `metadata`, `partition` |
 //! | [`token`], [`producer_ids`], [`seen`], [`data_folder`] | one noun each | |
 //! | [`config`], [`error`], [`run`](run()), `serve` | from arguments to a running process and its end | everything |

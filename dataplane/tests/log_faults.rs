@@ -61,6 +61,71 @@ fn a_full_disk_leaves_the_log_as_it_was_and_usable() {
 }
 
 #[test]
+fn a_refused_append_is_off_the_disk_before_it_is_refused() {
+    run(|disk| {
+        Box::pin(async move {
+            for sync in [None, Some(BROKEN), Some(FULL)] {
+                let (failing, orders) = FailingDisk::over(disk.clone());
+                let (log, _) = filled(&failing, 1).await;
+                orders.fail(Op::Write, FIRST, FULL);
+                if let Some(kind) = sync {
+                    orders.fail(Op::Sync, FIRST, kind);
+                }
+                let error = log.append(vec![batch(3, 1, 3, 20)]).await.unwrap_err();
+                let expected = match sync {
+                    None => ErrorCode::StorageFull,
+                    // What is left of it after a loss of power, nobody knows.
+                    Some(_) => ErrorCode::StorageFailed,
+                };
+                assert_eq!((error.code(), log.failure().is_some()), (expected, sync.is_some()));
+                disk.remove_dir_all(FOLDER).await.unwrap();
+            }
+        })
+    });
+}
+
+#[test]
+fn no_room_to_set_a_tail_aside_leaves_the_tail_and_no_half_copy() {
+    run(|disk| {
+        Box::pin(async move {
+            let (log, _) = filled(&disk, 2).await;
+            drop(log);
+            let whole = get(&disk, FIRST).await;
+            put(&disk, FIRST, &whole[..whole.len() - 9]).await;
+            let (failing, orders) = FailingDisk::over(disk.clone());
+            for op in [Op::Write, Op::Sync] {
+                orders.fail(op, "set-aside", FULL);
+                let error = open(&failing, &small()).await.err().unwrap();
+                assert_eq!(error.code(), ErrorCode::StorageFull, "{error}");
+                assert!(!names(&disk).await.iter().any(|name| name.contains("set-aside")));
+                assert_eq!(get(&disk, FIRST).await.len(), whole.len() - 9);
+            }
+            let (log, recovered) = open(&failing, &small()).await.unwrap();
+            assert_eq!(log.log_end(), Offset(3));
+            assert!(recovered.set_aside.is_some());
+        })
+    });
+}
+
+#[test]
+fn a_sync_does_not_wait_for_a_checkpoint() {
+    run(|disk| {
+        Box::pin(async move {
+            let (log, _) = filled(&disk, 1).await;
+            let before = get(&disk, "checkpoint").await;
+            let more = (1..9).map(|n| batch(n * 3, 1, 3, 20)).collect();
+            log.append(more).await.unwrap();
+            assert_eq!(log.sync().await.unwrap(), Offset(27), "over a roll");
+            assert_eq!(get(&disk, "checkpoint").await, before);
+            log.checkpoint().await.unwrap();
+            assert_ne!(get(&disk, "checkpoint").await, before);
+            log.close().await.unwrap();
+            assert_eq!(log.checkpoint().await, Err(LogError::Closed));
+        })
+    });
+}
+
+#[test]
 fn a_failed_write_fails_the_log_and_reads_go_on() {
     run(|disk| {
         Box::pin(async move {

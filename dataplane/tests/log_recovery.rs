@@ -292,7 +292,19 @@ fn a_batch_of_the_wrong_epoch_is_not_believed() {
             let (log, recovered) = open(&disk, &small()).await.unwrap();
             assert_eq!(log.log_end(), Offset(1));
             assert!(recovered.set_aside.unwrap().reason.contains("epoch"));
-            assert_eq!(log.epochs().latest(), Some(LeaderEpoch(1)), "epoch 5 is gone with it");
+            assert_eq!(log.epochs().latest(), Some(LeaderEpoch(5)), "used, if in vain");
+            assert_eq!(log.epochs().at(Offset(0)), Some(LeaderEpoch(1)));
+            drop(log);
+            let (log, _) = open(&disk, &small()).await.unwrap();
+            assert_eq!(log.epochs().latest(), Some(LeaderEpoch(5)));
+            log.begin_epoch(LeaderEpoch(7)).await.unwrap();
+            drop(log);
+            let (log, _) = open(&disk, &small()).await.unwrap();
+            assert_eq!(log.epochs().latest(), Some(LeaderEpoch(7)), "it wrote nothing");
+            log.append(vec![batch(1, 7, 1, 0)]).await.unwrap();
+            drop(log);
+            let (log, recovered) = open(&disk, &small()).await.unwrap();
+            assert_eq!((log.log_end(), recovered.set_aside), (Offset(2), None));
         })
     });
 }

@@ -168,6 +168,7 @@ async fn copy(
             None => return Ok(()),
             Some(Ok(record)) => sink.write(&record).map_err(|e| out::from_stdout(&e))?,
             Some(Err(error @ ConsumeError::Unavailable { .. })) => {
+                let error = error::rounded(&error.to_string());
                 context.ui.warn(&format!("topic {}: {error}; still trying", args.topic));
             }
             Some(Err(error)) => return Err(error::not_read(&args.topic, &error)),

@@ -5,7 +5,7 @@ use std::{io::IsTerminal as _, path::PathBuf, time::Duration};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use weir_client::{Acks, Compression, ProducerConfig};
-use weir_protocol::ids::PartitionIndex;
+use weir_protocol::{ErrorCode, ids::PartitionIndex};
 
 use crate::{
     connect,
@@ -23,17 +23,20 @@ use crate::{
 /// How long Ctrl-C waits for the answers to what was sent.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
+const STORAGE_FULL: &str = ErrorCode::StorageFull.as_str();
+
 /// Options of `weir produce`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  seq 1000 | weir produce orders
+  weir topic create orders && seq 1000 | weir produce orders
   weir produce orders -f orders.txt --compression zstd
-  echo 'user-7:hello' | weir produce chat --key-separator :
+  echo 'user-7:hello' | weir produce orders --key-separator :
 
 A record is what stands between two newlines, whatever bytes that are: also nothing, a carriage
-return, or what is no UTF-8. A last line without a newline is a record too. Reading stops at the
-first record that is not acknowledged; the summary says what became of all before it.")]
+return, or what is no UTF-8. A last line without a newline is a record too. Reading and
+sending stop at the first record that is not acknowledged. The error names its line; all before
+it were acknowledged. What was on its way behind it may have been written; the summary counts it.")]
 pub struct ProduceArgs {
     /// The topic
     topic: String,
@@ -122,7 +125,7 @@ pub async fn run(args: ProduceArgs, context: &Context) -> Result<()> {
 
     let begin = context.clock.now();
     let progress = context.ui.spinner("");
-    let mut feed = Feed::new(&producer, &args.topic, shape, context.clock, &progress);
+    let mut feed = Feed::new(producer, &args.topic, shape, context.clock, &progress);
     let ended = feed.run(&mut blocks, signal::interrupted()).await;
     let limit = match ended {
         Ended::Interrupted => context.timeout.unwrap_or(FLUSH_TIMEOUT),
@@ -131,10 +134,14 @@ pub async fn run(args: ProduceArgs, context: &Context) -> Result<()> {
     };
     let open = feed.finish(limit).await;
     let (mut tally, lines) = (std::mem::take(&mut feed.tally), feed.lines);
+    let producer = feed.producer.take();
+    drop(feed);
+    drop(progress);
     tally.unknown += open;
     tally.seconds = context.clock.now().since(begin).as_secs_f64();
-    drop(progress);
-    if open == 0 {
+    if open == 0
+        && let Some(producer) = producer
+    {
         // All is answered; what is left is to say goodbye, which nobody needs to wait for.
         let _ = context.clock.timeout(Duration::from_secs(1), producer.close()).await;
     }
@@ -175,14 +182,30 @@ fn verdict(args: &ProduceArgs, ended: Ended, tally: &Tally, lines: u64, open: u6
             told += if told.is_empty() { "" } else { "; " };
             told += &format!("{records} unanswered when the time was over");
         }
-        let hint = if tally.unknown > 0 {
+        if let Some(first) = tally.first_lost() {
+            told += &format!("; {first}");
+        }
+        let line = tally.first_not_acknowledged_line.unwrap_or(1);
+        let hint = if tally.errors.first().is_some_and(|kind| kind.code == STORAGE_FULL) {
+            let look = if tally.unknown > 0 || tally.acknowledged_later() > 0 {
+                format!(" (what is there from there on: weir consume {} -B -d)", args.topic)
+            } else {
+                String::new()
+            };
+            format!("make room on the SPU's disk; then run the same again from line {line}{look}")
+        } else if tally.unknown > 0 {
             format!(
                 "look before you send again: unknown records may be in the topic (weir consume {} \
                  -B -d)",
                 args.topic
             )
         } else {
-            "see: weir cluster status; then send again what was not written".to_owned()
+            let but = if tally.acknowledged_later() > 0 {
+                ", without the later ones that were written"
+            } else {
+                ""
+            };
+            format!("see: weir cluster status; then send again from line {line}{but}")
         };
         return Err(CliError::new(format!("not every record was acknowledged: {told}"), hint));
     }

@@ -132,7 +132,7 @@ async fn write(context: &Context, client: &Client, topic: &str, text: &Text) -> 
     let mut blocks = source::read(text.open()?, text.name(), MAX_LINE_BYTES);
     let progress = context.ui.spinner("");
     let begin = context.clock.now();
-    let mut feed = Feed::new(&producer, topic, Shape::default(), context.clock, &progress);
+    let mut feed = Feed::new(producer, topic, Shape::default(), context.clock, &progress);
     let ended = feed.run(&mut blocks, signal::interrupted()).await;
     let open = feed.finish(ProducerConfig::default().delivery_timeout).await;
     let seconds = context.clock.now().since(begin).as_secs_f64();

@@ -68,7 +68,7 @@ async fn lock(home: &Home, path: &Path, clock: Clock, limit: Duration, what: &st
                     format!(
                         "another weir command has been {what} of {} for {}",
                         home.root().display(),
-                        humantime::format_duration(limit)
+                        crate::error::duration(limit)
                     ),
                     "wait for it, or end it, then run this again",
                 ));

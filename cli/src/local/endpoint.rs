@@ -134,13 +134,32 @@ pub fn key_file(home: &Home) -> PathBuf {
 /// When there is none or it cannot be read.
 pub fn key(home: &Home) -> Result<SecretString> {
     let path = key_file(home);
-    let text = files::read(&path).map_err(|e| error::io("read", &path, &e))?;
-    match text.as_deref().map(str::trim) {
-        Some(key) if !key.is_empty() => Ok(key.to_owned().into()),
-        _ => Err(CliError::new(
-            format!("the key of the control plane is missing: {}", path.display()),
-            "is WEIR_HOME the right folder? the file is made with the home's first cluster",
-        )),
+    let shown = path.display();
+    let broken = |what: String| {
+        CliError::new(
+            what,
+            format!(
+                "restore the file from a backup, or let a new key be made: remove the file, end \
+                 the control plane ({}), then run weir cluster resume; is WEIR_HOME the right \
+                 folder?",
+                match Endpoint::load(home).ok().flatten().and_then(|endpoint| endpoint.process) {
+                    Some(process) => format!("kill {}", process.pid),
+                    None => "if it runs".to_owned(),
+                }
+            ),
+        )
+    };
+    match files::read(&path) {
+        Ok(None) => Err(broken(format!("the key of the control plane is missing: {shown}"))),
+        Ok(Some(text)) => match text.trim() {
+            "" => Err(broken(format!("the key of the control plane is empty: {shown}"))),
+            key if key.chars().all(|c| c.is_ascii_graphic()) => Ok(key.to_owned().into()),
+            _ => Err(broken(format!("{shown} holds no key of a control plane: it is damaged"))),
+        },
+        Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
+            Err(broken(format!("{shown} holds no key of a control plane: it is damaged")))
+        }
+        Err(e) => Err(error::io("read", &path, &e)),
     }
 }
 
@@ -181,6 +200,12 @@ mod tests {
         let home = Home::find(Some(base.path().to_owned())).unwrap();
         assert!(key(&home).unwrap_err().to_string().contains("admin-key"));
         home.make(&home.control_plane()).unwrap();
+        for damaged in [&b""[..], b"\xff\xfe\0", b"two words"] {
+            std::fs::write(key_file(&home), damaged).unwrap();
+            let CliError::Told { what, hint, .. } = key(&home).unwrap_err() else { panic!() };
+            assert!(what.contains("admin-key") && !what.contains("UTF-8"), "{what}");
+            assert!(hint.contains("restore the file"), "{hint}");
+        }
         std::fs::write(Endpoint::path(&home), "{").unwrap();
         assert!(look(&home).unwrap_err().to_string().contains("endpoint.json"));
     }

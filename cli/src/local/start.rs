@@ -47,6 +47,10 @@ pub struct Local {
 /// # Errors
 /// When it cannot be started or does not serve.
 pub async fn ensure(context: &Context, lock: &HomeLock) -> Result<Local> {
+    // A damaged key is told before a server is started with it; a missing one is made anew.
+    if endpoint::key_file(&context.home).exists() {
+        endpoint::key(&context.home)?;
+    }
     let home = &context.home;
     let state = endpoint::look(home)?;
     if let State::Running(endpoint) = &state {
@@ -229,7 +233,7 @@ async fn wait(context: &Context, child: &mut Child, endpoint: &Endpoint) -> Resu
             }
         }
         if context.clock.now().since(begin) >= limit {
-            let limit = humantime::format_duration(limit);
+            let limit = crate::error::duration(limit);
             return Err(CliError::new(
                 format!("the control plane did not serve within {limit}"),
                 format!("its log is {}", log.display()),

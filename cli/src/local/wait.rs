@@ -98,7 +98,7 @@ pub async fn wait_for(
             Verdict::Failed(reason) => return Err(failed(context, name, goal, &reason)),
             Verdict::Pending(state) => {
                 if clock.now().since(begin) >= limit {
-                    let limit = humantime::format_duration(limit);
+                    let limit = crate::error::duration(limit);
                     return Err(failed(context, name, goal, &format!("after {limit}: {state}")));
                 }
                 spinner.set(|| format!("cluster {name}: {state}"));

@@ -1,6 +1,12 @@
 //! Hands lines to a producer and follows what becomes of them, with bounded memory.
 
-use std::{collections::VecDeque, future::Future, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -19,6 +25,9 @@ use crate::{
 /// Records whose outcome is not looked at yet. The producer bounds what is unacknowledged;
 /// this bounds what is acknowledged behind one that is not.
 const OPEN_MAX: usize = 1 << 20;
+/// Lines between two looks at what became of those before: how many can still be handed over
+/// after one has failed.
+const LOOK_LINES: u64 = 64;
 
 /// How lines become records.
 #[derive(Clone, Debug, Default)]
@@ -70,8 +79,9 @@ pub enum Ended {
 
 /// Feeds one producer.
 pub struct Feed<'a> {
-    /// Takes the records.
-    pub producer: &'a Producer,
+    /// Takes the records; none after one was not acknowledged, so that none is written behind
+    /// it.
+    pub producer: Option<Producer>,
     /// For messages.
     pub topic: &'a str,
     /// How lines become records.
@@ -80,7 +90,7 @@ pub struct Feed<'a> {
     pub clock: Clock,
     /// Shows how far it is.
     pub progress: &'a Progress,
-    open: VecDeque<(Delivery, u64)>,
+    open: Open,
     /// What became of the records so far.
     pub tally: Tally,
     /// Lines read so far.
@@ -90,19 +100,19 @@ pub struct Feed<'a> {
 impl<'a> Feed<'a> {
     /// Nothing is sent yet.
     pub fn new(
-        producer: &'a Producer,
+        producer: Producer,
         topic: &'a str,
         shape: Shape,
         clock: Clock,
         progress: &'a Progress,
     ) -> Self {
         Self {
-            producer,
+            producer: Some(producer),
             topic,
             shape,
             clock,
             progress,
-            open: VecDeque::new(),
+            open: Open::default(),
             tally: Tally::default(),
             lines: 0,
         }
@@ -123,7 +133,7 @@ impl<'a> Feed<'a> {
                 () = &mut interrupt => return Ended::Interrupted,
                 block = blocks.recv() => block,
                 // While nothing comes in, answers are still looked at.
-                Some(()) = settle_front(&mut self.open, &mut self.tally) => {
+                Some(()) = self.open.settle_some(&mut self.tally) => {
                     if !self.tally.is_clean() {
                         return Ended::Failure;
                     }
@@ -156,68 +166,157 @@ impl<'a> Feed<'a> {
     }
 
     async fn send(&mut self, lines: Vec<Bytes>) -> Result<(), Ended> {
+        let Self { producer, open, tally, .. } = self;
+        let Some(producer) = producer else { return Err(Ended::Failure) };
         for line in lines {
-            self.lines += 1;
+            if self.lines.is_multiple_of(LOOK_LINES) {
+                open.settle_now(tally);
+            }
+            if open.count >= OPEN_MAX {
+                open.settle_some(tally).await;
+            }
+            if !tally.is_clean() {
+                return Err(Ended::Failure);
+            }
+            let number = self.lines + 1;
             let record = self.shape.record(line).map_err(|NoSeparator| {
                 Ended::Error(CliError::new(
-                    format!("line {} has no key separator", self.lines),
+                    format!("line {number} has no key separator"),
                     "every line needs it: KEY, the separator, VALUE; the lines before were sent",
                 ))
             })?;
             let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len) as u64;
             let bytes = length(&record.key) + length(&record.value);
-            let delivery = self.producer.send(record).await.map_err(|e| {
-                Ended::Error(error::not_taken(&format!("line {}: ", self.lines), self.topic, &e))
+            let mut sending = std::pin::pin!(producer.send(record));
+            let sent = match sending.as_mut().now_or_never() {
+                Some(sent) => sent,
+                // It waits for room, which a failed record makes too: look at the answers first.
+                None => loop {
+                    tokio::select! {
+                        biased;
+                        Some(()) = open.settle_some(tally) => {
+                            if !tally.is_clean() {
+                                return Err(Ended::Failure);
+                            }
+                        }
+                        sent = &mut sending => break sent,
+                    }
+                },
+            };
+            let delivery = sent.map_err(|e| {
+                Ended::Error(error::not_taken(&format!("line {number}: "), self.topic, &e))
             })?;
-            self.open.push_back((delivery, bytes));
-            if self.open.len() >= OPEN_MAX {
-                settle_front(&mut self.open, &mut self.tally).await;
-            }
+            self.lines = number;
+            let partition = delivery.partition().partition;
+            open.push(partition, Sent { delivery, line: number, bytes });
         }
-        while let Some((delivery, bytes)) = self.open.front_mut() {
-            let Some(result) = delivery.now_or_never() else { break };
-            count(&mut self.tally, result, *bytes);
-            self.open.pop_front();
-        }
-        if self.tally.is_clean() { Ok(()) } else { Err(Ended::Failure) }
+        open.settle_now(tally);
+        if tally.is_clean() { Ok(()) } else { Err(Ended::Failure) }
     }
 
     /// Waits up to `limit` for the answers to all that was sent. Returns how many did not
     /// come in time.
+    ///
+    /// After the first record that was not acknowledged nothing more is sent: the producer is
+    /// dropped, which tells of the rest what is known of it.
     pub async fn finish(&mut self, limit: Duration) -> u64 {
         let begin = self.clock.now();
-        let tally = &mut self.tally;
-        let open = &mut self.open;
-        let (clock, producer) = (self.clock, self.producer);
-        let settled = clock.timeout(limit, async {
-            // Sends what lingers; its outcomes are those of the deliveries.
-            let _ = producer.flush().await;
-            while settle_front(open, tally).await.is_some() {}
+        let Self { producer, open, tally, .. } = self;
+        let settled = self.clock.timeout(limit, async {
+            if let Some(producer) = producer.as_ref().filter(|_| tally.is_clean()) {
+                // Sends what lingers; its outcomes are those of the deliveries.
+                let mut flush = std::pin::pin!(producer.flush());
+                let mut flushed = false;
+                while tally.is_clean() && open.count > 0 {
+                    tokio::select! {
+                        biased;
+                        _ = open.settle_some(tally) => {}
+                        _ = &mut flush, if !flushed => flushed = true,
+                    }
+                }
+            }
+            if !tally.is_clean() {
+                *producer = None;
+            }
+            while open.settle_some(tally).await.is_some() {}
         });
         let _ = settled.await;
+        if let Some(line) = open.first_line() {
+            tally.unanswered(line);
+        }
         tracing::debug!(waited = ?self.clock.now().since(begin), "flushed");
-        self.open.len() as u64
+        self.open.count as u64
     }
 }
 
-/// Waits for the oldest record's outcome; `None` when there is none to wait for. Nothing is
-/// lost when it is dropped before.
-async fn settle_front(open: &mut VecDeque<(Delivery, u64)>, tally: &mut Tally) -> Option<()> {
-    let (delivery, bytes) = open.front_mut()?;
-    let result = delivery.await;
-    count(tally, result, *bytes);
-    open.pop_front();
-    Some(())
+/// A record that was handed over.
+struct Sent {
+    delivery: Delivery,
+    line: u64,
+    bytes: u64,
 }
 
-fn count(
+/// What was handed over and not looked at yet. By partition: a failure in one is seen although
+/// another one's records are still waited for.
+#[derive(Default)]
+struct Open {
+    queues: BTreeMap<PartitionIndex, VecDeque<Sent>>,
+    count: usize,
+}
+
+impl Open {
+    fn push(&mut self, partition: PartitionIndex, sent: Sent) {
+        self.queues.entry(partition).or_default().push_back(sent);
+        self.count += 1;
+    }
+
+    /// The first line whose outcome is not known.
+    fn first_line(&self) -> Option<u64> {
+        self.queues.values().filter_map(|queue| queue.front()).map(|sent| sent.line).min()
+    }
+
+    /// Counts the outcomes that are there.
+    fn settle_now(&mut self, tally: &mut Tally) {
+        for queue in self.queues.values_mut() {
+            while let Some(result) = queue.front().and_then(|sent| sent.delivery.outcome()) {
+                take(queue, &mut self.count, tally, result);
+            }
+        }
+    }
+
+    /// Waits until there are outcomes and counts them; `None` when there is none to wait for.
+    /// Nothing is lost when it is dropped before.
+    async fn settle_some(&mut self, tally: &mut Tally) -> Option<()> {
+        if self.count == 0 {
+            return None;
+        }
+        poll_fn(|cx| self.poll_settle(cx, tally)).await;
+        Some(())
+    }
+
+    fn poll_settle(&mut self, cx: &mut Context<'_>, tally: &mut Tally) -> Poll<()> {
+        let before = self.count;
+        for queue in self.queues.values_mut() {
+            while let Some(sent) = queue.front_mut() {
+                let Poll::Ready(result) = Pin::new(&mut sent.delivery).poll(cx) else { break };
+                take(queue, &mut self.count, tally, result);
+            }
+        }
+        if self.count < before { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+fn take(
+    queue: &mut VecDeque<Sent>,
+    count: &mut usize,
     tally: &mut Tally,
     result: Result<weir_client::RecordMetadata, weir_client::ProduceError>,
-    bytes: u64,
 ) {
+    let Some(sent) = queue.pop_front() else { return };
+    *count -= 1;
     match result {
-        Ok(_) => tally.acknowledged(bytes),
-        Err(error) => tally.not_acknowledged(&error),
+        Ok(_) => tally.acknowledged(sent.bytes),
+        Err(error) => tally.not_acknowledged(sent.line, &error),
     }
 }
 

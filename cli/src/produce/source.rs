@@ -9,6 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use weir_client::ProducerConfig;
 use weir_runtime::task;
 
 use super::lines::{Lines, ReadError};
@@ -79,12 +80,22 @@ fn explain(name: &str, error: &ReadError) -> CliError {
     match error {
         ReadError::TooLong(error) => CliError::new(
             format!("{name}: {error}; the lines before it were sent"),
-            "split it, or raise --max-line-bytes (a record must fit in one batch)",
+            too_long_hint(error.limit_bytes),
         ),
         ReadError::Io(error) => CliError::new(
             format!("cannot read {name}: {}", system(error)),
             "the lines read before were sent",
         ),
+    }
+}
+
+/// Raising the limit for lines helps only below the one for batches.
+fn too_long_hint(limit_bytes: usize) -> String {
+    let batch_bytes_max = ProducerConfig::default().batch_bytes_max;
+    if limit_bytes < batch_bytes_max {
+        "split it, or raise --max-line-bytes".to_owned()
+    } else {
+        format!("split it: a record must fit in one batch, which has {batch_bytes_max} bytes")
     }
 }
 
@@ -118,5 +129,11 @@ mod tests {
         let error = blocks.recv().await.unwrap().unwrap_err().to_string();
         assert!(error.contains("line 2 is longer than 3 bytes"), "{error}");
         assert!(blocks.recv().await.is_none());
+    }
+
+    #[test]
+    fn a_larger_limit_for_lines_is_named_only_where_it_helps() {
+        assert!(too_long_hint(10).contains("--max-line-bytes"));
+        assert!(!too_long_hint(1 << 20).contains("--max-line-bytes"));
     }
 }

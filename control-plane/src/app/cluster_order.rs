@@ -29,7 +29,8 @@ pub async fn cluster_shutdown(
     order(app, principal, cluster, Order::Shutdown, request).await
 }
 
-/// Starts the cluster's SPUs again, with the spec that it has. Safe to repeat.
+/// Starts the cluster's SPUs again, with the spec that it has; one that failed is tried anew,
+/// at once. Safe to repeat.
 ///
 /// # Errors
 /// As [`cluster_shutdown`].
@@ -69,7 +70,7 @@ async fn order(
         return Ok(answer);
     }
     let row = lookup::cluster(&mut org, cluster).await?;
-    match guards::order(row.desired, order) {
+    match guards::order(row.desired, row.state, order) {
         Verdict::Deleting => return Err(AppError::ClusterDeleting(row.name)),
         Verdict::AlreadySo => {}
         Verdict::Want(desired, state) => {

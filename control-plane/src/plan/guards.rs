@@ -24,10 +24,15 @@ pub enum Verdict {
     Deleting,
 }
 
-/// Whether a cluster takes an order. Orders are safe to repeat.
+/// Whether a cluster takes an order. Orders are safe to repeat. One that should run and failed
+/// is begun anew by a resume: what it said before is no answer to that.
 #[must_use]
-pub const fn order(desired: Desired, order: Order) -> Verdict {
+pub const fn order(desired: Desired, state: ClusterState, order: Order) -> Verdict {
+    let fails = matches!(state, ClusterState::Failed | ClusterState::Degraded);
     match (desired, order) {
+        (Desired::Running, Order::Resume) if fails => {
+            Verdict::Want(Desired::Running, ClusterState::Provisioning)
+        }
         (Desired::Deleted, Order::Delete)
         | (Desired::Shutdown, Order::Shutdown)
         | (Desired::Running, Order::Resume) => Verdict::AlreadySo,
@@ -66,9 +71,10 @@ mod tests {
             (Desired::Running, Order::Resume),
             (Desired::Deleted, Order::Delete),
         ] {
-            assert_eq!(order(wanted, given), Verdict::AlreadySo);
+            let state = ClusterState::Running;
+            assert_eq!(order(wanted, state, given), Verdict::AlreadySo);
             for &from in Desired::ALL {
-                match order(from, given) {
+                match order(from, state, given) {
                     Verdict::AlreadySo => assert_eq!(from, wanted),
                     Verdict::Want(to, _) => {
                         assert_eq!(to, wanted);
@@ -78,6 +84,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_resume_begins_a_failed_cluster_anew_and_leaves_a_sound_one_alone() {
+        let anew = Verdict::Want(Desired::Running, ClusterState::Provisioning);
+        for state in [ClusterState::Failed, ClusterState::Degraded] {
+            assert_eq!(order(Desired::Running, state, Order::Resume), anew);
+        }
+        for state in [ClusterState::Provisioning, ClusterState::Running] {
+            assert_eq!(order(Desired::Running, state, Order::Resume), Verdict::AlreadySo);
+        }
+        assert_eq!(order(Desired::Deleted, ClusterState::Failed, Order::Resume), Verdict::Deleting);
     }
 
     #[test]

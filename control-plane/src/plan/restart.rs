@@ -1,7 +1,9 @@
 //! When an SPU that ended is started again: at once the first time, then ever later up to a
-//! cap; a life that lasted long enough begins the count anew.
+//! cap; a life that served for long enough begins the count anew.
 //!
 //! Pure: times come in as readings of one monotone clock, in milliseconds.
+
+use std::time::Duration;
 
 /// How patient restarts are.
 #[derive(Clone, Copy, Debug)]
@@ -10,7 +12,7 @@ pub struct RestartPolicy {
     pub delay_first_ms: u64,
     /// No delay is longer, in milliseconds.
     pub delay_max_ms: u64,
-    /// A life of this length counts as stable, in milliseconds.
+    /// A life that was ready for so long counts as stable, in milliseconds.
     pub stable_after_ms: u64,
     /// From so many failures in a row on the cluster is degraded.
     pub failures_degraded: u32,
@@ -20,8 +22,9 @@ impl Default for RestartPolicy {
     fn default() -> Self {
         Self {
             delay_first_ms: 500,
-            delay_max_ms: 30_000,
-            stable_after_ms: 60_000,
+            // Far below a producer's delivery timeout: what it holds is to outlast the pause.
+            delay_max_ms: 5_000,
+            stable_after_ms: 5_000,
             failures_degraded: 3,
         }
     }
@@ -36,14 +39,14 @@ pub struct Restarts {
     pub not_before_ms: u64,
     /// Why the last life ended, or the last start failed.
     pub reason: Option<String>,
-    started_ms: Option<u64>,
+    ready_since_ms: Option<u64>,
 }
 
 impl Restarts {
-    /// The SPU was started.
+    /// Its owner ordered a fresh try: it is due at once, and earlier failures do not count.
     #[must_use]
-    pub fn started(self, now_ms: u64) -> Self {
-        Self { started_ms: Some(now_ms), ..self }
+    pub fn ordered(self) -> Self {
+        Self { ready_since_ms: self.ready_since_ms, ..Self::default() }
     }
 
     /// A life ended, or a start failed.
@@ -55,23 +58,22 @@ impl Restarts {
             failures,
             not_before_ms: now_ms.saturating_add(delay_ms(policy, failures)),
             reason: Some(reason),
-            started_ms: None,
+            ready_since_ms: None,
         }
     }
 
-    /// Forgets failures once the present life has lasted long enough.
+    /// Notes whether the present life serves. Failures are forgotten once it has for long
+    /// enough.
     #[must_use]
-    pub fn settle(self, policy: &RestartPolicy, now_ms: u64) -> Self {
-        if self.is_stable(policy, now_ms) {
-            Self { failures: 0, reason: None, not_before_ms: 0, ..self }
-        } else {
-            self
-        }
+    pub fn settle(self, policy: &RestartPolicy, now_ms: u64, ready: bool) -> Self {
+        let ready_since_ms = ready.then(|| self.ready_since_ms.unwrap_or(now_ms));
+        let noted = Self { ready_since_ms, ..self };
+        if noted.is_stable(policy, now_ms) { noted.ordered() } else { noted }
     }
 
     fn is_stable(&self, policy: &RestartPolicy, now_ms: u64) -> bool {
-        self.started_ms
-            .is_some_and(|started| now_ms.saturating_sub(started) >= policy.stable_after_ms)
+        self.ready_since_ms
+            .is_some_and(|since| now_ms.saturating_sub(since) >= policy.stable_after_ms)
     }
 
     /// Whether it may be started now.
@@ -85,7 +87,12 @@ impl Restarts {
     pub fn degraded(&self, policy: &RestartPolicy) -> Option<String> {
         (self.failures >= policy.failures_degraded).then(|| {
             let reason = self.reason.as_deref().unwrap_or("no reason is known");
-            format!("it failed {} times in a row, last because {reason}", self.failures)
+            let pause = Duration::from_millis(delay_ms(policy, self.failures));
+            format!(
+                "it failed {} times in a row, last because {reason}; it is tried again {pause:?} \
+                 after that",
+                self.failures
+            )
         })
     }
 }
@@ -116,7 +123,7 @@ mod tests {
         let mut restarts = Restarts::default();
         let mut delays = Vec::new();
         for _ in 0..7 {
-            restarts = restarts.started(0).failed(&POLICY, 0, "x".to_owned());
+            restarts = restarts.failed(&POLICY, 0, "x".to_owned());
             delays.push(restarts.not_before_ms);
         }
         assert_eq!(delays, [0, 500, 1_000, 2_000, 4_000, 4_000, 4_000]);
@@ -130,14 +137,31 @@ mod tests {
     fn a_stable_life_begins_the_count_anew() {
         let mut restarts = Restarts::default();
         for _ in 0..5 {
-            restarts = restarts.started(0).failed(&POLICY, 0, "x".to_owned());
+            restarts = restarts.failed(&POLICY, 0, "x".to_owned());
         }
         assert!(restarts.degraded(&POLICY).is_some());
-        let stable = restarts.clone().started(1_000).settle(&POLICY, 61_000);
+        let ready = restarts.settle(&POLICY, 1_000, true);
+        assert_eq!(ready.failures, 5);
+        let stable = ready.clone().settle(&POLICY, 61_000, true);
         assert_eq!((stable.failures, stable.degraded(&POLICY)), (0, None));
-        let again = restarts.started(1_000).failed(&POLICY, 61_000, "y".to_owned());
+        let again = ready.clone().failed(&POLICY, 61_000, "y".to_owned());
         assert_eq!(again.failures, 1);
         assert!(again.due(61_000));
+        // A life that does not serve proves nothing, however long it lasts.
+        let idle = ready.settle(&POLICY, 2_000, false).settle(&POLICY, 90_000, true);
+        assert_eq!(idle.failed(&POLICY, 90_000, "z".to_owned()).failures, 6);
+    }
+
+    #[test]
+    fn an_order_makes_it_due_at_once_and_forgets_what_failed() {
+        let mut restarts = Restarts::default();
+        for _ in 0..5 {
+            restarts = restarts.failed(&POLICY, 10, "x".to_owned());
+        }
+        assert!(!restarts.due(11));
+        let fresh = restarts.ordered();
+        assert!(fresh.due(11));
+        assert_eq!((fresh.degraded(&POLICY), fresh.failures), (None, 0));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::{
         DbResult,
         changes::{self, Change},
         clusters,
-        types::{Desired, SpuState},
+        types::{ClusterState, Desired, SpuState},
     },
 };
 
@@ -37,6 +37,8 @@ struct Worker {
     restarts: BTreeMap<SpuId, Restarts>,
     /// Ports that were found taken, by the SPU that needs them.
     port_conflicts: BTreeMap<SpuId, String>,
+    /// What the last pass decided. A row that says otherwise was changed by an order.
+    decided: Option<ClusterState>,
     prober: Prober,
 }
 
@@ -61,6 +63,7 @@ pub(super) async fn keep(context: Arc<Context>, org: OrgId, id: ClusterId) {
         id,
         restarts: BTreeMap::new(),
         port_conflicts: BTreeMap::new(),
+        decided: None,
     };
     loop {
         // What is signalled from here on asks for another pass.
@@ -100,6 +103,7 @@ impl Worker {
             };
             snapshot = fresh;
         }
+        let ordered = self.ordered_anew(&snapshot);
         let ended = watch::observe(&context, &snapshot).await?;
         for ended in &ended {
             watch::store_ended(&context, &snapshot, ended).await?;
@@ -112,8 +116,9 @@ impl Worker {
         watch::store_presence(&context, &snapshot, &seen, self.began).await?;
         let readiness = judge(&snapshot, &seen);
         self.check_ports(&snapshot).await;
-        let view = self.view(&snapshot, &seen, &readiness);
+        let view = self.view(&snapshot, &seen, &readiness, ordered);
         let plan = lifecycle::decide(&view);
+        self.decided = Some(plan.state);
         store_state(&context, &snapshot, &plan).await?;
         if snapshot.cluster.desired == Desired::Running {
             self.probe(&snapshot, &seen);
@@ -146,6 +151,23 @@ impl Worker {
     fn now_ms(&self) -> u64 {
         let since = self.context.app.clock.now().since(self.began);
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether an order put the cluster back to its beginning since the last pass. Then
+    /// everything is tried at once, and what failed before is forgotten.
+    fn ordered_anew(&mut self, snapshot: &Snapshot) -> bool {
+        let row = &snapshot.cluster;
+        let anew = row.desired == Desired::Running
+            && row.state == ClusterState::Provisioning
+            && self.decided.is_some_and(|decided| decided != ClusterState::Provisioning);
+        if anew {
+            self.port_conflicts.clear();
+            self.restarts = std::mem::take(&mut self.restarts)
+                .into_iter()
+                .map(|(spu, account)| (spu, account.ordered()))
+                .collect();
+        }
+        anew
     }
 
     /// Changes an SPU's account of restarts.
@@ -199,6 +221,7 @@ impl Worker {
         snapshot: &Snapshot,
         seen: &BTreeMap<SpuId, SpuSeen>,
         readiness: &Readiness,
+        ordered: bool,
     ) -> View {
         let policy = self.context.config.restart;
         let now = self.now_ms();
@@ -207,10 +230,13 @@ impl Worker {
         for row in &snapshot.spus {
             let running = runs(snapshot, row.id);
             if running {
-                self.account(row.id, |account| account.settle(&policy, now));
+                let ready = readiness.ready.contains(&row.id);
+                self.account(row.id, |account| account.settle(&policy, now, ready));
             }
             let account = self.restarts.get(&row.id);
-            let refused = (row.state == SpuState::Refused).then(|| row.reason.clone()).flatten();
+            // A launch from before an order says nothing of the one that it asks for.
+            let refused = row.state == SpuState::Refused && (running || !ordered);
+            let refused = refused.then(|| row.reason.clone()).flatten();
             let standing = seen.get(&row.id).and_then(SpuSeen::standing);
             let problem = standing.and_then(|session| self.prober.problem(row.id, session.id));
             let lacks = readiness.missing.get(&row.id).map(|lacks| match problem {
@@ -260,11 +286,7 @@ impl Worker {
         let Some(row) = snapshot.spus.iter().find(|row| row.id == spu) else { return Ok(()) };
         let policy = self.context.config.restart;
         match launch::start(&self.context, snapshot, row).await {
-            Ok(()) => {
-                let now = self.now_ms();
-                self.account(spu, |account| account.started(now));
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err(launch::StartError::Database(error)) => Err(error),
             Err(error) => {
                 tracing::warn!(cluster = %self.id, %spu, %error, "SPU could not be started");
@@ -336,7 +358,8 @@ async fn store_state(
     let mut tx = app.store.write().await?;
     let mut scoped = tx.scoped(row.org);
     let reason = plan.reason.as_deref();
-    if !clusters::set_state(&mut scoped, row.id, row.desired, plan.state, reason, now).await? {
+    let believed = (row.desired, row.state);
+    if !clusters::set_state(&mut scoped, row.id, believed, plan.state, reason, now).await? {
         return Ok(());
     }
     let mut revision = None;

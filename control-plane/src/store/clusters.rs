@@ -172,15 +172,15 @@ pub async fn set_desired(
     Ok(())
 }
 
-/// Changes what is so, if the owner still wants what the reconciler believed they want:
-/// `false`, and nothing changed, when they changed their mind meanwhile.
+/// Changes what is so, if what is wanted and what was so are still what the reconciler
+/// believed: `false`, and nothing changed, when an order came in meanwhile.
 ///
 /// # Errors
 /// As the database.
 pub async fn set_state(
     scoped: &mut Scoped<'_>,
     id: ClusterId,
-    believed: Desired,
+    believed: (Desired, ClusterState),
     state: ClusterState,
     reason: Option<&str>,
     now_unix_ms: i64,
@@ -188,8 +188,8 @@ pub async fn set_state(
     let rows = scoped
         .execute(
             "UPDATE clusters SET state = $4, reason = $5, updated_at_unix_ms = $6
-             WHERE org_id = $1 AND cluster_id = $2 AND desired = $3",
-            params![id, believed, state, reason, now_unix_ms],
+             WHERE org_id = $1 AND cluster_id = $2 AND desired = $3 AND state = $7",
+            params![id, believed.0, state, reason, now_unix_ms, believed.1],
         )
         .await?;
     Ok(rows == 1)

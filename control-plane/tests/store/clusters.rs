@@ -98,9 +98,12 @@ async fn a_reconciler_does_not_overwrite_what_the_owner_wants_now() {
     fresh(app::cluster_shutdown(&f.app, &f.admin, "demo", None).await.unwrap());
     let mut tx = f.app.store.write().await.unwrap();
     let mut org = tx.scoped(f.admin.org);
-    let running = (Desired::Running, ClusterState::Running);
-    let set = clusters::set_state(&mut org, id, running.0, running.1, None, 9).await.unwrap();
-    assert!(!set);
+    let (running, stopping) = (ClusterState::Running, ClusterState::Stopping);
+    // Neither an older wish nor an older state stands any more.
+    for believed in [(Desired::Running, stopping), (Desired::Shutdown, ClusterState::Failed)] {
+        let set = clusters::set_state(&mut org, id, believed, running, None, 9).await.unwrap();
+        assert!(!set);
+    }
     let row = clusters::by_id(&mut org, id).await.unwrap().unwrap();
     assert_eq!((row.desired, row.state), (Desired::Shutdown, ClusterState::Stopping));
 }

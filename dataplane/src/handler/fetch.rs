@@ -4,14 +4,8 @@
 //! A subscription is always in one of three places: *ready* to be served, *starved* of
 //! credit, or *waiting* for its replica's view to change. Nothing polls.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use futures::{StreamExt as _, stream::FuturesUnordered};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -30,6 +24,7 @@ use weir_runtime::{
 use super::{
     Responses, Shared, auth, status,
     subscription::{Step, Subscription},
+    turns::Turns,
 };
 use crate::token;
 
@@ -44,30 +39,21 @@ pub(super) fn open(
         shared,
         claims,
         subscriptions: BTreeMap::new(),
-        ready: VecDeque::new(),
-        starved: VecDeque::new(),
-        waiting: FuturesUnordered::new(),
+        turns: Turns::default(),
         credit: 0,
-        subscribed: 0,
     };
     task::spawn(stream.run(request.into_inner(), out));
     Ok(Response::new(ReceiverStream::new(responses)))
 }
 
-/// Which subscription: its id, and how many came before it, since ids may be used again.
-type Ticket = (u64, u64);
-
 /// One stream.
 struct Fetch {
     shared: Arc<Shared>,
     claims: Claims,
-    subscriptions: BTreeMap<u64, (Subscription, u64)>,
-    ready: VecDeque<Ticket>,
-    starved: VecDeque<Ticket>,
-    waiting: FuturesUnordered<Pin<Box<dyn Future<Output = Ticket> + Send>>>,
+    subscriptions: BTreeMap<u64, Subscription>,
+    turns: Turns,
     /// Bytes that the client still takes; below zero after a batch larger than the balance.
     credit: i64,
-    subscribed: u64,
 }
 
 impl Fetch {
@@ -96,8 +82,8 @@ impl Fetch {
                         return;
                     }
                 },
-                Some(ticket) = self.waiting.next() => self.ready.push_back(ticket),
-                permit = out.reserve(), if !self.ready.is_empty() => {
+                () = self.turns.news() => {}
+                permit = out.reserve(), if self.turns.any_ready() => {
                     let Ok(permit) = permit else { return };
                     if let Some(response) = self.serve_next().await {
                         permit.send(Ok(response));
@@ -114,14 +100,13 @@ impl Fetch {
         match message.message {
             Some(Message::Subscribe(asked)) => return self.subscribe(&asked),
             Some(Message::Unsubscribe(gone)) => {
-                // Its ticket finds nothing and is dropped when its turn comes.
-                self.subscriptions.remove(&gone.subscription_id);
+                self.forget(gone.subscription_id);
             }
             Some(Message::Credit(credit)) => {
                 let bytes = i64::try_from(credit.bytes).unwrap_or(i64::MAX);
                 self.credit = self.credit.saturating_add(bytes);
                 if self.credit > 0 {
-                    self.ready.append(&mut self.starved);
+                    self.turns.fed();
                 }
             }
             Some(Message::Authenticate(fresh)) => {
@@ -138,50 +123,47 @@ impl Fetch {
             return Err(WireError::new(ErrorCode::Overloaded, text));
         }
         let id = asked.subscription_id;
-        let ticket = (id, self.subscribed);
         let subscription = Subscription::new(asked, &self.shared.limits)?;
-        if self.subscriptions.insert(id, (subscription, ticket.1)).is_some() {
+        if self.subscriptions.insert(id, subscription).is_some() {
             let text = format!("subscription {id} is in use on this stream");
             return Err(WireError::new(ErrorCode::InvalidRequest, text));
         }
-        self.subscribed += 1;
-        self.ready.push_back(ticket);
+        self.turns.enter(id);
         Ok(())
+    }
+
+    fn forget(&mut self, id: u64) {
+        self.subscriptions.remove(&id);
+        self.turns.leave(id);
     }
 
     /// Serves the subscription whose turn it is: at most one response, then it is the next
     /// one's turn.
     async fn serve_next(&mut self) -> Option<FetchResponse> {
-        let ticket = self.ready.pop_front()?;
-        let (subscription, nth) = self.subscriptions.get_mut(&ticket.0)?;
-        if *nth != ticket.1 {
-            return None;
-        }
+        let id = self.turns.next()?;
+        let subscription = self.subscriptions.get_mut(&id)?;
         let step = subscription.step(&self.shared, &self.claims, self.credit).await;
         let event = match step {
             Step::Send(event) => event,
             Step::Wait(changed) => {
-                self.waiting.push(Box::pin(async move {
-                    changed.await;
-                    ticket
-                }));
+                self.turns.wait(id, changed);
                 return None;
             }
             Step::Starve => {
-                self.starved.push_back(ticket);
+                self.turns.starve(id);
                 return None;
             }
         };
-        trace::line(Kind::Rpc, || format!("fetch {} {}", ticket.0, subscription.describe(&event)));
+        trace::line(Kind::Rpc, || format!("fetch {id} {}", subscription.describe(&event)));
         match &event {
-            Event::Error(_) => drop(self.subscriptions.remove(&ticket.0)),
-            Event::Started(_) => self.ready.push_back(ticket),
+            Event::Error(_) => self.forget(id),
+            Event::Started(_) => self.turns.again(id),
             Event::Records(records) => {
                 let bytes = i64::try_from(records.batches.len()).unwrap_or(i64::MAX);
                 self.credit = self.credit.saturating_sub(bytes);
-                self.ready.push_back(ticket);
+                self.turns.again(id);
             }
         }
-        Some(FetchResponse { subscription_id: ticket.0, event: Some(event) })
+        Some(FetchResponse { subscription_id: id, event: Some(event) })
     }
 }

@@ -17,6 +17,7 @@ pub mod produce;
 pub mod producer_id;
 pub mod status;
 mod subscription;
+mod turns;
 
 use std::sync::Arc;
 

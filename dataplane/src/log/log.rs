@@ -145,13 +145,6 @@ impl Log {
         self.inner.state().durable_end
     }
 
-    /// Whether a finished segment became durable since the last [`Log::checkpoint`]: one is
-    /// worth while now.
-    #[must_use]
-    pub fn checkpoint_due(&self) -> bool {
-        self.inner.state().checkpoint_due
-    }
-
     /// Why the log takes no more writes, if it does not.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
@@ -181,8 +174,8 @@ impl Log {
     }
 
     /// Persists the durable end as the recovery point: what lies below needs no
-    /// verification at the next open. To be called now and then, and when
-    /// [`Log::checkpoint_due`]; also done by [`Log::close`].
+    /// verification at the next open. To be called now and then; also done by
+    /// [`Log::close`].
     ///
     /// # Errors
     /// [`LogError::StorageFull`] and [`LogError::Io`] do the log no harm here: the old

@@ -170,7 +170,6 @@ pub(super) async fn open(
         failed: None,
         closed: false,
         checkpoint_unsure: false,
-        checkpoint_due: false,
         cuts: 0,
         hints: Hints::default(),
         uses: 0,

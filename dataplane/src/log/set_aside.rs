@@ -38,22 +38,41 @@ pub(super) async fn cut_off(
     let name = segment::log_name(found.base);
     let path = format!("{folder}/{name}");
     let aside = format!("{folder}/{}", free_name(names, &name));
-    let copy = disk.open(&aside, OpenMode::CreateNew).await.on("create", &aside)?;
+    let copied = copy_tail(disk, (&path, &aside), found, file).await;
+    if let Err(error) = copied {
+        // The whole is still where it was. Half a copy says nothing, takes room that may be
+        // short, and each further try would leave one more.
+        if let Err(error) = disk.remove_file(&aside).await {
+            tracing::debug!(aside, %error, "half a copy stays");
+        }
+        return Err(error);
+    }
+    file.truncate(found.position).await.on("truncate", &path)?;
+    Ok(aside)
+}
+
+/// Durable when it returns.
+async fn copy_tail(
+    disk: &dyn Disk,
+    (path, aside): (&str, &str),
+    found: &Break,
+    file: &dyn File,
+) -> Result<(), LogError> {
+    let copy = disk.open(aside, OpenMode::CreateNew).await.on("create", aside)?;
     let mut at = found.position;
     while at < found.len {
         let room = usize::try_from((found.len - at).min(CHUNK_BYTES)).unwrap_or(usize::MAX);
-        let chunk = file.read_at(at, BytesMut::with_capacity(room)).await.on("read", &path)?;
+        let chunk = file.read_at(at, BytesMut::with_capacity(room)).await.on("read", path)?;
         if chunk.is_empty() {
             break;
         }
         let read = chunk.len() as u64;
-        copy.write_at(at - found.position, vec![chunk.freeze()]).await.on("write", &aside)?;
+        copy.write_at(at - found.position, vec![chunk.freeze()]).await.on("write", aside)?;
         at += read;
     }
-    copy.sync_data().await.on("fsync", &aside)?;
-    disk.sync_dir(folder).await.on("sync folder", folder)?;
-    file.truncate(found.position).await.on("truncate", &path)?;
-    Ok(aside)
+    copy.sync_data().await.on("fsync", aside)?;
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    disk.sync_dir(folder).await.on("sync folder", folder)
 }
 
 /// Takes a whole segment out of the log. The caller syncs the folder.

@@ -44,8 +44,6 @@ pub(super) struct State {
     /// A replacement of the checkpoint failed half-way: the file may name an epoch that
     /// this state does not. It is written anew before the next append.
     pub checkpoint_unsure: bool,
-    /// A finished segment became durable, and the recovery point lies before it.
-    pub checkpoint_due: bool,
     /// Counts cuts at either end, so that a reader notices one under it.
     pub cuts: u64,
     pub hints: Hints,
@@ -115,11 +113,7 @@ impl Inner {
         // Looked at only now: one that waited while the log was closed has no folder of its
         // own any more.
         self.writable()?;
-        let content = {
-            let mut state = self.state();
-            state.checkpoint_due = false;
-            state.checkpoint()
-        };
+        let content = self.state().checkpoint();
         self.replace_checkpoint(&content).await
     }
 

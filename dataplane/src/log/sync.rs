@@ -63,10 +63,7 @@ pub(super) async fn sync(inner: &Inner) -> Result<Offset, LogError> {
             state.hints.put(hint, None);
         }
         state.trim_files(inner.config.open_segments_max);
-        let active = state.segments.last().map(|s| s.base);
-        // A finished segment is durable now: the next open need not verify it. Not done
-        // here, where acknowledgements would wait for it.
-        state.checkpoint_due |= dirty.iter().any(|(base, _, _)| Some(*base) != active);
+        // The recovery point is the owner's to move on: acknowledgements wait for this call.
         state.durable_end
     };
     Ok(durable_end)

@@ -16,7 +16,9 @@ use super::{
 };
 use crate::{
     log::{Assigned, Log, LogError},
-    replica::{Action, Assignment, Event, Problem, Produce, Replica, RequestId, Role, Stamp},
+    replica::{
+        Action, Assignment, Event, Problem, Produce, Refusal, Replica, RequestId, Role, Stamp,
+    },
 };
 
 /// The recovery point is moved on after about this many bytes: what lies beyond it is
@@ -101,7 +103,7 @@ impl Appender {
                 }
             }
         }
-        inbox.offers.close();
+        inbox.offers.close().await;
         self.close().await;
     }
 
@@ -113,7 +115,8 @@ impl Appender {
             && before != *self.replica.role()
         {
             // On the disk before the first batch: a later process must know that the epoch
-            // was used. If there is no room now, the first append tries again.
+            // was used, even if it writes nothing. If there is no room now, the first append
+            // tries again.
             let epoch = *epoch;
             match log.begin_epoch(epoch).await {
                 Ok(()) => {}
@@ -156,7 +159,12 @@ impl Appender {
                 Ok(()) => Event::Appended,
                 Err(LogError::StorageFull(reason)) => {
                     tracing::debug!(partition = %self.replica.key(), reason, "no room to append");
-                    Event::AppendRefused
+                    Event::AppendRefused(Refusal::StorageFull)
+                }
+                // The log is as it was, and usable: no descriptor was left, say.
+                Err(error @ LogError::Io { .. }) if self.usable() => {
+                    tracing::warn!(partition = %self.replica.key(), %error, "cannot append now");
+                    Event::AppendRefused(Refusal::StorageBusy(error.to_string().into()))
                 }
                 Err(error) => Event::AppendFailed(problem(&error)),
             };
@@ -170,6 +178,11 @@ impl Appender {
         // The batches are in the page cache (or refused): their memory is free again.
         drop(rooms);
         self.settle(actions).await;
+    }
+
+    /// Whether the log still takes writes.
+    fn usable(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| log.failure().is_none())
     }
 
     /// Begins an fsync if something was written since the last one began and none runs.

@@ -5,6 +5,7 @@
 //! | [`queue`] | holds batches on their way in, bounded by bytes and count |
 //! | [`appender`] | the task: group after group is written, synced, acknowledged |
 //! | [`open`] | finds or makes the log |
+//! | `opening` | tries that until it succeeds |
 //! | [`view`] | what readers and the session see of a replica, and wait for |
 //! | [`registry`] | which replicas this SPU has, by the control plane's word |
 //!
@@ -14,6 +15,7 @@
 
 pub mod appender;
 pub mod open;
+mod opening;
 pub mod queue;
 pub mod registry;
 pub mod view;

@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use weir_protocol::{batch::advance_sequence, ids::PartitionKey};
+use weir_protocol::{ErrorCode, batch::advance_sequence, ids::PartitionKey};
 use weir_runtime::disk::Disk;
 
 use crate::{
@@ -11,26 +11,44 @@ use crate::{
     replica::{Problem, Replica, ReplicaLimits, Stamp},
 };
 
-/// Opens the log of `key` and rebuilds the replica's state.
+/// Why a log is not open.
+#[derive(Debug)]
+pub enum NotOpen {
+    /// What lies on the disk cannot be used. Nothing was cut. To try again would not help.
+    Lasting(Problem),
+    /// The disk refused something: it may be full, or the process out of descriptors.
+    Passing(Problem),
+}
+
+impl From<LogError> for NotOpen {
+    fn from(error: LogError) -> Self {
+        let problem = |code| Problem::new(code, error.to_string());
+        match error {
+            LogError::Corrupt { .. } | LogError::UnsupportedFormat { .. } => {
+                Self::Lasting(problem(error.code()))
+            }
+            _ => Self::Passing(problem(error.code())),
+        }
+    }
+}
+
+/// Opens the log of `key` and rebuilds the replica's state. May be called again after an
+/// error: it begins anew, from the disk.
 ///
 /// # Errors
-/// The problem that keeps it offline. Nothing was cut.
+/// The problem that keeps it offline.
 pub async fn open(
     disk: Arc<dyn Disk>,
     key: PartitionKey,
     config: LogConfig,
     limits: ReplicaLimits,
-) -> Result<(Log, Replica), Problem> {
+) -> Result<(Log, Replica), NotOpen> {
     let folder = replica_folder(key);
     make_folder(disk.as_ref(), key).await.map_err(|error| {
         let reason = format!("cannot make the folder {folder}: {error}");
-        Problem::new(weir_protocol::ErrorCode::StorageFailed, reason)
+        NotOpen::Passing(Problem::new(ErrorCode::StorageFailed, reason))
     })?;
-    let problem = |error: LogError| Problem::new(error.code(), error.to_string());
-    let (log, recovered) = Log::open(disk, &folder, config).await.map_err(problem)?;
-    if let Some(set_aside) = &recovered.set_aside {
-        tracing::warn!(partition = %key, ?set_aside, "recovery cut a damaged tail off the log and kept it beside");
-    }
+    let (log, recovered) = Log::open(disk, &folder, config).await?;
     let (log_start, log_end) = (log.log_start(), log.log_end());
     let mut replica = Replica::recovered(key, log_start, log_end, log.durable_end(), limits);
     for begun in log.epochs().starts() {

@@ -1,12 +1,16 @@
 //! Batches on their way to the appender, bounded by bytes and count.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use weir_protocol::{ErrorCode, WireError, batch::BatchHeader, ids::LeaderEpoch};
+use weir_runtime::clock::Clock;
 
 use crate::replica::{Ack, Acks};
+
+/// How long a closing queue waits for batches that are on their way in.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
 
 /// A verified batch that wants to be appended.
 #[derive(Debug)]
@@ -91,14 +95,28 @@ impl Outlet {
         }
     }
 
-    /// Lets nothing more in, and refuses what is there: it was not appended.
-    pub fn close(&mut self) {
-        self.offers.close();
-        while let Ok(queued) = self.offers.try_recv() {
-            let refusal = WireError::new(ErrorCode::ShuttingDown, "the SPU is shutting down");
+    /// Refuses all that comes, for ever: nothing was appended. Cancel-safe.
+    pub async fn refuse(&mut self, refusal: &WireError) {
+        while let Some(queued) = self.offers.recv().await {
             // Whoever asked may be gone.
-            let _ = queued.respond.send(Err(refusal));
+            let _ = queued.respond.send(Err(refusal.clone()));
         }
+        std::future::pending().await
+    }
+
+    /// Lets nothing more in, and refuses what is there: it was not appended.
+    pub async fn close(&mut self) {
+        self.offers.close();
+        let drain = async {
+            // Not `try_recv`: somebody may have a place already and be about to take it.
+            while let Some(queued) = self.offers.recv().await {
+                let refusal = WireError::new(ErrorCode::ShuttingDown, "the SPU is shutting down");
+                // Whoever asked may be gone.
+                let _ = queued.respond.send(Err(refusal));
+            }
+        };
+        // A place can also be held by an offer that its stream does not go on with.
+        let _ = Clock.timeout(DRAIN_MAX, drain).await;
     }
 }
 
@@ -131,13 +149,22 @@ mod tests {
         }
     }
 
-    #[test]
-    fn closing_refuses_what_waits_and_what_comes() {
+    #[tokio::test]
+    async fn closing_refuses_what_waits_what_is_on_its_way_and_what_comes() {
         let (queue, mut outlet) = queue(1 << 20, 9);
         let answer = queue.offer(offer()).now_or_never().unwrap().unwrap();
-        outlet.close();
-        let refused = answer.now_or_never().unwrap().unwrap();
-        assert_eq!(refused.unwrap_err().code, ErrorCode::ShuttingDown);
+        // The moment between having a place in the channel and taking it.
+        let place = queue.offers.reserve().await.unwrap();
+        let room = queue.bytes.clone().try_acquire_owned().unwrap();
+        let (respond, late) = oneshot::channel();
+        let (closed, ()) = futures::join!(outlet.close(), async {
+            place.send(Queued { offer: offer(), respond, room });
+        });
+        assert_eq!(closed, ());
+        for answer in [answer, late] {
+            let refused = answer.now_or_never().unwrap().unwrap();
+            assert_eq!(refused.unwrap_err().code, ErrorCode::ShuttingDown);
+        }
         let refused = queue.offer(offer()).now_or_never().unwrap();
         assert_eq!(refused.unwrap_err().code, ErrorCode::ShuttingDown);
     }

@@ -7,7 +7,10 @@
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -20,13 +23,19 @@ use weir_runtime::{
     task::{self, CancellationToken},
 };
 
-use super::{Partition, appender::Appender, appender::Inbox, open::open, queue::queue, view::View};
+use super::{
+    Partition,
+    appender::{Appender, Inbox},
+    opening::Opening,
+    queue::queue,
+    view::View,
+};
 use crate::{
     config::Limits,
     data_folder::{generation_folder, replica_folder},
     log::LogConfig,
     metadata::ClusterMap,
-    replica::{Assignment, Replica, ReplicaLimits},
+    replica::{Assignment, ReplicaLimits},
     seen::Database,
 };
 
@@ -46,6 +55,8 @@ struct Inner {
     removed: Mutex<BTreeMap<PartitionKey, PartitionEpoch>>,
     transitions: Arc<watch::Sender<u64>>,
     opening: Arc<Semaphore>,
+    /// Nothing is started any more. Changes only while `partitions` is held for writing.
+    closed: AtomicBool,
 }
 
 /// An order to remove a replica.
@@ -92,12 +103,13 @@ impl Registry {
         let inner = Inner {
             me,
             disk,
+            log: LogConfig { producers_max: limits.producers_max, ..log },
             limits,
-            log,
             partitions: RwLock::default(),
             removed: Mutex::default(),
             transitions: Arc::new(watch::channel(0).0),
             opening,
+            closed: AtomicBool::new(false),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -128,6 +140,9 @@ impl Registry {
     pub fn reconcile(&self, map: &ClusterMap, incarnation: Option<Incarnation>) {
         let inner = &self.inner;
         let mut partitions = inner.partitions.write().unwrap_or_else(PoisonError::into_inner);
+        if inner.closed.load(Ordering::Relaxed) {
+            return;
+        }
         let removed = inner.removed.lock().unwrap_or_else(PoisonError::into_inner);
         for generation in map.generations() {
             for partition in &generation.wire.partitions {
@@ -167,21 +182,19 @@ impl Registry {
         let inbox =
             Inbox { offers: outlet, assignments, troubles: trouble_receiver, stop: stop.clone() };
 
-        let (disk, config, opening) =
-            (inner.disk.clone(), inner.log.clone(), inner.opening.clone());
-        let replica_limits = ReplicaLimits { producers_max: limits.producers_max };
+        let opening = Opening {
+            key,
+            disk: inner.disk.clone(),
+            config: inner.log.clone(),
+            limits: ReplicaLimits { producers_max: limits.producers_max },
+            at_once: inner.opening.clone(),
+        };
         let group_bytes_max = limits.group_bytes_max;
         let transitions = inner.transitions.clone();
         let cell = log_cell.clone();
         let task = task::spawn(async move {
-            // Never closed, so an error is not possible; without a permit it opens all the same.
-            let permit = opening.acquire_owned().await.ok();
-            let opened = open(disk, key, config, replica_limits).await;
-            drop(permit);
-            let (log, replica) = match opened {
-                Ok((log, replica)) => (Some(log), replica),
-                Err(problem) => (None, Replica::offline(key, problem)),
-            };
+            let mut inbox = inbox;
+            let (log, replica) = opening.run(&mut inbox, &view_sender, &transitions).await;
             if let Some(log) = &log {
                 // Set once, here only.
                 let _ = cell.set(log.clone());
@@ -244,10 +257,12 @@ impl Registry {
         self.inner.removed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Closes every replica: what is written is synced, acknowledged, checkpointed.
+    /// Closes every replica, and starts none from now on: what is written is synced, acknowledged, checkpointed.
     pub async fn close_all(&self) {
         let all: Vec<_> = {
-            let partitions = self.inner.partitions.read().unwrap_or_else(PoisonError::into_inner);
+            let partitions = self.inner.partitions.write();
+            let partitions = partitions.unwrap_or_else(PoisonError::into_inner);
+            self.inner.closed.store(true, Ordering::Relaxed);
             partitions.values().cloned().collect()
         };
         futures::future::join_all(all.iter().map(|partition| partition.close())).await;

@@ -60,6 +60,12 @@ impl View {
         }
     }
 
+    /// While the log cannot be opened.
+    #[must_use]
+    pub fn not_open(problem: Problem) -> Self {
+        Self { standing: Standing::Offline(problem), ..Self::opening() }
+    }
+
     /// Of a replica's state.
     #[must_use]
     pub fn of(replica: &Replica) -> Self {

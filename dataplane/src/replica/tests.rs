@@ -218,7 +218,10 @@ fn a_full_disk_leaves_alone_what_was_written_before() {
     handle(&mut replica, produce(1, 1, Acks::All, 0));
     handle(&mut replica, Event::Appended);
     handle(&mut replica, produce(2, 1, Acks::All, 2));
-    assert_eq!(refused(&handle(&mut replica, Event::AppendRefused(Refusal::StorageFull))), [(2, ErrorCode::StorageFull)]);
+    assert_eq!(
+        refused(&handle(&mut replica, Event::AppendRefused(Refusal::StorageFull))),
+        [(2, ErrorCode::StorageFull)]
+    );
     assert_eq!(handle(&mut replica, synced(2)), [acked(1, 0, false)]);
 }
 

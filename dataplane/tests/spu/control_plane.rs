@@ -181,7 +181,7 @@ impl ControlPlane {
     }
 }
 
-fn update(revision: u64, snapshot: bool, topics: Vec<TopicGeneration>) -> MetadataUpdate {
+pub fn update(revision: u64, snapshot: bool, topics: Vec<TopicGeneration>) -> MetadataUpdate {
     MetadataUpdate { revision, snapshot, database: Some(database()), topics, spus: Vec::new() }
 }
 

@@ -17,6 +17,8 @@ use weir_runtime::disk::{DirEntry, Disk, File, OpenMode};
 pub struct Faults {
     pub full: AtomicBool,
     pub sync_fails: AtomicBool,
+    pub opens_fail: AtomicBool,
+    pub new_segments_fail: AtomicBool,
 }
 
 impl Faults {
@@ -44,6 +46,12 @@ impl FaultyDisk {
 #[async_trait]
 impl Disk for FaultyDisk {
     async fn open(&self, path: &str, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        if path.starts_with("topics/") && self.faults.opens_fail.load(Ordering::SeqCst) {
+            return Err(io::Error::other("too many open files"));
+        }
+        if mode == OpenMode::CreateOrOpen {
+            Faults::check(&self.faults.new_segments_fail, path, io::ErrorKind::Other)?;
+        }
         let inner = self.inner.open(path, mode).await?;
         Ok(Arc::new(FaultyFile { inner, path: path.to_owned(), faults: self.faults.clone() }))
     }

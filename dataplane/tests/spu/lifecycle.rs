@@ -4,8 +4,15 @@ use std::sync::{Arc, atomic::Ordering};
 
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use weir_dataplane::{Deps, SpuError, data_folder::FolderError, run};
-use weir_protocol::{ErrorCode, ids::SpuId, pb::session::ReplicaState};
+use weir_dataplane::{
+    Deps, Limits, SpuError, data_folder::FolderError, log::LogConfig, metadata::ClusterMap,
+    partition::Registry, run,
+};
+use weir_protocol::{
+    ErrorCode,
+    ids::{Incarnation, SpuId},
+    pb::session::ReplicaState,
+};
 use weir_runtime::{
     clock::Clock,
     net,
@@ -14,7 +21,7 @@ use weir_runtime::{
 
 use crate::{
     client::{at, batch, request, soon},
-    control_plane::{ControlPlane, key, led, topic},
+    control_plane::{ControlPlane, key, led, topic, update},
     node::{Node, config, real_disk},
 };
 
@@ -204,4 +211,19 @@ async fn the_end_answers_what_was_taken() {
         let acked = matches!(result, weir_protocol::pb::data::produce_response::Result::Ack(_));
         assert!(acked, "{result:?}");
     }
+}
+
+#[tokio::test]
+async fn once_all_is_closed_no_replica_starts() {
+    let folder = TempDir::new().unwrap();
+    let disk = real_disk(&folder).await;
+    let registry = Registry::new(SpuId(1), disk, Limits::default(), LogConfig::default());
+    let mut map = ClusterMap::default();
+    map.apply(&update(1, true, vec![topic(1, 1, "t")])).unwrap();
+    registry.reconcile(&map, Some(Incarnation(1)));
+    assert!(registry.get(key(1, 0)).is_some());
+    registry.close_all().await;
+    map.apply(&update(2, false, vec![topic(2, 1, "late")])).unwrap();
+    registry.reconcile(&map, Some(Incarnation(1)));
+    assert!(registry.get(key(2, 0)).is_none());
 }

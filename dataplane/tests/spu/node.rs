@@ -62,10 +62,21 @@ impl Node {
         disk: Arc<dyn Disk>,
         control_plane: ControlPlane,
     ) -> Self {
+        Self::with_log(folder, disk, control_plane, LogConfig::default()).await
+    }
+
+    /// With logs of the test's own making.
+    pub async fn with_log(
+        folder: Arc<TempDir>,
+        disk: Arc<dyn Disk>,
+        control_plane: ControlPlane,
+        log: LogConfig,
+    ) -> Self {
         let before = control_plane.state.registers.borrow().len();
         let shutdown = CancellationToken::new();
         let deps = Deps { disk: disk.clone(), clock: Clock };
-        let task = task::spawn(run(config(&control_plane.endpoint), deps, shutdown.clone()));
+        let config = Config { log, ..config(&control_plane.endpoint) };
+        let task = task::spawn(run(config, deps, shutdown.clone()));
         let register = control_plane.registered(before + 1).await;
         let client = Client::new(&register.endpoint);
         let node = Self { control_plane, client, folder, disk, shutdown, task };

@@ -3,6 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use tempfile::TempDir;
+use weir_dataplane::log::LogConfig;
 use weir_protocol::{ErrorCode, Outcome, pb::session::ReplicaState};
 use weir_runtime::disk::counting::{CountingDisk, Event};
 
@@ -136,4 +137,43 @@ async fn a_failed_fsync_is_unknown_and_takes_its_replica_alone_offline() {
     fetcher.subscribe(1, key(1, 0), at(0), 0).await;
     assert_eq!(fetcher.error(1).await.code, ErrorCode::ReplicaOffline);
     assert!(producer.send(request(key(1, 1), batch(1, 10, None))).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_replica_whose_log_could_not_be_opened_comes_back_by_itself() {
+    let (node, faults) = faulty().await;
+    faults.opens_fail.store(true, Ordering::SeqCst);
+    node.control_plane.change(vec![topic(3, 1, "later")]).await;
+    let offline = ReplicaState::Offline;
+    let with_reason = |status: &weir_protocol::pb::session::ReplicaStatus| {
+        let problem = status.problem.as_ref();
+        status.state() == offline && problem.is_some_and(|why| why.message.contains("too many"))
+    };
+    node.control_plane.reported(key(3, 0), with_reason).await;
+    let mut producer = node.client.produce().await;
+    let refused = producer.refused(request(key(3, 0), batch(1, 10, None))).await;
+    assert_eq!(refused.code, ErrorCode::ReplicaOffline);
+    assert_eq!(refused.code.outcome(), Outcome::NotDone);
+    faults.opens_fail.store(false, Ordering::SeqCst);
+    node.leads(3, 0).await;
+    let ack = producer.send(request(key(3, 0), batch(1, 10, None))).await.unwrap();
+    assert_eq!(ack.base_offset, 0);
+}
+
+#[tokio::test]
+async fn no_descriptor_for_a_new_segment_refuses_the_batch_and_no_more() {
+    let folder = Arc::new(TempDir::new().unwrap());
+    let (disk, faults) = FaultyDisk::new(real_disk(&folder).await);
+    let control_plane = ControlPlane::start(vec![topic(1, 1, "t")]).await;
+    let log = LogConfig { segment_bytes_max: 1, ..LogConfig::default() };
+    let node = Node::with_log(folder, disk, control_plane, log).await;
+    let mut producer = node.client.produce().await;
+    let next = || request(key(1, 0), batch(1, 10, None));
+    producer.send(next()).await.unwrap();
+    faults.new_segments_fail.store(true, Ordering::SeqCst);
+    let refused = producer.refused(next()).await;
+    assert_eq!(refused.code, ErrorCode::Overloaded);
+    assert_eq!(refused.code.outcome(), Outcome::NotDone);
+    faults.new_segments_fail.store(false, Ordering::SeqCst);
+    assert_eq!(producer.send(next()).await.unwrap().base_offset, 1);
 }

@@ -150,15 +150,23 @@ impl Inode {
 
     /// The kernel writes some dirty sectors early, as it may at any time: so what a crash
     /// finds of a sector that was written twice can be the version between.
+    ///
+    /// Growth can get there early too. It stays for the next sync all the same: only that
+    /// makes it sure, and a length that was cut meanwhile must be written again.
     pub(super) fn write_back(&mut self, rng: &mut dyn RngCore) {
+        let (from, to) = (self.durable.len(), self.live.len());
+        if self.length_dirty && from < to && rng.gen_bool(0.5) {
+            let len = if rng.gen_bool(0.5) { to } else { rng.gen_range(from..=to) };
+            self.durable.resize(len, 0);
+        }
         let (live, durable) = (&self.live, &mut self.durable);
         self.dirty.retain(|sector| {
-            // Growing the platter's length stays with the sync.
-            let stays = rng.gen_bool(0.5) || (sector + 1) * SECTOR_BYTES > durable.len();
-            if !stays {
+            let written = rng.gen_bool(0.5);
+            if written {
                 copy_sector(live, durable, *sector);
             }
-            stays
+            // Of a sector across the platter's end only a part got there.
+            !written || (sector + 1) * SECTOR_BYTES > durable.len()
         });
     }
 

@@ -165,6 +165,28 @@ fn a_sector_written_twice_can_be_the_version_between() {
 }
 
 #[test]
+fn what_was_written_back_early_can_outlive_a_cut_until_the_cut_is_synced() {
+    for synced in [false, true] {
+        let outcomes = outcomes(|chance| {
+            let mut file = Inode::new(1);
+            file.write(0, &[1; 100]);
+            file.sync();
+            file.write(100, &[2; 300]);
+            file.write_back(chance);
+            file.truncate(100);
+            if synced {
+                file.sync();
+            }
+            file.crash(chance);
+            assert_eq!(all(&file)[..100], [1; 100]);
+            (file.len() > 100, all(&file).contains(&2))
+        });
+        assert!(outcomes.contains(&(false, false)));
+        assert_eq!(outcomes.contains(&(true, true)), !synced, "{outcomes:?}");
+    }
+}
+
+#[test]
 fn a_flip_changes_one_bit_for_good() {
     let mut file = Inode::new(1);
     file.write(0, &[0; 1000]);
