@@ -10,7 +10,13 @@
 
 // The real disk and real sockets: the simulated world has its own tests of the same SPU.
 #![cfg(not(madsim))]
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, dead_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    missing_docs,
+    dead_code
+)]
 
 mod client;
 mod control_plane;
