@@ -6,8 +6,12 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 3] =
-    ["weir/data/v1/data.proto", "weir/metadata/v1/metadata.proto", "weir/session/v1/session.proto"];
+const FILES: [&str; 4] = [
+    "weir/data/v1/data.proto",
+    "weir/metadata/v1/metadata.proto",
+    "weir/offsets/v1/offsets.proto",
+    "weir/session/v1/session.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");

@@ -122,6 +122,9 @@ codes! {
     /// An older epoch of the producer id.
     ProducerFenced = 64, "PRODUCER_FENCED", retriable: false, NotDone;
 
+    /// Another session of the consumer has claimed the partition, or the consumer was deleted.
+    ConsumerFenced = 70, "CONSUMER_FENCED", retriable: false, NotDone;
+
     /// The disk is full; writes go on once there is room.
     StorageFull = 80, "STORAGE_FULL", retriable: true, NotDone;
     /// A write or an fsync failed.

@@ -17,6 +17,13 @@ pub mod metadata {
     }
     pub use v1::*;
 }
+/// Named consumers and their committed offsets. No topic names.
+pub mod offsets {
+    pub mod v1 {
+        tonic::include_proto!("weir.offsets.v1");
+    }
+    pub use v1::*;
+}
 /// Between an SPU and the control plane.
 pub mod session {
     pub mod v1 {

@@ -10,17 +10,19 @@ use prost_types::{DescriptorProto, FileDescriptorSet};
 use weir_protocol::pb::DESCRIPTORS;
 
 const DATA: &str = "weir.data.v1";
-const PACKAGES: [&str; 3] = [DATA, "weir.metadata.v1", "weir.session.v1"];
+const OFFSETS: &str = "weir.offsets.v1";
+const PACKAGES: [&str; 4] = [DATA, "weir.metadata.v1", OFFSETS, "weir.session.v1"];
 
 /// Every rpc of the data plane: (service, rpc, request, response).
-const RPCS: [[&str; 4]; 3] = [
+const RPCS: [[&str; 4]; 4] = [
     ["DataPlane", "AllocateProducerId", "AllocateProducerIdRequest", "AllocateProducerIdResponse"],
     ["DataPlane", "Fetch", "FetchMessage", "FetchResponse"],
+    ["DataPlane", "ListOffsets", "ListOffsetsRequest", "ListOffsetsResponse"],
     ["DataPlane", "Produce", "ProduceMessage", "ProduceResponse"],
 ];
 
 /// Every message of the data plane. A new one is named here, and gets its golden bytes.
-const MESSAGES: [&str; 17] = [
+const MESSAGES: [&str; 21] = [
     "AllocateProducerIdRequest",
     "AllocateProducerIdResponse",
     "Authenticate",
@@ -28,6 +30,10 @@ const MESSAGES: [&str; 17] = [
     "Error",
     "FetchMessage",
     "FetchResponse",
+    "ListOffset",
+    "ListOffsetsRequest",
+    "ListOffsetsResponse",
+    "ListedOffset",
     "PartitionRef",
     "ProduceAck",
     "ProduceMessage",
@@ -95,10 +101,13 @@ fn set() -> FileDescriptorSet {
     FileDescriptorSet::decode(DESCRIPTORS).expect("the descriptors of this build")
 }
 
-/// Every message in the package or used by one of its rpcs.
+/// Every message in the packages of records and offsets, or used by one of their rpcs.
 fn roots(set: &FileDescriptorSet, all: &BTreeMap<String, &DescriptorProto>) -> BTreeSet<String> {
-    let in_package = all.keys().filter(|name| name.starts_with(&format!(".{DATA}."))).cloned();
-    let services = set.file.iter().filter(|f| f.package() == DATA).flat_map(|f| &f.service);
+    let nameless = [DATA, OFFSETS];
+    let within = |name: &str| nameless.iter().any(|p| name.starts_with(&format!(".{p}.")));
+    let in_package = all.keys().filter(|name| within(name)).cloned();
+    let services =
+        set.file.iter().filter(|f| nameless.contains(&f.package())).flat_map(|f| &f.service);
     let by_rpc = services
         .flat_map(|service| &service.method)
         .flat_map(|rpc| [rpc.input_type().to_owned(), rpc.output_type().to_owned()]);
@@ -145,6 +154,7 @@ fn no_data_plane_message_names_a_topic() {
     for known in ["PartitionRef", "ProduceRequest", "Records", "Error"] {
         assert!(reached.contains(&format!(".{DATA}.{known}")), "{known} was not looked at");
     }
+    assert!(reached.contains(".weir.offsets.v1.OffsetKey"), "the offsets were not looked at");
     let offending: Vec<_> = reached.iter().flat_map(|name| offending(name, &all)).collect();
     assert_eq!(offending, Vec::<String>::new());
 }

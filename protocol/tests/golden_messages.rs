@@ -47,7 +47,7 @@ fn fetch_response(case: &str, event: fetch_response::Event) -> Sample {
 }
 
 fn start(case: &str, position: start::Position) -> Sample {
-    sample(case, Start { position: Some(position) })
+    sample(case, Start { position: Some(position), ..Start::default() })
 }
 
 fn samples() -> Vec<Sample> {
@@ -76,16 +76,32 @@ fn samples() -> Vec<Sample> {
         subscription_id: 7,
         partition: Some(partition.clone()),
         leader_epoch: 5,
-        start: Some(Start { position: Some(start::Position::Absolute(77)) }),
+        start: Some(Start {
+            position: Some(start::Position::Absolute(77)),
+            committed: Some(78),
+            reset_policy: ResetPolicy::Nearest.into(),
+        }),
         max_bytes: 1 << 20,
     };
     let unsubscribe = Unsubscribe { subscription_id: 7 };
     let credit = Credit { bytes: 1 << 33 };
-    let started = Started { offset: 77, log_start: 9, high_watermark: 80 };
+    let started = Started {
+        offset: 77,
+        log_start: 9,
+        high_watermark: 80,
+        resolution: Resolution::Committed.into(),
+    };
+    let question =
+        ListOffset { partition: Some(partition.clone()), leader_epoch: 5, start: subscribe.start };
+    let listed = |result| ListedOffset { partition: Some(partition.clone()), result: Some(result) };
+    let (found, lost) = (
+        listed(listed_offset::Result::Found(started)),
+        listed(listed_offset::Result::Error(error.clone())),
+    );
     let records =
         Records { batches: Bytes::from_static(b"batches"), high_watermark: 80, log_start: 9 };
     vec![
-        sample("", partition),
+        sample("", partition.clone()),
         sample("", error.clone()),
         sample("", authenticate.clone()),
         produce_message("produce", produce_message::Message::Produce(produce.clone())),
@@ -104,6 +120,8 @@ fn samples() -> Vec<Sample> {
         start("beginning", start::Position::Beginning(true)),
         start("end", start::Position::End(true)),
         start("absolute", start::Position::Absolute(0)),
+        start("from_beginning", start::Position::FromBeginning(6)),
+        start("from_end", start::Position::FromEnd(5)),
         sample("", subscribe),
         sample("", unsubscribe),
         sample("", credit),
@@ -114,6 +132,11 @@ fn samples() -> Vec<Sample> {
         sample("", records),
         sample("", AllocateProducerIdRequest {}),
         sample("", AllocateProducerIdResponse { producer_id: 4_000, producer_epoch: 3 }),
+        sample("", ListOffsetsRequest { partitions: vec![question.clone()] }),
+        sample("", question),
+        sample("", ListOffsetsResponse { partitions: vec![found.clone()] }),
+        sample("found", found),
+        sample("error", lost),
     ]
 }
 

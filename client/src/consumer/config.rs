@@ -29,6 +29,8 @@ impl Start {
                 Self::End => Position::End(true),
                 Self::Absolute(offset) => Position::Absolute(offset.0),
             }),
+            committed: None,
+            reset_policy: data::ResetPolicy::Error as i32,
         }
     }
 }

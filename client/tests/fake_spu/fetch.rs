@@ -102,8 +102,15 @@ async fn subscription(
         Position::Beginning(_) => log_start,
         Position::End(_) => end,
         Position::Absolute(offset) => offset,
+        Position::FromBeginning(count) => log_start + count,
+        Position::FromEnd(count) => end.saturating_sub(count),
     };
-    send(Event::Started(Started { offset, log_start, high_watermark: end }));
+    send(Event::Started(Started {
+        offset,
+        log_start,
+        high_watermark: end,
+        resolution: Resolution::AsAsked.into(),
+    }));
     let mut sent = 0;
     for index in 0.. {
         let (batch, high_watermark) = loop {

@@ -355,6 +355,13 @@ impl data_plane_server::DataPlane for FakeSpu {
         let producer_id = state.producer_ids;
         Ok(Response::new(AllocateProducerIdResponse { producer_id, producer_epoch: 0 }))
     }
+
+    async fn list_offsets(
+        &self,
+        _: Request<ListOffsetsRequest>,
+    ) -> Result<Response<ListOffsetsResponse>, Status> {
+        Err(Status::unimplemented("no test asks for it"))
+    }
 }
 
 pub fn error(code: ErrorCode) -> data::Error {

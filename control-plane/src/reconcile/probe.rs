@@ -124,7 +124,10 @@ async fn round_trip(
         subscription_id: 1,
         partition: Some(target.partition.to_wire()),
         leader_epoch: target.leader_epoch.get(),
-        start: Some(data::Start { position: Some(data::start::Position::Absolute(offset.get())) }),
+        start: Some(data::Start {
+            position: Some(data::start::Position::Absolute(offset.get())),
+            ..data::Start::default()
+        }),
         max_bytes: FETCH_BYTES,
     };
     let credit = data::Credit { bytes: u64::from(FETCH_BYTES) };

@@ -23,6 +23,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use weir_protocol::pb::session::{
     AllocateProducerIdsRequest, AllocateProducerIdsResponse, ControlMessage, SpuMessage,
+    StoreOffsetsRequest, StoreOffsetsResponse,
     spu_control_server::{SpuControl, SpuControlServer},
 };
 use weir_runtime::task::{self, CancellationToken};
@@ -75,6 +76,13 @@ impl SpuControl for SpuApi {
             session::run(&api, request.into_inner(), session::Outgoing::new(sender)).await;
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn store_offsets(
+        &self,
+        _: Request<StoreOffsetsRequest>,
+    ) -> Result<Response<StoreOffsetsResponse>, Status> {
+        Err(Status::unimplemented("offsets are not kept yet"))
     }
 
     async fn allocate_producer_ids(

@@ -14,8 +14,9 @@ use weir_protocol::{
     ids::{LeaderEpoch, Offset},
     pb::data::{
         AllocateProducerIdRequest, AllocateProducerIdResponse, FetchMessage, FetchResponse,
-        ProduceAck, ProduceMessage, ProduceResponse, Records, data_plane_server::DataPlane,
-        fetch_message, fetch_response, produce_message, produce_response,
+        ListOffsetsRequest, ListOffsetsResponse, ProduceAck, ProduceMessage, ProduceResponse,
+        Records, data_plane_server::DataPlane, fetch_message, fetch_response, produce_message,
+        produce_response,
     },
 };
 use weir_runtime::task;
@@ -113,6 +114,13 @@ impl DataPlane for MemoryDataPlane {
         &self,
         _: Request<AllocateProducerIdRequest>,
     ) -> Result<Response<AllocateProducerIdResponse>, Status> {
+        Err(Status::unimplemented("no probe asks for it"))
+    }
+
+    async fn list_offsets(
+        &self,
+        _: Request<ListOffsetsRequest>,
+    ) -> Result<Response<ListOffsetsResponse>, Status> {
         Err(Status::unimplemented("no probe asks for it"))
     }
 }

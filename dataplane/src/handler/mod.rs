@@ -5,6 +5,7 @@
 //! | [`produce`] | `DataPlane.Produce`: one stream per pair, requests in order per partition |
 //! | [`fetch`] | `DataPlane.Fetch`: subscriptions, byte credits, whole batches |
 //! | [`producer_id`] | `DataPlane.AllocateProducerId` |
+//! | [`list_offsets`] | `DataPlane.ListOffsets` |
 //! | [`metadata`] | `Metadata.WatchMetadata` |
 //! | `subscription` | one reader of a fetch stream |
 //! | [`auth`] | who is asking |
@@ -12,6 +13,7 @@
 
 pub mod auth;
 pub mod fetch;
+pub mod list_offsets;
 pub mod metadata;
 pub mod produce;
 pub mod producer_id;
@@ -30,7 +32,7 @@ use weir_protocol::{
     pb::{
         data::{
             AllocateProducerIdRequest, AllocateProducerIdResponse, FetchMessage, FetchResponse,
-            ProduceMessage, ProduceResponse,
+            ListOffsetsRequest, ListOffsetsResponse, ProduceMessage, ProduceResponse,
             data_plane_server::{DataPlane, DataPlaneServer},
         },
         metadata::{
@@ -136,6 +138,15 @@ impl DataPlane for Service {
     ) -> Result<Response<AllocateProducerIdResponse>, Status> {
         producer_id::allocate(&self.0, request.metadata())
             .await
+            .map(Response::new)
+            .map_err(status::of)
+    }
+
+    async fn list_offsets(
+        &self,
+        request: Request<ListOffsetsRequest>,
+    ) -> Result<Response<ListOffsetsResponse>, Status> {
+        list_offsets::list(&self.0, request.metadata(), request.get_ref())
             .map(Response::new)
             .map_err(status::of)
     }

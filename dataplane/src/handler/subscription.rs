@@ -18,7 +18,7 @@ use crate::{
     log::LogError,
     metadata::resolve::resolve,
     partition::{Partition, Standing, View},
-    replica::start_offset::{self, Readable, StartAt},
+    replica::start_offset::{self, Readable},
 };
 
 /// A reader of one partition.
@@ -33,7 +33,7 @@ pub struct Subscription {
 #[derive(Clone, Copy)]
 enum Position {
     /// Not resolved yet.
-    Start(StartAt),
+    Start(start_offset::Request),
     /// The next offset to send.
     Next(Offset),
 }
@@ -54,7 +54,7 @@ impl Subscription {
     /// # Errors
     /// `INVALID_REQUEST`.
     pub fn new(asked: &Subscribe, limits: &Limits) -> Result<Self, WireError> {
-        let start = StartAt::from_wire(asked.start.as_ref()).ok_or_else(|| {
+        let start = start_offset::Request::from_wire(asked.start.as_ref()).ok_or_else(|| {
             WireError::new(ErrorCode::InvalidRequest, "the subscription names no start")
         })?;
         let max_bytes = match asked.max_bytes {
@@ -105,14 +105,9 @@ impl Subscription {
         let next = match self.position {
             Position::Next(next) => next,
             Position::Start(start) => {
-                let offset = start_offset::resolve(start, readable)?;
-                self.position = Position::Next(offset);
-                let Readable { log_start, high_watermark, .. } = readable;
-                return Ok(Step::Send(Event::Started(Started {
-                    offset: offset.get(),
-                    log_start: log_start.get(),
-                    high_watermark: high_watermark.get(),
-                })));
+                let started = started(start, readable)?;
+                self.position = Position::Next(Offset(started.offset));
+                return Ok(Step::Send(Event::Started(started)));
             }
         };
         if next >= readable.high_watermark {
@@ -147,6 +142,20 @@ impl Subscription {
             Event::Error(error) => format!("{key} {}", ErrorCode::from_number(error.code)),
         }
     }
+}
+
+/// Where a reader begins, and what is readable.
+pub(super) fn started(
+    start: start_offset::Request,
+    readable: Readable,
+) -> Result<Started, WireError> {
+    let (offset, resolution) = start_offset::resolve(start, readable)?;
+    Ok(Started {
+        offset: offset.get(),
+        log_start: readable.log_start.get(),
+        high_watermark: readable.high_watermark.get(),
+        resolution: resolution.to_wire().into(),
+    })
 }
 
 /// Until there is more to read, or the replica stands otherwise than when it was `seen`.

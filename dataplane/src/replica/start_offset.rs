@@ -3,7 +3,7 @@
 use weir_protocol::{
     ErrorCode, WireError,
     ids::Offset,
-    pb::data::{Start, start::Position},
+    pb::data::{self, Start, start::Position},
 };
 
 /// Where a reader wants to begin.
@@ -15,17 +15,85 @@ pub enum StartAt {
     End,
     /// At this very offset.
     Absolute(Offset),
+    /// So many offsets behind the oldest kept record.
+    FromBeginning(u64),
+    /// So many offsets before the high watermark.
+    FromEnd(u64),
 }
 
-impl StartAt {
-    /// From the wire; `None` when no position is set.
+/// What to do where the offset lies outside `log_start ..= high_watermark`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ResetPolicy {
+    /// Refuse.
+    #[default]
+    Error,
+    /// Begin at the log start.
+    Earliest,
+    /// Begin at the high watermark.
+    Latest,
+    /// Begin at that end of the range that is nearer: nothing that is there is passed over.
+    Nearest,
+}
+
+/// The whole of a reader's wish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The consumer's committed offset, which goes first.
+    pub committed: Option<Offset>,
+    /// Where to begin without one.
+    pub at: StartAt,
+    /// What to do out of range.
+    pub policy: ResetPolicy,
+}
+
+impl Request {
+    /// A place, with neither a committed offset nor a policy.
+    #[must_use]
+    pub const fn at(at: StartAt) -> Self {
+        Self { committed: None, at, policy: ResetPolicy::Error }
+    }
+
+    /// From the wire; `None` when no position is set, or a policy that is not known.
     #[must_use]
     pub fn from_wire(start: Option<&Start>) -> Option<Self> {
-        Some(match start?.position? {
-            Position::Beginning(_) => Self::Beginning,
-            Position::End(_) => Self::End,
-            Position::Absolute(offset) => Self::Absolute(Offset(offset)),
-        })
+        let start = start?;
+        let at = match start.position? {
+            Position::Beginning(_) => StartAt::Beginning,
+            Position::End(_) => StartAt::End,
+            Position::Absolute(offset) => StartAt::Absolute(Offset(offset)),
+            Position::FromBeginning(count) => StartAt::FromBeginning(count),
+            Position::FromEnd(count) => StartAt::FromEnd(count),
+        };
+        let policy = match data::ResetPolicy::try_from(start.reset_policy).ok()? {
+            data::ResetPolicy::Unspecified | data::ResetPolicy::Error => ResetPolicy::Error,
+            data::ResetPolicy::Earliest => ResetPolicy::Earliest,
+            data::ResetPolicy::Latest => ResetPolicy::Latest,
+            data::ResetPolicy::Nearest => ResetPolicy::Nearest,
+        };
+        Some(Self { committed: start.committed.map(Offset), at, policy })
+    }
+}
+
+/// How a start was resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// The place, which lies in the range.
+    AsAsked,
+    /// The committed offset, which lies in the range.
+    Committed,
+    /// Out of range: the policy chose.
+    Reset,
+}
+
+impl Resolution {
+    /// For the wire.
+    #[must_use]
+    pub const fn to_wire(self) -> data::Resolution {
+        match self {
+            Self::AsAsked => data::Resolution::AsAsked,
+            Self::Committed => data::Resolution::Committed,
+            Self::Reset => data::Resolution::Reset,
+        }
     }
 }
 
@@ -73,22 +141,53 @@ impl From<StartError> for WireError {
     }
 }
 
-/// The offset to begin at.
+/// The offset to begin at, and how it was found. Total: it cannot panic, and answers every
+/// wish with an offset in the range or with the reason why not.
 ///
 /// # Errors
-/// An absolute offset outside the range; `End`, or such an offset, before the range is
-/// settled.
-pub fn resolve(start: StartAt, readable: Readable) -> Result<Offset, StartError> {
+/// An offset out of range under [`ResetPolicy::Error`]; what depends on the high watermark
+/// before the range is settled.
+pub fn resolve(request: Request, readable: Readable) -> Result<(Offset, Resolution), StartError> {
     let Readable { log_start, high_watermark, settled } = readable;
-    match start {
-        StartAt::Beginning => Ok(log_start),
-        StartAt::Absolute(offset) if log_start <= offset && offset <= high_watermark => Ok(offset),
-        _ if !settled => Err(StartError::NotYetAvailable),
-        StartAt::End => Ok(high_watermark),
-        StartAt::Absolute(offset) => {
-            Err(StartError::OutOfRange { offset, log_start, high_watermark })
+    let (wanted, found) = match (request.committed, request.at) {
+        (Some(committed), _) => (committed, Resolution::Committed),
+        (None, StartAt::Beginning) => return Ok((log_start, Resolution::AsAsked)),
+        (None, StartAt::End | StartAt::FromEnd(_)) if !settled => {
+            return Err(StartError::NotYetAvailable);
         }
+        (None, StartAt::End) => (high_watermark, Resolution::AsAsked),
+        (None, StartAt::Absolute(offset)) => (offset, Resolution::AsAsked),
+        // Before the first or behind the last there is nothing to count: the border is meant.
+        (None, StartAt::FromBeginning(count)) => {
+            let offset = Offset(log_start.get().saturating_add(count));
+            if offset > high_watermark && !settled {
+                return Err(StartError::NotYetAvailable);
+            }
+            (offset.min(high_watermark), Resolution::AsAsked)
+        }
+        (None, StartAt::FromEnd(count)) => {
+            let offset = Offset(high_watermark.get().saturating_sub(count));
+            (offset.max(log_start), Resolution::AsAsked)
+        }
+    };
+    if log_start <= wanted && wanted <= high_watermark {
+        return Ok((wanted, found));
     }
+    // The predecessor may have committed more than is known here.
+    if wanted > high_watermark && !settled {
+        return Err(StartError::NotYetAvailable);
+    }
+    let border = match request.policy {
+        ResetPolicy::Error => {
+            return Err(StartError::OutOfRange { offset: wanted, log_start, high_watermark });
+        }
+        ResetPolicy::Earliest => log_start,
+        ResetPolicy::Latest if !settled => return Err(StartError::NotYetAvailable),
+        ResetPolicy::Latest => high_watermark,
+        ResetPolicy::Nearest if wanted < log_start => log_start,
+        ResetPolicy::Nearest => high_watermark,
+    };
+    Ok((border, Resolution::Reset))
 }
 
 #[cfg(test)]
@@ -101,45 +200,110 @@ mod tests {
         Readable { log_start: Offset(log_start), high_watermark: Offset(high_watermark), settled }
     }
 
+    fn committed(offset: u64, at: StartAt, policy: ResetPolicy) -> Request {
+        Request { committed: Some(Offset(offset)), at, policy }
+    }
+
+    fn place(at: StartAt, policy: ResetPolicy) -> Request {
+        Request { committed: None, at, policy }
+    }
+
+    /// The table: a log of 3..8, settled.
     #[test]
-    fn beginning_end_and_both_borders() {
-        let range = readable(3, 8, true);
-        assert_eq!(resolve(StartAt::Beginning, range), Ok(Offset(3)));
-        assert_eq!(resolve(StartAt::End, range), Ok(Offset(8)));
-        assert_eq!(resolve(StartAt::Absolute(Offset(3)), range), Ok(Offset(3)));
-        assert_eq!(resolve(StartAt::Absolute(Offset(8)), range), Ok(Offset(8)));
-        for offset in [Offset(2), Offset(9)] {
-            let error = resolve(StartAt::Absolute(offset), range);
-            let (log_start, high_watermark) = (Offset(3), Offset(8));
-            assert_eq!(error, Err(StartError::OutOfRange { offset, log_start, high_watermark }));
+    fn the_table_of_cases() {
+        use {ResetPolicy::*, Resolution::*, StartAt::*};
+        let absolute = |n| Absolute(Offset(n));
+        let cases: [(&str, Request, Result<(u64, Resolution), u64>); 25] = [
+            ("beginning", place(Beginning, Error), Ok((3, AsAsked))),
+            ("end", place(End, Error), Ok((8, AsAsked))),
+            ("first", place(absolute(3), Error), Ok((3, AsAsked))),
+            ("within", place(absolute(5), Latest), Ok((5, AsAsked))),
+            ("at the end", place(absolute(8), Earliest), Ok((8, AsAsked))),
+            ("below", place(absolute(2), Error), Err(2)),
+            ("above", place(absolute(9), Error), Err(9)),
+            ("below, earliest", place(absolute(2), Earliest), Ok((3, Reset))),
+            ("below, latest", place(absolute(2), Latest), Ok((8, Reset))),
+            ("below, nearest", place(absolute(2), Nearest), Ok((3, Reset))),
+            ("above, earliest", place(absolute(9), Earliest), Ok((3, Reset))),
+            ("above, latest", place(absolute(u64::MAX), Latest), Ok((8, Reset))),
+            ("above, nearest", place(absolute(9), Nearest), Ok((8, Reset))),
+            ("none behind the first", place(FromBeginning(0), Error), Ok((3, AsAsked))),
+            ("two behind the first", place(FromBeginning(2), Error), Ok((5, AsAsked))),
+            ("too many", place(FromBeginning(u64::MAX), Error), Ok((8, AsAsked))),
+            ("none before the end", place(FromEnd(0), Error), Ok((8, AsAsked))),
+            ("two before the end", place(FromEnd(2), Error), Ok((6, AsAsked))),
+            ("too many before it", place(FromEnd(99), Error), Ok((3, AsAsked))),
+            ("committed goes first", committed(4, End, Error), Ok((4, Committed))),
+            ("committed everything", committed(8, Beginning, Error), Ok((8, Committed))),
+            ("committed nothing yet read", committed(3, End, Error), Ok((3, Committed))),
+            ("committed and deleted since", committed(1, End, Nearest), Ok((3, Reset))),
+            ("committed and deleted, error", committed(1, End, Error), Err(1)),
+            ("committed beyond the log", committed(72, Beginning, Error), Err(72)),
+        ];
+        for (name, request, expected) in cases {
+            let found = resolve(request, readable(3, 8, true));
+            let expected = expected.map(|(offset, how)| (Offset(offset), how)).map_err(|offset| {
+                StartError::OutOfRange {
+                    offset: Offset(offset),
+                    log_start: Offset(3),
+                    high_watermark: Offset(8),
+                }
+            });
+            assert_eq!(found, expected, "{name}");
         }
     }
 
     #[test]
     fn a_new_leader_says_only_what_it_knows() {
+        use {ResetPolicy::*, StartAt::*};
         let range = readable(3, 8, false);
-        assert_eq!(resolve(StartAt::Absolute(Offset(5)), range), Ok(Offset(5)));
-        assert_eq!(resolve(StartAt::Beginning, range), Ok(Offset(3)));
-        assert_eq!(resolve(StartAt::End, range), Err(StartError::NotYetAvailable));
-        assert_eq!(resolve(StartAt::Absolute(Offset(9)), range), Err(StartError::NotYetAvailable));
+        let knows = [
+            (place(Beginning, Error), 3),
+            (place(Absolute(Offset(5)), Error), 5),
+            (place(FromBeginning(5), Error), 8),
+            (committed(8, End, Error), 8),
+            (committed(2, End, Earliest), 3),
+        ];
+        for (request, offset) in knows {
+            assert_eq!(resolve(request, range).map(|(at, _)| at), Ok(Offset(offset)));
+        }
+        let waits = [
+            place(End, Error),
+            place(FromEnd(1), Error),
+            place(FromBeginning(6), Error),
+            place(Absolute(Offset(9)), Earliest),
+            committed(9, Beginning, Nearest),
+            committed(2, Beginning, Latest),
+        ];
+        for request in waits {
+            assert_eq!(resolve(request, range), Err(StartError::NotYetAvailable), "{request:?}");
+        }
     }
 
     proptest! {
         #[test]
         fn total_and_within_the_range(
-            start: u64, span: u64, settled: bool, which in 0..3_u8, offset: u64,
+            start: u64, span: u64, settled: bool, which in 0..5_u8, offset: u64,
+            committed: Option<u64>, policy in 0..4_usize,
         ) {
             let range = readable(start, start.saturating_add(span), settled);
             let at = match which {
                 0 => StartAt::Beginning,
                 1 => StartAt::End,
+                2 => StartAt::FromBeginning(offset),
+                3 => StartAt::FromEnd(offset),
                 _ => StartAt::Absolute(Offset(offset)),
             };
-            if let Ok(found) = resolve(at, range) {
+            let policies = [
+                ResetPolicy::Error, ResetPolicy::Earliest, ResetPolicy::Latest, ResetPolicy::Nearest,
+            ];
+            let request =
+                Request { committed: committed.map(Offset), at, policy: policies[policy] };
+            if let Ok((found, how)) = resolve(request, range) {
                 prop_assert!(range.log_start <= found && found <= range.high_watermark);
-                if let StartAt::Absolute(asked) = at {
-                    prop_assert_eq!(found, asked, "an absolute offset is taken as it is or refused");
-                }
+                let (asked, unmoved) = (request.committed, how != Resolution::Reset);
+                prop_assert!(asked.is_none() || !unmoved || asked == Some(found));
+                prop_assert!(how != Resolution::Reset || request.policy != ResetPolicy::Error);
             }
         }
     }

@@ -224,7 +224,7 @@ impl Fetcher {
             subscription_id: id,
             partition: Some(key.to_wire()),
             leader_epoch,
-            start: Some(Start { position: Some(position) }),
+            start: Some(Start { position: Some(position), ..Start::default() }),
             max_bytes,
         };
         self.tell(fetch_message::Message::Subscribe(subscribe)).await;

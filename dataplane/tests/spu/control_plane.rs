@@ -19,7 +19,8 @@ use weir_protocol::{
         metadata::{DatabaseRef, GenerationState, MetadataUpdate, Partition, TopicGeneration},
         session::{
             AllocateProducerIdsRequest, AllocateProducerIdsResponse, ControlMessage, Register,
-            Registered, ReplicaStatus, SpuMessage, TokenKey, TokenKeys,
+            Registered, ReplicaStatus, SpuMessage, StoreOffsetsRequest, StoreOffsetsResponse,
+            TokenKey, TokenKeys,
             control_message::Message,
             spu_control_server::{SpuControl, SpuControlServer},
             spu_message::Message as FromSpu,
@@ -241,6 +242,13 @@ impl SpuControl for Service {
             }
         });
         Ok(Response::new(ReceiverStream::new(responses)))
+    }
+
+    async fn store_offsets(
+        &self,
+        _: Request<StoreOffsetsRequest>,
+    ) -> Result<Response<StoreOffsetsResponse>, Status> {
+        Err(Status::unimplemented("no test asks for it"))
     }
 
     async fn allocate_producer_ids(
