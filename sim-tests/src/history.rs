@@ -125,6 +125,79 @@ pub enum Event {
         /// The generation's id.
         generation: String,
     },
+    /// A consumer asked to begin at this very offset of one partition.
+    AskedFrom {
+        /// Which consumer.
+        consumer: u32,
+        /// The offset that it asked for.
+        offset: u64,
+    },
+    /// An instance of a named consumer has claimed a partition and begins to read there.
+    ConsumerStarted {
+        /// The consumer.
+        name: String,
+        /// The scenario's own number of the instance, unique in a run.
+        instance: u32,
+        /// Where it begins.
+        place: Place,
+    },
+    /// The application has finished with a record.
+    Processed {
+        /// The consumer.
+        name: String,
+        /// Which instance of it.
+        instance: u32,
+        /// The record's place.
+        place: Place,
+    },
+    /// An instance asks for a commit of all that it has processed.
+    Committing {
+        /// The consumer.
+        name: String,
+        /// Which instance of it.
+        instance: u32,
+        /// The next offset to read.
+        place: Place,
+    },
+    /// That commit was acknowledged.
+    Committed {
+        /// The consumer.
+        name: String,
+        /// Which instance of it.
+        instance: u32,
+        /// The next offset to read.
+        place: Place,
+    },
+    /// A commit, or the reading, of an instance ended in an error.
+    InstanceEnded {
+        /// The consumer.
+        name: String,
+        /// Which instance of it.
+        instance: u32,
+        /// The error's code.
+        code: String,
+    },
+    /// The HTTP API said what a consumer has committed.
+    Reported {
+        /// The consumer.
+        name: String,
+        /// The next offset to read.
+        place: Place,
+    },
+    /// A consumer's offset was set by order; acknowledged.
+    OffsetReset {
+        /// The consumer.
+        name: String,
+        /// The next offset to read.
+        place: Place,
+    },
+    /// A named consumer read this generation to its end, after all was healed.
+    Drained {
+        /// The consumer.
+        name: String,
+        /// The generation.
+        generation: String,
+    },
     /// The cluster said that it runs, counting these SPUs as ready.
     ReportedRunning {
         /// The SPUs that it says are ready, by id and launch id.

@@ -5,6 +5,7 @@ use weir_protocol::{
     ids::Offset,
     pb::data::{self, Start, start::Position},
 };
+use weir_runtime::plant;
 
 /// Where a reader wants to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,6 +179,10 @@ pub fn resolve(request: Request, readable: Readable) -> Result<(Offset, Resoluti
         return Err(StartError::NotYetAvailable);
     }
     let border = match request.policy {
+        // The planted bug: what is out of range is quietly moved into it.
+        ResetPolicy::Error if plant::active("start_clamped") => {
+            wanted.clamp(log_start, high_watermark)
+        }
         ResetPolicy::Error => {
             return Err(StartError::OutOfRange { offset: wanted, log_start, high_watermark });
         }

@@ -2,7 +2,7 @@
 
 use crate::history::{Event, Place, ProduceOutcome, RecordId};
 
-fn place(offset: u64) -> Place {
+pub(super) fn place(offset: u64) -> Place {
     Place { generation: "g".into(), partition: 0, offset }
 }
 
@@ -31,4 +31,24 @@ pub(super) fn in_generation(name: &str, event: Event) -> Event {
         }
         other => other,
     }
+}
+
+pub(super) fn started(instance: u32, offset: u64) -> Event {
+    Event::ConsumerStarted { name: "c".into(), instance, place: place(offset) }
+}
+
+pub(super) fn processed(instance: u32, offset: u64) -> Event {
+    Event::Processed { name: "c".into(), instance, place: place(offset) }
+}
+
+pub(super) fn committing(instance: u32, offset: u64) -> Event {
+    Event::Committing { name: "c".into(), instance, place: place(offset) }
+}
+
+pub(super) fn committed(instance: u32, offset: u64) -> Event {
+    Event::Committed { name: "c".into(), instance, place: place(offset) }
+}
+
+pub(super) fn drained() -> Event {
+    Event::Drained { name: "c".into(), generation: "g".into() }
 }

@@ -1,0 +1,58 @@
+//! What was committed stays committed: an instance that starts after a commit was
+//! acknowledged (or told by the HTTP API) begins there or later, unless an order has reset
+//! the offset. So nothing that was processed and flushed is processed again, and SQL never
+//! tells more than what survives.
+
+use std::collections::BTreeMap;
+
+use crate::history::Event;
+
+/// Judges every start of every named consumer.
+///
+/// # Errors
+/// The first start below what was committed.
+pub fn check(events: &[Event]) -> Result<(), String> {
+    let mut floors: BTreeMap<(&str, &str, u32), u64> = BTreeMap::new();
+    for event in events {
+        match event {
+            Event::Committed { name, place, .. } | Event::Reported { name, place } => {
+                let key = (name.as_str(), place.generation.as_str(), place.partition);
+                let floor = floors.entry(key).or_default();
+                *floor = place.offset.max(*floor);
+            }
+            Event::OffsetReset { name, place } => {
+                let key = (name.as_str(), place.generation.as_str(), place.partition);
+                floors.insert(key, place.offset);
+            }
+            Event::ConsumerStarted { name, instance, place } => {
+                let key = (name.as_str(), place.generation.as_str(), place.partition);
+                if let Some(floor) = floors.get(&key)
+                    && place.offset < *floor
+                {
+                    return Err(format!(
+                        "instance {instance} of {name} began at {place}, {floor} was committed"
+                    ));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::testing::{committed, place, started};
+
+    #[test]
+    fn finds_a_start_below_what_was_committed_or_told() {
+        assert_eq!(check(&[committed(1, 5), started(2, 5)]), Ok(()));
+        assert_eq!(check(&[started(2, 0), committed(1, 5)]), Ok(()));
+        assert!(check(&[committed(1, 5), committed(1, 3), started(2, 4)]).is_err());
+        let told = Event::Reported { name: "c".into(), place: place(7) };
+        assert!(check(&[told, started(2, 6)]).is_err());
+        let reset = Event::OffsetReset { name: "c".into(), place: place(2) };
+        assert_eq!(check(&[committed(1, 5), reset, started(2, 2)]), Ok(()));
+    }
+}

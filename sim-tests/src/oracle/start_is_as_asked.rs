@@ -1,0 +1,45 @@
+//! A consumer that asked for an offset begins at that offset, or is refused: it is never
+//! quietly moved to another one.
+
+use std::collections::BTreeMap;
+
+use crate::history::Event;
+
+/// Judges the first record of every consumer that asked for an offset.
+///
+/// # Errors
+/// The first that began elsewhere.
+pub fn check(events: &[Event]) -> Result<(), String> {
+    let mut asked: BTreeMap<u32, u64> = BTreeMap::new();
+    for event in events {
+        match event {
+            Event::AskedFrom { consumer, offset } => {
+                asked.insert(*consumer, *offset);
+            }
+            Event::Consumed { consumer, place, .. } => {
+                if let Some(offset) = asked.remove(consumer)
+                    && place.offset != offset
+                {
+                    return Err(format!("consumer {consumer} asked for {offset} and got {place}"));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::testing::consumed;
+
+    #[test]
+    fn finds_a_start_that_was_moved() {
+        let asked = Event::AskedFrom { consumer: 1, offset: 72 };
+        let first = |offset| [asked.clone(), consumed(1, offset, "1:0")];
+        assert_eq!(check(&first(72)), Ok(()));
+        assert!(check(&first(2)).is_err());
+        assert_eq!(check(&[&first(72)[..], &[consumed(1, 73, "1:1")]].concat()), Ok(()));
+    }
+}
