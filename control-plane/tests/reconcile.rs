@@ -12,6 +12,7 @@ use support::{ControlPlane, provisioner::InMemory, spu, until};
 use tempfile::TempDir;
 use weir_control_plane::{
     app::{self, view::ClusterView},
+    plan::names::OFFSETS_TOPIC,
     reconcile::probe::PROBE_TOPIC,
     store::{
         FaultRates, audit,
@@ -69,6 +70,27 @@ async fn a_cluster_runs_once_every_spu_served_a_probe() {
     let rows = partitions::of_generation(&mut scoped, id, topic.generation).await.unwrap();
     let leaders: Vec<_> = rows.iter().map(|row| row.leader).collect();
     assert_eq!(leaders, [Some(spu(1)), Some(spu(2)), Some(spu(3))]);
+}
+
+#[tokio::test]
+async fn the_offsets_topic_is_made_once_on_the_first_spu_and_nobody_deletes_it() {
+    let (folder, provisioner) = (TempDir::new().unwrap(), InMemory::default());
+    let control = start(&folder, &provisioner).await;
+    let id = control.create("demo", 3).await;
+    control.until("it runs", id, running).await;
+    let control = control.restart(&folder).await;
+    control.reconcile(&provisioner);
+    control.until("it runs again", id, running).await;
+    let shown = app::topic_get(&control.app, &control.principal, "demo", OFFSETS_TOPIC).await;
+    let shown = shown.unwrap();
+    assert!(shown.internal);
+    assert_eq!((shown.generation_number, shown.partitions.len()), (1, 8));
+    assert!(shown.partitions.iter().all(|p| p.replica_spu_ids == [1]), "{shown:?}");
+    assert!(shown.partitions.iter().all(|p| p.leader_spu_id == Some(1) && p.leader_epoch > 0));
+    for topic in [OFFSETS_TOPIC.to_owned(), shown.generation_id.to_string()] {
+        let error = app::topic_delete(&control.app, &control.principal, "demo", &topic).await;
+        assert_eq!(error.unwrap_err().code(), "FORBIDDEN");
+    }
 }
 
 #[tokio::test]

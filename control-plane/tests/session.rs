@@ -7,78 +7,23 @@ mod support;
 
 use secrecy::SecretString;
 use support::{
-    ControlPlane,
+    case::{case, launch},
     spu::{self, Identity},
 };
-use tempfile::TempDir;
 use uuid::Uuid;
 use weir_control_plane::{
-    app::{self, TopicRequest},
-    auth::pepper::Purpose,
+    app,
     store::{clusters, launches, spus, types::SpuState},
 };
 use weir_protocol::{
     ErrorCode,
-    ids::{ClusterId, FolderId, LaunchId, ProcessId, ProducerId, SpuId},
+    ids::{FolderId, LaunchId, ProducerId, SpuId},
     pb::{
         metadata::{DatabaseRef, GenerationState},
         session::{AllocateProducerIdsRequest, spu_control_client::SpuControlClient},
     },
 };
 use weir_runtime::rpc::{Channel, ChannelConfig};
-
-/// Makes a launch the SPU's current one, as the reconciler does before a start.
-async fn launch(control: &ControlPlane, cluster: ClusterId, spu: SpuId, number: u128) -> Identity {
-    let (app, launch) = (&control.app, LaunchId(Uuid::from_u128(number)));
-    let secret = SecretString::from(format!("secret {number}"));
-    let hash = app.pepper.hash(Purpose::Launch, &launch.to_string(), &secret);
-    let mut tx = app.store.write().await.unwrap();
-    let mut scoped = tx.scoped(control.org());
-    launches::insert(&mut scoped, cluster, launch, spu, &hash, 1).await.unwrap();
-    spus::set_launch(&mut scoped, cluster, spu, launch, 0, 1).await.unwrap();
-    tx.commit().await.unwrap();
-    Identity {
-        org: control.org(),
-        cluster,
-        spu,
-        launch,
-        secret,
-        folder: FolderId(Uuid::from_u128(500 + u128::from(spu.get()))),
-        process: ProcessId(Uuid::from_u128(number * 1000)),
-        endpoint: "127.0.0.1:9500".to_owned(),
-    }
-}
-
-struct Case {
-    // Dropped last: the database lies in it.
-    control: ControlPlane,
-    cluster: ClusterId,
-    first: Identity,
-    _folder: TempDir,
-}
-
-async fn case() -> Case {
-    let folder = TempDir::new().unwrap();
-    let control = ControlPlane::start(&folder).await;
-    let cluster = control.create("demo", 2).await;
-    let first = launch(&control, cluster, SpuId(1), 1).await;
-    Case { control, cluster, first, _folder: folder }
-}
-
-impl Case {
-    async fn refused(&self, identity: &Identity) -> ErrorCode {
-        match spu::open(&self.control.rpc, identity.register()).await {
-            Err(error) => error.code,
-            Ok(session) => panic!("accepted as incarnation {}", session.incarnation),
-        }
-    }
-
-    async fn topic(&self, name: &str) {
-        let wanted = TopicRequest { name: name.to_owned(), partitions: 2, replication: 1 };
-        let (app, principal) = (&self.control.app, &self.control.principal);
-        app::topic_create(app, principal, &self.cluster.to_string(), &wanted, None).await.unwrap();
-    }
-}
 
 #[tokio::test]
 async fn a_registration_is_answered_with_a_snapshot_and_then_every_change() {

@@ -12,6 +12,8 @@ mod bootstrap;
 mod clusters;
 #[path = "store/conformance.rs"]
 mod conformance;
+#[path = "store/consumer_offsets.rs"]
+mod consumer_offsets;
 #[path = "store/launches.rs"]
 mod launches;
 #[path = "store/metadata.rs"]

@@ -1,11 +1,15 @@
-//! Which names clusters and topics may have.
+//! Which names clusters, topics and consumers may have.
 
 /// Longest topic name, in bytes.
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 /// Longest cluster name, in bytes.
 pub const CLUSTER_NAME_BYTES_MAX: usize = 63;
+/// Longest name of a consumer, in bytes.
+pub const CONSUMER_NAME_BYTES_MAX: usize = 249;
 /// What the names of Weir's own topics begin with.
 pub const INTERNAL_PREFIX: &str = "__";
+/// The internal topic that keeps what named consumers have committed.
+pub const OFFSETS_TOPIC: &str = "__offsets";
 
 /// What is wrong with a name; for people.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,9 +56,7 @@ pub fn cluster_name(name: &str) -> Result<(), NameError> {
 /// # Errors
 /// [`NameError`].
 pub fn topic_name(name: &str) -> Result<(), NameError> {
-    check(name, TOPIC_NAME_BYTES_MAX, "A-Z, a-z, 0-9, ., _ and -", |c| {
-        c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
-    })?;
+    check(name, TOPIC_NAME_BYTES_MAX, DATA_ALLOWED, data_may)?;
     if matches!(name, "." | "..") {
         return Err(NameError::Dots);
     }
@@ -62,6 +64,21 @@ pub fn topic_name(name: &str) -> Result<(), NameError> {
         return Err(NameError::Internal);
     }
     Ok(())
+}
+
+/// Checks a consumer's name: 1 to 249 of `A-Za-z0-9._-`.
+///
+/// # Errors
+/// [`NameError`].
+pub fn consumer_name(name: &str) -> Result<(), NameError> {
+    check(name, CONSUMER_NAME_BYTES_MAX, DATA_ALLOWED, data_may)
+}
+
+/// Which characters names of the data plane may have, in words.
+const DATA_ALLOWED: &str = "A-Z, a-z, 0-9, ., _ and -";
+
+const fn data_may(character: char) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-')
 }
 
 fn check(
@@ -102,6 +119,16 @@ mod tests {
         }
         for bad in ["a b", "a/b", "ä", "a:b", "a\n", "a\0"] {
             assert!(matches!(topic_name(bad), Err(NameError::Character { .. })), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn consumer_names() {
+        for good in ["a", "billing.v1", "A_b-c", ".", "__x", &"x".repeat(249)] {
+            assert_eq!(consumer_name(good), Ok(()), "{good}");
+        }
+        for bad in ["", "a b", "a/b", "ä", "a:reset", "a\0", &"x".repeat(250)] {
+            assert!(consumer_name(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `cluster` | one cluster's worker: load, observe, decide, act, wait |
 //! | `snapshot` | what the database holds of a cluster, in one read |
-//! | `prepare` | SPU rows, ports and the probe topic: what must be there before a start |
+//! | `prepare`, `offsets_topic` | SPU rows, ports, internal topics: what must be there before a start |
 //! | `watch` | launches that ended, SPUs that stayed away |
 //! | `launch` | start, stop, destroy |
 //! | `prober`, [`probe`] | does an SPU serve? |
@@ -17,6 +17,7 @@
 
 mod cluster;
 mod launch;
+mod offsets_topic;
 pub mod ports;
 mod prepare;
 pub mod probe;

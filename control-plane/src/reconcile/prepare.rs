@@ -1,10 +1,11 @@
-//! What must be there before SPUs are started: their rows, their ports, the probe topic.
+//! What must be there before SPUs are started: their rows, their ports, the internal
+//! topics.
 //! Each step does nothing when there is nothing to do.
 
 use weir_protocol::ids::{PartitionIndex, Revision, TopicGenerationId};
 
 use super::{
-    Context,
+    Context, offsets_topic,
     ports::{self, Ports},
     probe::PROBE_TOPIC,
     snapshot::Snapshot,
@@ -25,7 +26,8 @@ const BLOCKS_MAX: usize = 64;
 pub(super) async fn prepare(context: &Context, snapshot: &Snapshot) -> DbResult<bool> {
     Ok(add_spus(context, snapshot).await?
         || choose_ports(context, snapshot).await?
-        || extend_probe_topic(context, snapshot).await?)
+        || extend_probe_topic(context, snapshot).await?
+        || offsets_topic::ensure(context, snapshot).await?)
 }
 
 /// As many SPU rows as the spec says.

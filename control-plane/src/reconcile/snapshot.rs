@@ -5,6 +5,7 @@ use weir_protocol::ids::{ClusterId, LaunchId, OrgId, SpuId};
 use super::probe::PROBE_TOPIC;
 use crate::{
     app::App,
+    plan::names::OFFSETS_TOPIC,
     provision::{LaunchHandle, LaunchRecord},
     store::{
         DbResult,
@@ -26,6 +27,8 @@ pub(super) struct Snapshot {
     /// First port of its SPUs, once that is settled.
     pub(super) ports_from: Option<u16>,
     pub(super) probe_topic: Option<(TopicRow, Vec<PartitionRow>)>,
+    /// Whether there is one.
+    pub(super) offsets_topic: bool,
 }
 
 impl Snapshot {
@@ -42,7 +45,9 @@ impl Snapshot {
             }
             None => None,
         };
+        let offsets_topic = topics::by_name(&mut scoped, id, OFFSETS_TOPIC).await?;
         Ok(Some(Self {
+            offsets_topic: offsets_topic.is_some(),
             ports_from: cluster.spec.port_base.or(chosen),
             spus: spus::list(&mut scoped, id).await?,
             launches: launch_handles::live(&mut scoped, id).await?,

@@ -4,16 +4,20 @@
 //! |---|---|
 //! | [`register`] | who may have a session, decided and stored in one transaction |
 //! | [`session`] | registration, the metadata snapshot, then deltas and heartbeats |
+//! | `claim` | who calls outside of a session, and the proof of it |
 //! | `live` | at most one session per SPU |
 //! | [`producer_ids`] | ids for idempotent producers, never given out twice |
+//! | [`store_offsets`] | what consumers have committed, into SQL |
 //!
 //! Heartbeats stay in memory. The database hears of transitions only: of a registration
 //! here, and of an SPU that stayed away from the reconciler.
 
+mod claim;
 mod live;
 pub mod producer_ids;
 pub mod register;
 pub mod session;
+pub mod store_offsets;
 
 use std::{sync::Arc, time::Duration};
 
@@ -80,9 +84,9 @@ impl SpuControl for SpuApi {
 
     async fn store_offsets(
         &self,
-        _: Request<StoreOffsetsRequest>,
+        request: Request<StoreOffsetsRequest>,
     ) -> Result<Response<StoreOffsetsResponse>, Status> {
-        Err(Status::unimplemented("offsets are not kept yet"))
+        store_offsets::store(&self.app, request.into_inner()).await.map(Response::new)
     }
 
     async fn allocate_producer_ids(

@@ -19,6 +19,7 @@
 //! | [`spus`], [`launches`] | brokers, and what the provisioner started |
 //! | [`launch_handles`] | how a launch is found again; which ports a cluster got |
 //! | [`topics`], [`partitions`] | generations, who leads, who holds replicas |
+//! | [`consumer_offsets`] | what named consumers have committed |
 //! | [`changes`] | what watchers must hear, by revision |
 //! | [`audit`], [`idempotency`], [`leadership`] | who did what; answers given before; who reconciles |
 
@@ -26,6 +27,7 @@ pub mod api_keys;
 pub mod audit;
 pub mod changes;
 pub mod clusters;
+pub mod consumer_offsets;
 pub mod driver;
 pub mod idempotency;
 pub mod launch_handles;

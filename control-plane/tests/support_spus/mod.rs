@@ -3,6 +3,7 @@
 
 #![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod case;
 pub mod data_plane;
 pub mod provisioner;
 pub mod spu;
