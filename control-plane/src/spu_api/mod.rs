@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`register`] | who may have a session, decided and stored in one transaction |
 //! | [`session`] | registration, the metadata snapshot, then deltas and heartbeats |
+//! | `removals` | orders to remove replicas of purged topics, until they are confirmed |
 //! | `live` | at most one session per SPU |
 //! | [`producer_ids`] | ids for idempotent producers, never given out twice |
 //!
@@ -13,6 +14,7 @@
 mod live;
 pub mod producer_ids;
 pub mod register;
+mod removals;
 pub mod session;
 
 use std::{sync::Arc, time::Duration};

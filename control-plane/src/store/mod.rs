@@ -19,6 +19,7 @@
 //! | [`spus`], [`launches`] | brokers, and what the provisioner started |
 //! | [`launch_handles`] | how a launch is found again; which ports a cluster got |
 //! | [`topics`], [`partitions`] | generations, who leads, who holds replicas |
+//! | [`tombstones`], [`purges`] | deleted generations; those whose data is being removed |
 //! | [`changes`] | what watchers must hear, by revision |
 //! | [`audit`], [`idempotency`], [`leadership`] | who did what; answers given before; who reconciles |
 
@@ -35,7 +36,9 @@ pub mod meta;
 pub mod migrate;
 pub mod orgs;
 pub mod partitions;
+pub mod purges;
 pub mod spus;
+pub mod tombstones;
 pub mod topics;
 mod tx;
 pub mod types;
