@@ -1,23 +1,32 @@
-//! Asking before something that cannot be undone.
+//! Asking before something that takes something away.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use crate::error::{CliError, Result, system};
 
-/// Asks on a terminal, unless `yes`. Without a terminal nobody can answer: then only `yes`
-/// goes on.
+/// Asks, unless `yes`, before something that cannot be undone.
 ///
 /// # Errors
 /// When the answer is no, or there is nobody to ask.
 pub fn confirm(yes: bool, question: &str) -> Result<()> {
+    ask(yes, question, "this cannot be undone, and there is no terminal to ask on")
+}
+
+/// Asks, unless `yes`, before something that can be undone.
+///
+/// # Errors
+/// When the answer is no, or there is nobody to ask.
+pub fn agree(yes: bool, question: &str) -> Result<()> {
+    ask(yes, question, "this needs a yes, and there is no terminal to ask on")
+}
+
+/// Asks on a terminal. Without one nobody can answer: then only `yes` goes on.
+fn ask(yes: bool, question: &str, nobody: &str) -> Result<()> {
     if yes {
         return Ok(());
     }
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
-        return Err(CliError::usage(
-            "this cannot be undone, and there is no terminal to ask on",
-            "say --yes",
-        ));
+        return Err(CliError::usage(nobody, "say --yes"));
     }
     let mut stderr = io::stderr().lock();
     let _ = write!(stderr, "{question} [y/N] ");

@@ -27,6 +27,8 @@ const COMMANDS: &[&str] = &[
     "topic list",
     "topic describe",
     "topic delete",
+    "topic undelete",
+    "topic purge",
     "topic add-partition",
     "partition",
     "partition list",

@@ -159,8 +159,11 @@ pub(crate) fn replica_folder(key: PartitionKey) -> String {
 
 /// What holds a generation's replicas.
 pub(crate) fn generation_folder(key: PartitionKey) -> String {
-    format!("topics/{}", key.generation.0.simple())
+    format!("{TOPICS_FOLDER}/{}", key.generation.0.simple())
 }
+
+/// What holds the generations.
+pub(crate) const TOPICS_FOLDER: &str = "topics";
 
 #[cfg(test)]
 mod tests {

@@ -52,7 +52,8 @@ impl Admin {
         self.list(call.query("internal", "true".to_owned())).try_collect().await
     }
 
-    /// Deletes a topic. Its name is free at once; the answer is the tombstone.
+    /// Deletes a topic. Its name is free at once; the answer is the tombstone, which
+    /// [`Admin::topic_undelete`] brings back and [`Admin::topic_purge`] removes for good.
     ///
     /// After [`AdminError::outcome_unknown`] it is repeated only where `topic` is a
     /// generation id: the name may belong to a newer generation by then.
@@ -62,6 +63,50 @@ impl Admin {
     pub async fn topic_delete(&self, cluster: &str, topic: &str) -> Result<Topic, AdminError> {
         let by_id = is_id(topic, TopicGenerationId::PREFIX);
         let call = Call::delete(["v1", "clusters", cluster, "topics", topic], by_id);
+        self.execute_json(call).await
+    }
+
+    /// Deletes a topic and removes its data for good, at once. The answer shows it as it is
+    /// then; what [`Admin::topic_delete`] says of repetitions holds here too.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn topic_delete_and_purge(
+        &self,
+        cluster: &str,
+        topic: &str,
+    ) -> Result<Topic, AdminError> {
+        let by_id = is_id(topic, TopicGenerationId::PREFIX);
+        let call = Call::delete(["v1", "clusters", cluster, "topics", topic], by_id);
+        self.execute_json(call.query("purge", "true".to_owned())).await
+    }
+
+    /// Deleted topics that are not purged yet, by name and generation number.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn topic_list_deleted(&self, cluster: &str) -> Result<Vec<Topic>, AdminError> {
+        let call = Call::get(["v1", "clusters", cluster, "topics"]);
+        self.list(call.query("deleted", "true".to_owned())).try_collect().await
+    }
+
+    /// Brings a deleted topic back, with its records and offsets: the generation of an id, or
+    /// the newest tombstone of a name. `TOPIC_EXISTS` while the name is taken.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn topic_undelete(&self, cluster: &str, topic: &str) -> Result<Topic, AdminError> {
+        let call = Call::post(["v1", "clusters", cluster, "topics", topic])?.verb("undelete");
+        self.execute_json(call).await
+    }
+
+    /// Removes the data of a deleted topic for good: the generation of an id, or the newest
+    /// tombstone of a name. It is listed as deleted until all of it is removed.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn topic_purge(&self, cluster: &str, topic: &str) -> Result<Topic, AdminError> {
+        let call = Call::post(["v1", "clusters", cluster, "topics", topic])?.verb("purge");
         self.execute_json(call).await
     }
 

@@ -87,6 +87,8 @@ states!(
         Active = "active",
         /// Deleted; its name is free, its data kept until it is purged.
         Tombstone = "tombstone",
+        /// Its data is being removed for good.
+        Purging = "purging",
     }
 );
 

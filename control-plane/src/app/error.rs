@@ -2,6 +2,8 @@
 
 use std::io;
 
+use weir_protocol::ids::{PartitionKey, TopicGenerationId};
+
 use crate::{
     auth::{ApiKeyError, SignError},
     plan::{guards, names::NameError, placement::PlacementError},
@@ -65,6 +67,36 @@ pub enum AppError {
     /// The topic generation was deleted.
     #[error("this generation of topic {0} was deleted")]
     TopicDeleted(String),
+    /// No generation of that name or id is a tombstone.
+    #[error("there is no deleted topic {0:?}")]
+    TombstoneNotFound(String),
+    /// What is meant is not a tombstone.
+    #[error("topic {0} is not deleted")]
+    TopicNotDeleted(String),
+    /// Another generation has the name by now.
+    #[error("the name of topic {name} is taken by generation {current}")]
+    TopicNameTaken {
+        /// The name.
+        name: String,
+        /// Who has it.
+        current: TopicGenerationId,
+        /// The tombstone that was to have it.
+        wanted: TopicGenerationId,
+    },
+    /// The data of the generation is being removed.
+    #[error("topic {0} is being purged")]
+    TopicPurging(String),
+    /// The data of a partition went with its SPUs.
+    #[error(
+        "partition {} of topic {name} is lost: no SPU that held it is in the cluster any more",
+        key.partition
+    )]
+    ReplicasLost {
+        /// The topic's name.
+        name: String,
+        /// The first such partition.
+        key: PartitionKey,
+    },
     /// Weir's own topic.
     #[error("topic {0} is Weir's own")]
     TopicInternal(String),
@@ -124,8 +156,11 @@ impl AppError {
             Self::ClusterNotFound(_) => "CLUSTER_NOT_FOUND",
             Self::ClusterShutDown(_) => "CLUSTER_SHUT_DOWN",
             Self::ClusterDeleting(_) => "CLUSTER_DELETING",
-            Self::TopicExists(_) => "TOPIC_EXISTS",
-            Self::TopicNotFound(_) => "TOPIC_NOT_FOUND",
+            Self::TopicExists(_) | Self::TopicNameTaken { .. } => "TOPIC_EXISTS",
+            Self::TopicNotFound(_) | Self::TombstoneNotFound(_) => "TOPIC_NOT_FOUND",
+            Self::TopicNotDeleted(_) => "TOPIC_NOT_DELETED",
+            Self::TopicPurging(_) => "TOPIC_PURGED",
+            Self::ReplicasLost { .. } => "REPLICAS_LOST",
             Self::TopicDeleted(_) => "TOPIC_DELETED",
             Self::Placement(PlacementError::NotEnough { .. }) => "NOT_ENOUGH_SPUS",
             Self::Placement(PlacementError::Full { .. }) => "REPLICAS_EXHAUSTED",
@@ -176,10 +211,29 @@ impl AppError {
             Self::TopicExists(name) => {
                 format!("Use it as it is, take another name, or: weir topic delete {name}")
             }
-            Self::TopicNotFound(_) => "List what is there: weir topic list".to_owned(),
+            Self::TopicNotFound(_) => "List what is there: weir topic list; and what was deleted: \
+                                       weir topic list --deleted"
+                .to_owned(),
+            Self::TombstoneNotFound(_) => {
+                "List what was deleted and not purged yet: weir topic list --deleted".to_owned()
+            }
+            Self::TopicNotDeleted(name) => format!(
+                "Delete it first: weir topic delete {name}; or delete and purge it at once: \
+                 weir topic delete {name} --purge"
+            ),
+            Self::TopicNameTaken { name, current, wanted } => format!(
+                "Delete the other one first (weir topic delete {current}), then: weir topic \
+                 undelete {wanted}. What {name} is now keeps its own records either way."
+            ),
+            Self::TopicPurging(name) => {
+                format!("Nothing brings it back. Create a new one: weir topic create {name}")
+            }
+            Self::ReplicasLost { key, .. } => {
+                format!("What is left of it can only be purged: weir topic purge {}", key.generation)
+            }
             Self::TopicDeleted(name) => format!(
-                "Name the topic instead of its generation's id, or create it again: \
-                 weir topic create {name}"
+                "Name the topic instead of its generation's id, bring it back (weir topic undelete \
+                 {name}), or create it again: weir topic create {name}"
             ),
             Self::TopicInternal(_) => "Choose another topic.".to_owned(),
             Self::Placement(PlacementError::NotEnough { .. }) => {
@@ -187,7 +241,8 @@ impl AppError {
             }
             Self::Placement(PlacementError::Full { .. }) => {
                 "Ask for fewer partitions, or put the topic into another cluster. Partitions of \
-                 deleted topics count as well."
+                 deleted topics count until they are purged: weir topic list --deleted, then weir \
+                 topic purge."
                     .to_owned()
             }
             Self::IdempotencyKeyReused => "Draw a fresh key for each new request.".to_owned(),

@@ -5,6 +5,7 @@ use super::AppError;
 use crate::store::{
     Scoped,
     clusters::{self, ClusterRow},
+    tombstones,
     topics::{self, TopicRow},
     types::Desired,
 };
@@ -29,6 +30,21 @@ pub(super) async fn running_cluster(
         Desired::Running => Ok(found),
         Desired::Shutdown => Err(AppError::ClusterShutDown(found.name)),
         Desired::Deleted => Err(AppError::ClusterDeleting(found.name)),
+    }
+}
+
+/// The newest tombstone of this name, or the generation of this id in any state.
+pub(super) async fn tombstone(
+    scoped: &mut Scoped<'_>,
+    cluster: &ClusterRow,
+    name_or_id: &str,
+) -> Result<TopicRow, AppError> {
+    if let Some(found) = tombstones::find(scoped, cluster.id, name_or_id).await? {
+        return Ok(found);
+    }
+    match topics::by_name(scoped, cluster.id, name_or_id).await? {
+        Some(active) => Err(AppError::TopicNotDeleted(active.name)),
+        None => Err(AppError::TombstoneNotFound(name_or_id.to_owned())),
     }
 }
 

@@ -136,7 +136,7 @@ fn topic(row: &TopicRow, partitions: &[PartitionRow]) -> metadata::TopicGenerati
     let state = match row.state {
         TopicState::Active => metadata::GenerationState::Active,
         TopicState::Tombstone => metadata::GenerationState::Tombstone,
-        TopicState::Purged => metadata::GenerationState::Purged,
+        TopicState::Purging => metadata::GenerationState::Purged,
     };
     metadata::TopicGeneration {
         generation_id: row.generation.to_wire(),

@@ -28,6 +28,9 @@ pub mod topic_create;
 mod topic_delete;
 mod topic_get;
 mod topic_grow;
+mod topic_purge;
+mod topic_tombstones;
+mod topic_undelete;
 pub mod view;
 
 pub use authenticate::authenticate;
@@ -51,6 +54,9 @@ pub use topic_create::{TopicRequest, topic_create};
 pub use topic_delete::topic_delete;
 pub use topic_get::{topic_get, topic_list};
 pub use topic_grow::topic_add_partitions;
+pub use topic_purge::{topic_delete_and_purge, topic_purge};
+pub use topic_tombstones::topic_list_deleted;
+pub use topic_undelete::topic_undelete;
 
 // What the edges say to use cases, so that they need not know the store.
 pub use crate::store::{clusters::ClusterSpec, topics::PageFilter, types::KeyScope};

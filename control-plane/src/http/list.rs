@@ -24,6 +24,10 @@ pub(super) struct ListQuery {
     #[serde(default)]
     #[param(required = false)]
     pub(super) internal: bool,
+    /// Deleted topics instead of those that are there (lists of topics only).
+    #[serde(default)]
+    #[param(required = false)]
+    pub(super) deleted: bool,
 }
 
 /// A checked [`ListQuery`].
@@ -58,6 +62,11 @@ impl List {
     /// Internal ones too.
     pub(super) const fn internal(&self) -> bool {
         self.0.internal
+    }
+
+    /// Deleted ones instead.
+    pub(super) const fn deleted(&self) -> bool {
+        self.0.deleted
     }
 
     /// The key to go on after; empty: from the first. `kind` keeps the cursors of different

@@ -163,9 +163,11 @@ impl From<AppError> for Problem {
             "INVALID_REQUEST" => StatusCode::BAD_REQUEST,
             "CLUSTER_EXISTS" => StatusCode::PRECONDITION_FAILED,
             "CLUSTER_NOT_FOUND" | "TOPIC_NOT_FOUND" => StatusCode::NOT_FOUND,
-            "TOPIC_DELETED" => StatusCode::GONE,
-            "CLUSTER_SHUT_DOWN" | "CLUSTER_DELETING" | "TOPIC_EXISTS" | "NOT_ENOUGH_SPUS"
-            | "REPLICAS_EXHAUSTED" | "DATABASE_WENT_BACK" => StatusCode::CONFLICT,
+            "TOPIC_DELETED" | "TOPIC_PURGED" => StatusCode::GONE,
+            "CLUSTER_SHUT_DOWN" | "CLUSTER_DELETING" | "TOPIC_EXISTS" | "TOPIC_NOT_DELETED"
+            | "REPLICAS_LOST" | "NOT_ENOUGH_SPUS" | "REPLICAS_EXHAUSTED" | "DATABASE_WENT_BACK" => {
+                StatusCode::CONFLICT
+            }
             "IDEMPOTENCY_KEY_REUSED" => StatusCode::UNPROCESSABLE_ENTITY,
             "OVERLOADED" | "OUTCOME_UNKNOWN" => StatusCode::SERVICE_UNAVAILABLE,
             "STORAGE_FULL" => StatusCode::INSUFFICIENT_STORAGE,

@@ -32,7 +32,9 @@ use crate::app::App;
         cluster_verbs::shutdown,
         cluster_verbs::resume,
         tokens::issue,
-        topic_verbs::add_partitions
+        topic_verbs::add_partitions,
+        topic_verbs::undelete,
+        topic_verbs::purge
     ),
     components(schemas(ProblemBody))
 )]

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Path, State},
+    extract::{Path, Query, State},
     response::Response,
 };
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
+use weir_protocol::ids::GenerationNumber;
 
 use super::{
     Problem,
@@ -19,7 +20,7 @@ use super::{
     problem::Problems,
     reply,
 };
-use crate::app::{self, App, PageFilter, TopicRequest, page::Page, view::TopicView};
+use crate::app::{self, App, PageFilter, Principal, TopicRequest, page::Page, view::TopicView};
 
 /// What a new topic should be.
 #[derive(Deserialize, ToSchema)]
@@ -82,22 +83,41 @@ pub(super) async fn show(
     Ok(etag::tagged(&headers, StatusCode::OK, &view))
 }
 
-/// Deletes a topic: its generation becomes a tombstone, its name is free at once.
+/// How a topic is deleted.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeleteQuery {
+    /// Remove its data as well, at once and for good.
+    #[serde(default)]
+    #[param(required = false)]
+    purge: bool,
+}
+
+/// Deletes a topic: its generation becomes a tombstone, its name is free at once. It can be
+/// undeleted until it is purged.
 #[utoipa::path(delete, path = "/v1/clusters/{cluster}/topics/{topic}", tag = "topics",
     operation_id = "topic_delete", security(("api_key" = [])),
     params(("cluster" = String, Path, description = "Name or id"),
-        ("topic" = String, Path, description = "Name or generation id")),
-    responses((status = 200, body = TopicView, description = "The tombstone"), Problems))]
+        ("topic" = String, Path, description = "Name or generation id"), DeleteQuery),
+    responses((status = 200, body = TopicView, description = "The tombstone"),
+        (status = 202, body = TopicView, description = "It will be purged"), Problems))]
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
     Caller(principal): Caller,
     Path((cluster, topic)): Path<(String, String)>,
+    Query(query): Query<DeleteQuery>,
 ) -> Result<Response, Problem> {
+    if query.purge {
+        let view = app::topic_delete_and_purge(&app, &principal, &cluster, &topic).await?;
+        return reply::view(StatusCode::ACCEPTED, &view);
+    }
     let view = app::topic_delete(&app, &principal, &cluster, &topic).await?;
     reply::view(StatusCode::OK, &view)
 }
 
-/// A cluster's topics, by name.
+/// A cluster's topics, by name; or, with `deleted`, its deleted generations that are not
+/// purged yet, by name and number.
 #[utoipa::path(get, path = "/v1/clusters/{cluster}/topics", tag = "topics",
     operation_id = "topic_list", security(("api_key" = [])),
     params(("cluster" = String, Path, description = "Name or id"), ListQuery),
@@ -109,10 +129,31 @@ pub(super) async fn list(
     list: List,
 ) -> Result<Response, Problem> {
     const KIND: &str = "topics";
-    let after = list.after(KIND)?;
     let filter = PageFilter { internal: list.internal() };
+    if list.deleted() {
+        return list_deleted(&app, &principal, &cluster, filter, &list).await;
+    }
+    let after = list.after(KIND)?;
     let (items, next) =
         app::topic_list(&app, &principal, &cluster, filter, &after, list.limit()).await?;
     let next_cursor = next.map(|key| list::cursor(KIND, &key));
+    reply::view(StatusCode::OK, &Page { items, next_cursor })
+}
+
+async fn list_deleted(
+    app: &App,
+    principal: &Principal,
+    cluster: &str,
+    filter: PageFilter,
+    list: &List,
+) -> Result<Response, Problem> {
+    const KIND: &str = "deleted-topics";
+    // A name has no slash in it.
+    let after = list.after(KIND)?;
+    let (name, number) = after.rsplit_once('/').unwrap_or((&after, "0"));
+    let after = (name, GenerationNumber(number.parse().unwrap_or_default()));
+    let (items, next) =
+        app::topic_list_deleted(app, principal, cluster, filter, after, list.limit()).await?;
+    let next_cursor = next.map(|(name, number)| list::cursor(KIND, &format!("{name}/{number}")));
     reply::view(StatusCode::OK, &Page { items, next_cursor })
 }

@@ -5,6 +5,7 @@
 //! | [`register`] | who may have a session, decided and stored in one transaction |
 //! | [`session`] | registration, the metadata snapshot, then deltas and heartbeats |
 //! | `claim` | who calls outside of a session, and the proof of it |
+//! | `removals` | orders to remove replicas of purged topics, until they are confirmed |
 //! | `live` | at most one session per SPU |
 //! | [`producer_ids`] | ids for idempotent producers, never given out twice |
 //! | [`store_offsets`] | what consumers have committed, into SQL |
@@ -16,6 +17,7 @@ mod claim;
 mod live;
 pub mod producer_ids;
 pub mod register;
+mod removals;
 pub mod session;
 pub mod store_offsets;
 

@@ -13,12 +13,12 @@ use tokio::sync::{mpsc, watch};
 use tonic::{Status, Streaming};
 use weir_protocol::{
     ErrorCode, WireError,
-    ids::{Incarnation, Revision},
+    ids::{Incarnation, PartitionEpoch, PartitionKey, Revision},
     pb::{
         metadata::MetadataUpdate,
         session::{
-            ControlMessage, Heartbeat, HeartbeatAck, Registered, SpuMessage, control_message,
-            spu_message,
+            ControlMessage, Heartbeat, HeartbeatAck, Registered, ReplicaRemoved, SpuMessage,
+            control_message, spu_message,
         },
     },
 };
@@ -28,6 +28,7 @@ use super::{
     PAUSE, SpuApi, TRIES,
     live::Seat,
     register::{self, History, Outcome, Request},
+    removals::{self, Removals},
     worth_repeating,
 };
 use crate::{
@@ -99,6 +100,7 @@ struct Session<'a> {
     told: Revision,
     looked: Monotonic,
     heard: Monotonic,
+    removals: Removals,
 }
 
 /// Runs a session to its end.
@@ -207,7 +209,7 @@ async fn admit<'a>(
         batch_bytes_max: defaults.batch_bytes_max,
     };
     outgoing.send(app.clock, control_message::Message::Registered(registered)).await?;
-    Ok(Session { app, request, incarnation, seat, told: Revision(0), looked: now, heard: now })
+    Ok(Session { app, request, incarnation, seat, told: Revision(0), looked: now, heard: now, removals: Removals::default() })
 }
 
 fn announce(app: &App, request: &Request, revision: Option<Revision>) {
@@ -277,8 +279,11 @@ impl Session<'_> {
                     Ok(Some(SpuMessage { message: Some(spu_message::Message::Heartbeat(beat)) })) => {
                         self.heartbeat(outgoing, beat).await?;
                     }
+                    Ok(Some(SpuMessage {
+                        message: Some(spu_message::Message::ReplicaRemoved(removed)),
+                    })) => self.removed(outgoing, &removed).await?,
                     Ok(Some(_)) => {
-                        let error = "only heartbeats follow a registration";
+                        let error = "only heartbeats and confirmations follow a registration";
                         return Err(End::Refused(WireError::new(ErrorCode::InvalidRequest, error)));
                     }
                     Ok(None) => return Err(End::Closed),
@@ -309,6 +314,18 @@ impl Session<'_> {
         Ok(())
     }
 
+    async fn removed(&mut self, outgoing: &Outgoing, message: &ReplicaRemoved) -> Result<(), End> {
+        let Request { org, cluster, spu, .. } = self.request;
+        match removals::confirm(self.app, org, cluster, spu, message).await? {
+            Some(key) if self.removals.confirmed(key) => self.tell(outgoing).await,
+            Some(_) => Ok(()),
+            None => {
+                let error = "a confirmation without a partition";
+                Err(End::Refused(WireError::new(ErrorCode::InvalidRequest, error)))
+            }
+        }
+    }
+
     fn replaced(&self) -> End {
         if self.seat.same_life_came() { End::Reconnected } else { End::Replaced }
     }
@@ -317,7 +334,7 @@ impl Session<'_> {
     /// any more.
     async fn tell(&mut self, outgoing: &Outgoing) -> Result<(), End> {
         let mut tries = 0;
-        let update = loop {
+        let (update, due) = loop {
             tries += 1;
             match self.look().await {
                 Err(End::Database(error)) if worth_repeating(&error) && tries < TRIES => {
@@ -332,14 +349,21 @@ impl Session<'_> {
             outgoing.send(self.app.clock, control_message::Message::Metadata(update)).await?;
             self.told = revision;
         }
+        // After the map that names the topics as purged: before it, they would be refused.
+        for (key, epoch) in self.removals.to_send(&due, self.looked) {
+            let order = removals::order(self.app, key, epoch);
+            outgoing.send(self.app.clock, control_message::Message::RemoveReplica(order)).await?;
+        }
         Ok(())
     }
 
-    async fn look(&self) -> Result<MetadataUpdate, End> {
+    async fn look(&self) -> Result<(MetadataUpdate, Vec<(PartitionKey, PartitionEpoch)>), End> {
         let Request { org, cluster, spu, .. } = self.request;
-        let row = {
+        let (row, due) = {
             let mut tx = self.app.store.read().await?;
-            spus::get(&mut tx.scoped(org), cluster, spu).await?
+            let mut scoped = tx.scoped(org);
+            let row = spus::get(&mut scoped, cluster, spu).await?;
+            (row, removals::due(&mut scoped, cluster, spu).await?)
         };
         match row {
             Some(row) if row.removed => {
@@ -352,14 +376,16 @@ impl Session<'_> {
             }
             Some(_) | None => {}
         }
-        app::metadata_since(self.app, org, cluster, self.told).await.map_err(|error| match error {
+        let update = app::metadata_since(self.app, org, cluster, self.told).await;
+        let update = update.map_err(|error| match error {
             AppError::Store(error) => End::Database(error),
             AppError::ClusterNotFound(_) => {
                 let error = "the cluster was deleted";
                 End::Refused(WireError::new(ErrorCode::UnknownCluster, error))
             }
             other => End::Refused(WireError::new(ErrorCode::DatabaseWentBack, other.to_string())),
-        })
+        })?;
+        Ok((update, due))
     }
 }
 

@@ -20,6 +20,7 @@
 //! | [`launch_handles`] | how a launch is found again; which ports a cluster got |
 //! | [`topics`], [`partitions`] | generations, who leads, who holds replicas |
 //! | [`consumer_offsets`] | what named consumers have committed |
+//! | [`tombstones`], [`purges`] | deleted generations; those whose data is being removed |
 //! | [`changes`] | what watchers must hear, by revision |
 //! | [`audit`], [`idempotency`], [`leadership`] | who did what; answers given before; who reconciles |
 
@@ -37,7 +38,9 @@ pub mod meta;
 pub mod migrate;
 pub mod orgs;
 pub mod partitions;
+pub mod purges;
 pub mod spus;
+pub mod tombstones;
 pub mod topics;
 mod tx;
 pub mod types;

@@ -46,7 +46,7 @@ pub struct PageFilter {
     pub internal: bool,
 }
 
-fn topic(row: &Row) -> DbResult<TopicRow> {
+pub(super) fn topic(row: &Row) -> DbResult<TopicRow> {
     Ok(TopicRow {
         generation: row.get("generation_id")?,
         name: row.get("name")?,
@@ -222,26 +222,6 @@ pub async fn tombstone(
             "UPDATE topic_names SET current_generation_id = NULL
              WHERE org_id = $1 AND cluster_id = $2 AND current_generation_id = $3",
             params![cluster, generation],
-        )
-        .await?;
-    Ok(rows == 1)
-}
-
-/// Removes a tombstone's rows once no data is left anywhere. The name keeps its number.
-/// Record [`super::changes::Change::TopicPurged`] with it.
-///
-/// # Errors
-/// As the database.
-pub async fn purge(
-    scoped: &mut Scoped<'_>,
-    cluster: ClusterId,
-    generation: TopicGenerationId,
-) -> DbResult<bool> {
-    let rows = scoped
-        .execute(
-            "DELETE FROM topic_generations
-             WHERE org_id = $1 AND cluster_id = $2 AND generation_id = $3 AND state = $4",
-            params![cluster, generation, TopicState::Tombstone],
         )
         .await?;
     Ok(rows == 1)

@@ -128,8 +128,8 @@ states!(
         Active = "active",
         /// Deleted and not served; its data is kept until it is purged.
         Tombstone = "tombstone",
-        /// Gone for good.
-        Purged = "purged",
+        /// Its data is being removed, and nothing brings it back.
+        Purging = "purging",
     }
 );
 

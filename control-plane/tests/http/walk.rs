@@ -46,7 +46,9 @@ fn body(operation: &str) -> Option<Value> {
         | "GET /v1/clusters/{cluster}/spus"
         | "GET /v1/clusters/{cluster}/topics"
         | "GET /v1/clusters/{cluster}/topics/{topic}"
-        | "DELETE /v1/clusters/{cluster}/topics/{topic}" => None,
+        | "DELETE /v1/clusters/{cluster}/topics/{topic}"
+        | "POST /v1/clusters/{cluster}/topics/{topic}:undelete"
+        | "POST /v1/clusters/{cluster}/topics/{topic}:purge" => None,
         unknown => panic!("tell this test what {unknown} takes"),
     }
 }

@@ -5,8 +5,8 @@ use weir_control_plane::{
     app::{self, AppError, TopicRequest},
     store::{
         changes::{self, Change},
+        purges,
         spus::{self, Registration},
-        topics,
     },
 };
 use weir_protocol::{
@@ -97,11 +97,11 @@ async fn a_purged_generation_is_named_once_more() {
     let before = app::metadata_snapshot(&f.app, f.admin.org, cluster).await.unwrap();
     let mut tx = f.app.store.write().await.unwrap();
     let mut org = tx.scoped(f.admin.org);
-    let row = topics::by_id(&mut org, cluster, orders).await.unwrap().unwrap();
-    assert!(topics::purge(&mut org, cluster, orders).await.unwrap());
-    let change =
-        Change::TopicPurged { generation: orders, number: row.number, name: row.name.clone() };
-    changes::record(&mut org, cluster, &change, 1).await.unwrap();
+    assert_eq!(purges::settle(&mut org, cluster, orders, 1).await.unwrap(), None);
+    assert!(purges::begin(&mut org, cluster, orders).await.unwrap());
+    let key = PartitionKey { generation: orders, partition: PartitionIndex(0) };
+    assert!(purges::removed(&mut org, cluster, key, SpuId(1)).await.unwrap());
+    assert!(purges::settle(&mut org, cluster, orders, 1).await.unwrap().is_some());
     tx.commit().await.unwrap();
     let from = Revision(before.revision);
     let delta = app::metadata_since(&f.app, f.admin.org, cluster, from).await.unwrap();

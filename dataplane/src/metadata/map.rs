@@ -39,8 +39,11 @@ pub enum MapError {
 pub struct Generation {
     /// Its identity.
     pub id: TopicGenerationId,
-    /// Tombstones are known but not served.
+    /// Deleted ones are known but not served.
     pub active: bool,
+    /// Deleted for good: its data is being removed, by explicit orders, and what others keep
+    /// of it may be forgotten.
+    pub purged: bool,
     /// As sent, with partitions in the order of their indexes.
     pub wire: Arc<wire::TopicGeneration>,
 }
@@ -49,10 +52,12 @@ impl Generation {
     fn from_wire(sent: &wire::TopicGeneration) -> Result<Option<Self>, MapError> {
         let id = TopicGenerationId::from_wire(&sent.generation_id)
             .ok_or(MapError::Malformed("a generation id is not 16 bytes"))?;
-        let active = match sent.state() {
-            GenerationState::Active => true,
-            GenerationState::Tombstone => false,
-            GenerationState::Purged => return Ok(None),
+        let (active, purged) = match sent.state() {
+            GenerationState::Active => (true, false),
+            GenerationState::Tombstone => (false, false),
+            // Nothing of it is left anywhere.
+            GenerationState::Purged if sent.partitions.is_empty() => return Ok(None),
+            GenerationState::Purged => (false, true),
             GenerationState::Unspecified => {
                 return Err(MapError::Malformed("a generation has no state"));
             }
@@ -67,7 +72,7 @@ impl Generation {
         {
             return Err(MapError::Malformed("partition indexes are not 0..n"));
         }
-        Ok(Some(Self { id, active, wire: Arc::new(sent) }))
+        Ok(Some(Self { id, active, purged, wire: Arc::new(sent) }))
     }
 
     /// The label.
@@ -142,13 +147,13 @@ impl ClusterMap {
         self.revision
     }
 
-    /// A generation that is active or a tombstone.
+    /// A generation that is active, a tombstone, or being purged.
     #[must_use]
     pub fn generation(&self, id: TopicGenerationId) -> Option<&Generation> {
         self.generations.get(&id)
     }
 
-    /// Every generation, tombstones too.
+    /// Every generation, deleted ones too.
     pub fn generations(&self) -> impl Iterator<Item = &Generation> {
         self.generations.values()
     }
@@ -291,8 +296,13 @@ pub(crate) mod tests {
         assert!(!map.generation(id(1)).unwrap().active);
         assert_eq!(map.apply(&delta), Ok(false), "a repeated delta brings nothing");
 
-        let purge = update(5, false, vec![topic(1, 1, "t", GenerationState::Purged)]);
-        assert_eq!(map.apply(&purge), Ok(true));
+        let mut purged = topic(1, 1, "t", GenerationState::Purged);
+        assert_eq!(map.apply(&update(5, false, vec![purged.clone()])), Ok(true));
+        let known = map.generation(id(1)).unwrap();
+        assert!(known.purged && !known.active, "until its data is gone");
+        assert_eq!(map.snapshot().unwrap().topics[0].state(), GenerationState::Purged);
+        purged.partitions.clear();
+        assert_eq!(map.apply(&update(6, false, vec![purged])), Ok(true));
         assert!(map.generation(id(1)).is_none());
         assert_eq!(map.apply(&update(9, true, vec![])), Ok(true));
         assert!(map.generation(id(2)).is_none());

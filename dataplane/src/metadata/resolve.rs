@@ -57,8 +57,8 @@ fn served(map: &ClusterMap, key: PartitionKey) -> Result<&Generation, WireError>
 }
 
 /// The planted bug "ignore_generation": a server that goes by the topic's name serves the
-/// newest generation to whoever asks for an old one. (Of a purged one not even the name is
-/// left, so it stays unknown.)
+/// newest generation to whoever asks for an old one. (Of one whose purge is over not even the
+/// name is left, so it stays unknown.)
 fn planted_substitute(map: &ClusterMap, key: PartitionKey) -> Option<&Generation> {
     if !plant::active("ignore_generation") {
         return None;
@@ -90,6 +90,7 @@ mod tests {
             topic(3, 3, "again", active),
             topic(4, 1, "deleted", gone),
             topic(5, 1, "__own", active),
+            topic(6, 1, "purged", GenerationState::Purged),
         ];
         map.apply(&update(1, true, topics)).unwrap();
         let claims = Claims {
@@ -116,6 +117,7 @@ mod tests {
         assert_eq!(code(ask(3, 2, vec![])), ErrorCode::UnknownPartition);
         assert_eq!(code(ask(9, 0, vec![])), ErrorCode::UnknownGeneration);
         assert_eq!(code(ask(4, 0, vec![])), ErrorCode::TopicDeleted);
+        assert_eq!(code(ask(6, 0, vec![])), ErrorCode::TopicDeleted);
         assert_eq!(code(ask(5, 0, vec![])), ErrorCode::Forbidden);
         assert!(ask(5, 0, vec![Scope::Internal]).is_ok());
     }

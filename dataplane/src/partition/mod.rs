@@ -8,6 +8,7 @@
 //! | `opening` | tries that until it succeeds |
 //! | [`view`] | what readers and the session see of a replica, and wait for |
 //! | [`registry`] | which replicas this SPU has, by the control plane's word |
+//! | [`removal`] | removes a replica with its data, on an explicit order |
 //!
 //! **Group commit.** While one group's fsync runs in a task of its own, the next group is
 //! written; when the fsync returns, everything that it covered is acknowledged, and the next
@@ -18,6 +19,7 @@ pub mod open;
 mod opening;
 pub mod queue;
 pub mod registry;
+pub mod removal;
 pub mod view;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

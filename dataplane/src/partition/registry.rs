@@ -2,11 +2,10 @@
 //!
 //! A replica is opened when the map names this SPU as its holder. **Absence never deletes**:
 //! a replica that the map does not name any more is kept, not served; only
-//! [`Registry::remove`] deletes, on an explicit order.
+//! [`Registry::remove`] (in `removal`) deletes, on an explicit order.
 
 use std::{
     collections::BTreeMap,
-    io,
     sync::{
         Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -20,6 +19,7 @@ use weir_protocol::{
 };
 use weir_runtime::{
     disk::Disk,
+    plant,
     task::{self, CancellationToken},
 };
 
@@ -32,67 +32,29 @@ use super::{
 };
 use crate::{
     config::Limits,
-    data_folder::{generation_folder, replica_folder},
     log::LogConfig,
     metadata::ClusterMap,
     replica::{Assignment, ReplicaLimits},
-    seen::Database,
 };
 
 /// The replicas of one SPU. Clones share them.
 #[derive(Clone)]
 pub struct Registry {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
-    me: SpuId,
-    disk: Arc<dyn Disk>,
+pub(super) struct Inner {
+    pub(super) me: SpuId,
+    pub(super) disk: Arc<dyn Disk>,
     limits: Limits,
     log: LogConfig,
-    partitions: RwLock<BTreeMap<PartitionKey, Arc<Partition>>>,
+    pub(super) partitions: RwLock<BTreeMap<PartitionKey, Arc<Partition>>>,
     /// Orders carried out: the map may name the replica for a while yet.
-    removed: Mutex<BTreeMap<PartitionKey, PartitionEpoch>>,
+    pub(super) removed: Mutex<BTreeMap<PartitionKey, PartitionEpoch>>,
     transitions: Arc<watch::Sender<u64>>,
     opening: Arc<Semaphore>,
     /// Nothing is started any more. Changes only while `partitions` is held for writing.
     closed: AtomicBool,
-}
-
-/// An order to remove a replica.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RemoveOrder {
-    /// Which replica.
-    pub key: PartitionKey,
-    /// The partition epoch that no longer names it.
-    pub partition_epoch: PartitionEpoch,
-    /// The database that says so.
-    pub database: Database,
-}
-
-/// Why an order to remove was not carried out.
-#[derive(Debug, thiserror::Error)]
-pub enum RemoveRefused {
-    /// It speaks of another history than the map.
-    #[error("the order names another database than this SPU follows")]
-    OtherDatabase,
-    /// This SPU has heard newer.
-    #[error("the order has partition epoch {ordered}, and this SPU has seen {seen}")]
-    Stale {
-        /// The order's.
-        ordered: PartitionEpoch,
-        /// The highest seen.
-        seen: PartitionEpoch,
-    },
-    /// The map of the same epoch names this SPU as a holder.
-    #[error("partition epoch {seen} of an active topic names this SPU as a replica")]
-    StillHeld {
-        /// The epoch.
-        seen: PartitionEpoch,
-    },
-    /// The disk said no; part of it may be gone.
-    #[error("cannot remove the replica's folder: {0}")]
-    Io(#[from] io::Error),
 }
 
 impl Registry {
@@ -143,7 +105,8 @@ impl Registry {
         if inner.closed.load(Ordering::Relaxed) {
             return;
         }
-        let removed = inner.removed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut removed = inner.removed.lock().unwrap_or_else(PoisonError::into_inner);
+        removed.retain(|key, _| map.partition(*key).is_some());
         for generation in map.generations() {
             for partition in &generation.wire.partitions {
                 let key =
@@ -166,6 +129,10 @@ impl Registry {
                 let known = partition.assignment.borrow().clone();
                 partition.assign(Assignment { serving: false, ..known });
             }
+        }
+        if plant::active("absence_removes") {
+            drop((partitions, removed));
+            self.planted_removal(map);
         }
     }
 
@@ -211,50 +178,6 @@ impl Registry {
             stop,
             task: Mutex::new(Some(task)),
         })
-    }
-
-    /// Carries out an order to remove a replica with its data.
-    ///
-    /// # Errors
-    /// [`RemoveRefused`]; nothing was removed, unless the disk failed half-way.
-    pub async fn remove(&self, order: RemoveOrder, map: &ClusterMap) -> Result<(), RemoveRefused> {
-        let RemoveOrder { key, partition_epoch: ordered, database } = order;
-        if map.database() != Some(database) {
-            return Err(RemoveRefused::OtherDatabase);
-        }
-        let mapped = map.partition(key);
-        let known = self.get(key);
-        let held = known.as_ref().map(|partition| partition.assignment.borrow().partition_epoch);
-        let seen = mapped.map(|(_, partition)| PartitionEpoch(partition.partition_epoch)).max(held);
-        if let Some(seen) = seen {
-            let still_held = mapped.is_some_and(|(generation, partition)| {
-                generation.active && partition.replica_spu_ids.contains(&self.inner.me.get())
-            });
-            if ordered < seen {
-                return Err(RemoveRefused::Stale { ordered, seen });
-            }
-            if ordered == seen && still_held {
-                return Err(RemoveRefused::StillHeld { seen });
-            }
-        }
-        self.removed().insert(key, ordered);
-        let gone = {
-            let partitions = &self.inner.partitions;
-            partitions.write().unwrap_or_else(PoisonError::into_inner).remove(&key)
-        };
-        if let Some(partition) = gone {
-            partition.close().await;
-        }
-        let disk = self.inner.disk.as_ref();
-        disk.remove_dir_all(&replica_folder(key)).await?;
-        match disk.sync_dir(&generation_folder(key)).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
-        }
-    }
-
-    fn removed(&self) -> std::sync::MutexGuard<'_, BTreeMap<PartitionKey, PartitionEpoch>> {
-        self.inner.removed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Closes every replica, and starts none from now on: what is written is synced, acknowledged, checkpointed.

@@ -140,7 +140,7 @@ impl Session {
             heard = self.clock.now();
             match incoming {
                 Ok(Some(ControlMessage { message: Some(message) })) => {
-                    if let Err(ended) = self.obey(message, incarnation).await {
+                    if let Err(ended) = self.obey(message, incarnation, &outbox).await {
                         return ended;
                     }
                 }
@@ -193,7 +193,7 @@ impl Session {
     }
 }
 
-fn message(message: FromSpu) -> SpuMessage {
+pub(super) fn message(message: FromSpu) -> SpuMessage {
     SpuMessage { message: Some(message) }
 }
 

@@ -1,12 +1,21 @@
 //! Carries out what the control plane sends.
 
+use std::time::Duration;
+
+use tokio::sync::mpsc;
 use weir_protocol::{
     ids::{Incarnation, PartitionEpoch, PartitionKey},
-    pb::session::{RemoveReplica, control_message::Message as FromControl},
+    pb::session::{
+        RemoveReplica, ReplicaRemoved, SpuMessage, control_message::Message as FromControl,
+        spu_message::Message as FromSpu,
+    },
 };
 
-use super::{Ended, Session, connect::lost, connect::refused};
-use crate::{partition::registry::RemoveOrder, seen::Database};
+use super::{Ended, Session, connect, connect::lost, connect::refused};
+use crate::{partition::removal::RemoveOrder, seen::Database};
+
+/// How long a confirmation waits for a slow connection.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Session {
     /// Does what one message says.
@@ -17,6 +26,7 @@ impl Session {
         &self,
         message: FromControl,
         incarnation: Incarnation,
+        outbox: &mpsc::Sender<SpuMessage>,
     ) -> Result<(), Ended> {
         match message {
             FromControl::Metadata(update) => {
@@ -33,7 +43,7 @@ impl Session {
                     Err(error) => return Err(lost(error.to_string(), false)),
                 }
             }
-            FromControl::RemoveReplica(order) => self.remove_replica(&order).await,
+            FromControl::RemoveReplica(order) => self.remove_replica(&order, outbox).await,
             FromControl::TokenKeys(keys) => self.tokens.replace_keys(&keys),
             FromControl::Refused(error) => return Err(refused(error.into())),
             FromControl::HeartbeatAck(_) => {}
@@ -44,7 +54,7 @@ impl Session {
         Ok(())
     }
 
-    async fn remove_replica(&self, order: &RemoveReplica) {
+    async fn remove_replica(&self, order: &RemoveReplica, outbox: &mpsc::Sender<SpuMessage>) {
         let key = order.partition.as_ref().and_then(PartitionKey::from_wire);
         let (Some(key), Some(database)) = (key, Database::from_wire(order.database.as_ref()))
         else {
@@ -55,7 +65,12 @@ impl Session {
         let order = RemoveOrder { key, partition_epoch, database };
         match self.registry.remove(order, &self.cache.current().map).await {
             Ok(()) => {
-                tracing::info!(partition = %key, %partition_epoch, "replica removed by order")
+                tracing::info!(partition = %key, %partition_epoch, "replica removed by order");
+                let partition = Some(key.to_wire());
+                let removed = ReplicaRemoved { partition, partition_epoch: partition_epoch.get() };
+                let sent = outbox.send(connect::message(FromSpu::ReplicaRemoved(removed)));
+                // What is lost is lost: the order comes again.
+                let _ = self.clock.timeout(CONFIRM_TIMEOUT, sent).await;
             }
             Err(error) => tracing::error!(partition = %key, %error, "replica not removed"),
         }

@@ -1,5 +1,7 @@
 //! `weir topic`.
 
+mod tombstones;
+
 use clap::{Args, Subcommand};
 use weir_client::{
     Admin,
@@ -11,8 +13,9 @@ use crate::{
     context::Context,
     error::{self, CliError, Result},
     out::{self, OutputArg, or_dash},
-    prompt, suggest,
+    suggest,
 };
+use tombstones::{DeleteArgs, PurgeArgs, UndeleteArgs};
 
 /// What to do with topics.
 #[derive(Debug, Subcommand)]
@@ -30,16 +33,39 @@ Examples:
   weir topic create orders -o json")]
     Create(CreateArgs),
     /// List topics
-    #[command(after_help = "Examples:\n  weir topic list\n  weir topic list --all -o yaml")]
+    #[command(after_help = "\
+Examples:
+  weir topic list
+  weir topic list --all -o yaml
+  weir topic list --deleted")]
     List(ListArgs),
     /// Show a topic and its partitions
     #[command(after_help = "Examples:\n  weir topic describe orders")]
     Describe(DescribeArgs),
-    /// Delete a topic; its name is free at once
-    #[command(
-        after_help = "Examples:\n  weir topic delete orders\n  weir topic delete orders --yes"
-    )]
+    /// Delete topics; their names are free at once, their records are kept until they are purged
+    #[command(after_help = "\
+Examples:
+  weir topic delete orders
+  weir topic delete orders payments --yes
+  weir topic delete orders --purge       remove its records as well, for good
+
+A deleted topic comes back with: weir topic undelete orders")]
     Delete(DeleteArgs),
+    /// Bring a deleted topic back, with its records
+    #[command(after_help = "\
+Examples:
+  weir topic undelete orders
+  weir topic undelete tg_0192f0c17a6e7c0e8a1b5d2f3c4e5a6b
+
+Of several deleted topics of one name, the name means the one that was created last.")]
+    Undelete(UndeleteArgs),
+    /// Remove the records of deleted topics for good
+    #[command(after_help = "\
+Examples:
+  weir topic purge orders
+  weir topic purge tg_0192f0c17a6e7c0e8a1b5d2f3c4e5a6b --yes
+  weir topic purge --all-deleted --yes")]
+    Purge(PurgeArgs),
     /// Add partitions to a topic (they only grow)
     #[command(
         name = "add-partition",
@@ -69,6 +95,9 @@ pub struct ListArgs {
     /// Weir's own topics too
     #[arg(long)]
     all: bool,
+    /// Deleted topics instead, as long as they are not purged
+    #[arg(long, conflicts_with = "all")]
+    deleted: bool,
     #[command(flatten)]
     output: OutputArg,
 }
@@ -78,18 +107,6 @@ pub struct ListArgs {
 pub struct DescribeArgs {
     /// The name, or the id of a generation (tg_…)
     topic: String,
-    #[command(flatten)]
-    output: OutputArg,
-}
-
-/// Options of `weir topic delete`.
-#[derive(Debug, Args)]
-pub struct DeleteArgs {
-    /// The name, or the id of a generation (tg_…)
-    topic: String,
-    /// Do not ask
-    #[arg(short, long)]
-    yes: bool,
     #[command(flatten)]
     output: OutputArg,
 }
@@ -118,12 +135,17 @@ pub async fn run(command: TopicCommand, context: &Context) -> Result<()> {
     let admin = context.admin()?;
     match command {
         TopicCommand::Create(args) => create(&args, &admin, &cluster).await,
+        TopicCommand::List(args) if args.deleted => {
+            tombstones::list(args.output, &admin, &cluster).await
+        }
         TopicCommand::List(args) => list(&args, &admin, &cluster).await,
         TopicCommand::Describe(args) => {
             let topic = find(&admin, &cluster, &args.topic).await?;
             out::print(args.output.format, &topic, || describe(&topic))
         }
-        TopicCommand::Delete(args) => delete(&args, &admin, &cluster).await,
+        TopicCommand::Delete(args) => tombstones::delete(&args, context, &admin, &cluster).await,
+        TopicCommand::Undelete(args) => tombstones::undelete(&args, &admin, &cluster).await,
+        TopicCommand::Purge(args) => tombstones::purge(&args, context, &admin, &cluster).await,
         TopicCommand::AddPartition(args) => {
             let topic = admin.topic_add_partitions(&cluster, &args.topic, args.count).await;
             let topic = match topic {
@@ -174,16 +196,6 @@ async fn list(args: &ListArgs, admin: &Admin, cluster: &str) -> Result<()> {
             }),
         )
     })
-}
-
-async fn delete(args: &DeleteArgs, admin: &Admin, cluster: &str) -> Result<()> {
-    // By generation, so that what was looked at is what is deleted, whoever recreates the
-    // name in between.
-    let topic = find(admin, cluster, &args.topic).await?;
-    prompt::confirm(args.yes, &format!("Delete topic {} and its records?", topic.name))?;
-    let id = topic.generation_id.to_string();
-    let topic = admin.topic_delete(cluster, &id).await?;
-    out::print(args.output.format, &topic, || format!("topic {} deleted", topic.name))
 }
 
 /// A topic, or an error that names what may have been meant.
