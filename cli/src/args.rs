@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use weir_dataplane::serve::SpuArgs;
 
 use crate::cmd::{
-    cluster::ClusterCommand, completions::CompletionsArgs, consume::ConsumeArgs,
+    cloud::CloudCommand, cluster::ClusterCommand, completions::CompletionsArgs, consume::ConsumeArgs,
     partition::PartitionCommand, produce::ProduceArgs, profile::ProfileCommand,
     quickstart::QuickstartArgs, run::RunCommand, topic::TopicCommand, version::VersionArgs,
 };
@@ -56,6 +56,9 @@ pub struct Global {
     /// The cluster to work with; default: the profile's current one
     #[arg(long, global = true, env = "WEIR_CLUSTER", value_name = "NAME", hide_env_values = true)]
     pub cluster: Option<String>,
+    /// The profile to work with (see weir profile); default: the current one
+    #[arg(long, global = true, env = "WEIR_PROFILE", value_name = "NAME", hide_env_values = true)]
+    pub profile: Option<String>,
     /// Print results and errors only
     #[arg(long, global = true)]
     pub quiet: bool,
@@ -91,6 +94,9 @@ pub enum Command {
     /// Look at and choose the cluster that commands mean
     #[command(subcommand)]
     Profile(ProfileCommand),
+    /// Connect to a cluster of any control plane
+    #[command(subcommand)]
+    Cloud(CloudCommand),
     /// Run a server in the foreground
     #[command(subcommand)]
     Run(Box<RunCommand>),

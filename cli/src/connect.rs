@@ -5,6 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use secrecy::SecretString;
 use weir_client::{
     Admin, Client, ClientConfig, ClientError,
     admin::{Cluster, ClusterState, DesiredState},
@@ -17,7 +18,9 @@ use crate::{
     context::Context,
     error::{CliError, Result},
     home::{
-        profiles::{Profile, Profiles},
+        keys,
+        profiles::Profiles,
+        target::{Place, Target},
         tokens,
     },
     local::endpoint::{self, State},
@@ -35,25 +38,22 @@ const ANSWER_BYTES_MAX: usize = 4 << 20;
 /// # Errors
 /// When the cluster or the topic is not there, or not reached; in words that lead on.
 pub async fn client(context: &Context, topic: &str) -> Result<Client> {
-    let name = context.selected()?;
-    let profiles = Profiles::load(&context.home)?;
-    let profile = profiles.clusters.get(&name);
-    let mut config = match endpoint::look(&context.home)? {
-        State::Running(endpoint) => {
-            let key = endpoint::key(&context.home)?;
-            let patience = context.timeout.unwrap_or(SILENCE_MAX).min(SILENCE_MAX);
-            let admin = context.admin_within(&endpoint.url(), key.clone(), patience);
-            match online(context, &admin, &name, topic).await {
-                Ok(()) => ClientConfig::with_control_plane(endpoint.url(), key, name.clone()),
-                // It runs and does not answer: as good as away.
-                Err(Refusal::Silent(error)) => offline(context, profile).map_err(|_| error)?,
-                Err(Refusal::Told(error)) => return Err(error),
+    let target = context.target()?;
+    let mut config = match &target.place {
+        Place::Remote(remote) => {
+            let key = keys::load(&remote.key_path(&context.home))?;
+            reach(context, &target, topic, &remote.url, key).await?
+        }
+        Place::Home => match endpoint::look(&context.home)? {
+            State::Running(endpoint) => {
+                let key = endpoint::key(&context.home)?;
+                reach(context, &target, topic, &endpoint.url(), key).await?
             }
-        }
-        state @ State::Died(_) => {
-            offline(context, profile).map_err(|Nothing| context.not_running(&state))?
-        }
-        state => return Err(context.not_running(&state)),
+            state @ State::Died(_) => {
+                offline(context, &target).map_err(|Nothing| context.not_running(&state))?
+            }
+            state => return Err(context.not_running(&state)),
+        },
     };
     bound(context, &mut config);
     let transport: Arc<_> = http::transport(ANSWER_BYTES_MAX);
@@ -61,13 +61,31 @@ pub async fn client(context: &Context, topic: &str) -> Result<Client> {
         // It went away after it was asked: what is kept must do, now and not at the next run.
         Err(ClientError::ControlPlane(error)) if error.status().is_none() => {
             // Read again: the endpoints may have been learned a moment ago.
-            let profiles = Profiles::load(&context.home)?;
-            let mut config = offline(context, profiles.clusters.get(&name))
-                .map_err(|Nothing| CliError::from(error))?;
+            let target = context.target()?;
+            let mut config =
+                offline(context, &target).map_err(|Nothing| CliError::from(error))?;
             bound(context, &mut config);
             Ok(Client::connect(config, transport, context.clock).await?)
         }
         connected => Ok(connected?),
+    }
+}
+
+/// How to go by a control plane that should answer: by itself, or by what is kept.
+async fn reach(
+    context: &Context,
+    target: &Target,
+    topic: &str,
+    url: &str,
+    key: SecretString,
+) -> Result<ClientConfig> {
+    let patience = context.timeout.unwrap_or(SILENCE_MAX).min(SILENCE_MAX);
+    let admin = context.admin_within(url, key.clone(), patience);
+    match online(context, &admin, target, topic).await {
+        Ok(()) => Ok(ClientConfig::with_control_plane(url, key, target.cluster.clone())),
+        // It is there and does not answer: as good as away.
+        Err(Refusal::Silent(error)) => offline(context, target).map_err(|_| error),
+        Err(Refusal::Told(error)) => Err(error),
     }
 }
 
@@ -87,7 +105,13 @@ enum Refusal {
 }
 
 /// Asks the control plane for what could be wrong, and keeps a token for when it is away.
-async fn online(context: &Context, admin: &Admin, name: &str, topic: &str) -> Result<(), Refusal> {
+async fn online(
+    context: &Context,
+    admin: &Admin,
+    target: &Target,
+    topic: &str,
+) -> Result<(), Refusal> {
+    let name = &target.cluster;
     let cluster = match admin.cluster(name).await {
         Ok(cluster) => cluster,
         Err(error) if error.status() == Some(404) => {
@@ -104,14 +128,17 @@ async fn online(context: &Context, admin: &Admin, name: &str, topic: &str) -> Re
             _ => Refusal::Told(error),
         });
     }
-    if let Err(error) = keep(context, admin, &cluster).await {
+    if let Err(error) = keep(context, admin, target, &cluster).await {
         context.ui.warn(&format!("nothing is kept for when the control plane is away: {error}"));
     }
     Ok(())
 }
 
 /// Whether there is any point in connecting to its SPUs.
-fn serving(cluster: &Cluster) -> Result<()> {
+///
+/// # Errors
+/// When there is none: why.
+pub fn serving(cluster: &Cluster) -> Result<()> {
     let name = &cluster.name;
     match (cluster.desired, cluster.state) {
         (DesiredState::Shutdown, state) | (_, state @ ClusterState::Shutdown) => {
@@ -134,14 +161,18 @@ fn serving(cluster: &Cluster) -> Result<()> {
     }
 }
 
-/// Keeps the endpoints, and a token unless there is one that lives for a while.
-async fn keep(context: &Context, admin: &Admin, cluster: &Cluster) -> Result<()> {
+/// Keeps the endpoints, and a token unless there is one that lives for a while; of a cluster
+/// that no profile knows nothing is kept.
+async fn keep(
+    context: &Context,
+    admin: &Admin,
+    target: &Target,
+    cluster: &Cluster,
+) -> Result<()> {
     let home = &context.home;
-    let change = |profiles: &mut Profiles| {
-        let Some(known) = profiles.clusters.get(&cluster.name) else { return false };
-        let (control_plane, key_file) = (known.control_plane.clone(), known.key_file.clone());
-        profiles.learn(cluster, &control_plane, &key_file)
-    };
+    let Some((_, known)) = &target.profile else { return Ok(()) };
+    let change =
+        |profiles: &mut Profiles| profiles.learn(cluster, &known.control_plane, &known.key_file);
     Profiles::update(home, context.clock, change).await?;
     let now = context.clock.unix_ms();
     let lives = tokens::load(home, cluster.id)
@@ -157,8 +188,8 @@ struct Nothing;
 
 /// What was kept. Whether a token that expired is still good is for the SPUs to say: they
 /// grant time while the control plane, which alone could give a new one, is away.
-fn offline(context: &Context, profile: Option<&Profile>) -> Result<ClientConfig, Nothing> {
-    let profile = profile.ok_or(Nothing)?;
+fn offline(context: &Context, target: &Target) -> Result<ClientConfig, Nothing> {
+    let (_, profile) = target.profile.as_ref().ok_or(Nothing)?;
     let cluster: ClusterId = profile.id.parse().map_err(|_| Nothing)?;
     let kept = tokens::load(&context.home, cluster).ok_or(Nothing)?;
     let endpoints =
@@ -166,9 +197,11 @@ fn offline(context: &Context, profile: Option<&Profile>) -> Result<ClientConfig,
     if endpoints.is_empty() {
         return Err(Nothing);
     }
-    context.ui.warn(
-        "the control plane is away: going on with what is known (weir cluster resume starts it)",
-    );
+    let away = "the control plane is away: going on with what is known";
+    context.ui.warn(&match target.place {
+        Place::Home => format!("{away} (weir cluster resume starts it)"),
+        Place::Remote(_) => away.to_owned(),
+    });
     Ok(ClientConfig::with_token(endpoints, cluster, kept.token))
 }
 

@@ -9,7 +9,11 @@ use weir_runtime::{clock::Clock, http};
 use crate::{
     args::Global,
     error::{CliError, Result},
-    home::{Home, profiles, profiles::Profiles},
+    home::{
+        Home, keys,
+        profiles::Profiles,
+        target::{self, Place, Target},
+    },
     local::endpoint::{self, State},
     ui::Ui,
 };
@@ -32,6 +36,8 @@ pub struct Context {
     pub ui: Ui,
     /// The machine's clock.
     pub clock: Clock,
+    /// `--profile` or `WEIR_PROFILE`.
+    pub profile: Option<String>,
     /// `--cluster` or `WEIR_CLUSTER`.
     pub cluster: Option<String>,
     /// `--timeout`.
@@ -48,20 +54,48 @@ impl Context {
             home: Home::find(global.home.clone())?,
             ui,
             clock: Clock,
+            profile: global.profile.clone().filter(|name| !name.is_empty()),
             cluster: global.cluster.clone().filter(|name| !name.is_empty()),
             timeout: global.timeout.map(Into::into),
         })
     }
 
-    /// The cluster that a command means.
+    /// What a command means.
+    ///
+    /// # Errors
+    /// When no cluster is selected, or the profiles cannot be read.
+    pub fn target(&self) -> Result<Target> {
+        let known = Profiles::load(&self.home)?;
+        target::resolve(self.profile.as_deref(), self.cluster.as_deref(), &known)
+    }
+
+    /// Whose control plane a command means, of whatever cluster.
+    ///
+    /// # Errors
+    /// When the profiles cannot be read, or the one told is not there.
+    pub fn place(&self) -> Result<Place> {
+        let known = Profiles::load(&self.home)?;
+        match self.cluster.as_deref() {
+            None => target::place(self.profile.as_deref(), &known),
+            told => Ok(target::resolve(self.profile.as_deref(), told, &known)?.place),
+        }
+    }
+
+    /// The cluster that a command means, by the name that its control plane knows.
     ///
     /// # Errors
     /// When none is selected, or the profiles cannot be read.
     pub fn selected(&self) -> Result<String> {
-        if let Some(name) = &self.cluster {
-            return Ok(name.clone());
+        Ok(self.target()?.cluster)
+    }
+
+    /// The same, of another cluster if one is told.
+    pub fn at(&self, cluster: Option<&String>) -> Self {
+        let mut here = self.clone();
+        if let Some(cluster) = cluster {
+            here.cluster = Some(cluster.clone());
         }
-        profiles::select(None, &Profiles::load(&self.home)?)
+        here
     }
 
     /// How long a cluster may take to start or stop.
@@ -82,11 +116,15 @@ impl Context {
         Admin::new(config, http::transport(ANSWER_BYTES_MAX), self.clock)
     }
 
-    /// A handle to the home's control plane, which must run.
+    /// A handle to the control plane that is meant. The home's own must run.
     ///
     /// # Errors
     /// When it does not, with what to do.
     pub fn admin(&self) -> Result<Admin> {
+        if let Place::Remote(remote) = self.place()? {
+            let key = keys::load(&remote.key_path(&self.home))?;
+            return Ok(self.admin_at(&remote.url, key));
+        }
         match endpoint::look(&self.home)? {
             State::Running(endpoint) => {
                 Ok(self.admin_at(&endpoint.url(), endpoint::key(&self.home)?))
@@ -100,7 +138,8 @@ impl Context {
         match state {
             State::Never => CliError::new(
                 format!("there is no cluster in {} yet", self.home.root().display()),
-                "make one: weir cluster create, or weir quickstart to see everything at work",
+                "make one: weir cluster create, or weir quickstart to see everything at work; or \
+                 connect to one: weir cloud connect --url URL",
             ),
             State::Stopped(_) => CliError::new(
                 "no cluster is running, all of them are shut down",

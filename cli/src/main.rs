@@ -7,7 +7,8 @@
 //! | [`cmd`] | the commands, one verb or noun per file |
 //! | [`produce`], [`consume`], [`quickstart`] | what these commands are made of |
 //! | [`connect`] | from the profile to a connected client |
-//! | [`home`] | `WEIR_HOME`: profiles, tokens, the lock |
+//! | [`home`] | `WEIR_HOME`: profiles, keys, tokens, the lock |
+//! | [`remote`] | control planes that are not this home's: their URL, the key for them |
 //! | [`local`] | the home's control plane: where it is, start, stop; waiting for clusters |
 //! | [`out`], [`ui`], [`error`] | standard output, standard error, exit codes |
 //!
@@ -31,6 +32,7 @@ mod out;
 mod produce;
 mod prompt;
 mod quickstart;
+mod remote;
 mod signal;
 mod suggest;
 mod ui;

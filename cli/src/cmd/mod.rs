@@ -1,5 +1,6 @@
 //! The commands, one verb or noun per file.
 
+pub mod cloud;
 pub mod cluster;
 pub mod completions;
 pub mod consume;
@@ -25,7 +26,8 @@ pub async fn run(command: Command, context: &Context) -> Result<()> {
         Command::Partition(command) => partition::run(command, context).await,
         Command::Produce(args) => Box::pin(produce::run(args, context)).await,
         Command::Consume(args) => Box::pin(consume::run(args, context)).await,
-        Command::Profile(command) => profile::run(&command, context).await,
+        Command::Profile(command) => profile::run(command, context).await,
+        Command::Cloud(command) => Box::pin(cloud::run(command, context)).await,
         Command::Run(server) => Box::pin(run::run(*server)).await,
         Command::Version(args) => version::run(&args),
         Command::Completions(args) => completions::run(&args),

@@ -5,13 +5,16 @@
 //! profiles.lock           held while the profiles are changed
 //! profiles.toml           the current cluster, and what is known of each
 //! tokens/<cluster id>     data-plane tokens with their expiry       (mode 0600)
+//! keys/<random>           keys of other control planes               (mode 0600)
 //! control-plane/          weir.db, endpoint.json, log, the admin key (mode 0600)
 //! clusters/<cluster id>/spu-<n>/   the SPUs' data
 //! ```
 
 pub mod files;
+pub mod keys;
 pub mod lock;
 pub mod profiles;
+pub mod target;
 pub mod tokens;
 
 use std::{

@@ -10,13 +10,17 @@ use super::{Home, files, lock::ProfilesLock};
 use crate::error::{self, CliError, Result};
 
 const VERSION: u32 = 1;
+/// The file with the key of the home's own control plane, relative to the home.
+pub const HOME_KEY: &str = "control-plane/admin-key";
+/// Longest name of a profile.
+const NAME_MAX: usize = 63;
 
 /// The file's content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profiles {
     /// Of this format.
     version: u32,
-    /// The cluster that commands mean when they are not told.
+    /// The profile that commands mean when they are not told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current: Option<String>,
     /// By name.
@@ -29,6 +33,9 @@ pub struct Profiles {
 pub struct Profile {
     /// `cl_…`.
     pub id: String,
+    /// The cluster's name, where it is not the profile's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
     /// Its control plane, `http://host:port`.
     pub control_plane: String,
     /// The file with the key for it, relative to the home.
@@ -37,6 +44,34 @@ pub struct Profile {
     /// control plane is away.
     #[serde(default)]
     pub endpoints: Vec<String>,
+}
+
+impl Profile {
+    /// Of a cluster of a control plane that is not this home's.
+    pub fn remote(cluster: &Cluster, control_plane: &str, key_file: &str) -> Self {
+        Self {
+            id: cluster.id.to_string(),
+            cluster: Some(cluster.name.clone()),
+            control_plane: control_plane.to_owned(),
+            key_file: key_file.to_owned(),
+            endpoints: endpoints(cluster),
+        }
+    }
+
+    /// Whether the cluster is one of this home's own control plane.
+    pub fn is_home(&self) -> bool {
+        self.key_file == HOME_KEY
+    }
+
+    /// The cluster's name; `name` is the profile's.
+    pub fn cluster_name<'a>(&'a self, name: &'a str) -> &'a str {
+        self.cluster.as_deref().unwrap_or(name)
+    }
+}
+
+/// Where the cluster's SPUs are.
+fn endpoints(cluster: &Cluster) -> Vec<String> {
+    cluster.spus.iter().filter_map(|spu| spu.endpoint.clone()).collect()
 }
 
 impl Default for Profiles {
@@ -98,25 +133,32 @@ impl Profiles {
         files::replace(&path, text.as_bytes(), 0o600).map_err(|e| error::io("write", &path, &e))
     }
 
-    /// Takes in what the control plane says of a cluster. Returns whether that was news.
+    /// The profile of this cluster of the control plane with this key, by the cluster's name.
+    pub fn name_of(&self, cluster: &str, key_file: &str) -> Option<&String> {
+        let found = self.clusters.iter().find(|(name, profile)| {
+            profile.key_file == key_file && profile.cluster_name(name) == cluster
+        });
+        found.map(|(name, _)| name)
+    }
+
+    /// Takes in what the control plane says of a cluster. Returns whether that was news. A
+    /// profile of the same name that is of another control plane is left alone.
     pub fn learn(&mut self, cluster: &Cluster, control_plane: &str, key_file: &str) -> bool {
-        let mut endpoints: Vec<String> =
-            cluster.spus.iter().filter_map(|spu| spu.endpoint.clone()).collect();
-        let id = cluster.id.to_string();
-        let known = self.clusters.get(&cluster.name);
-        if endpoints.is_empty()
-            && let Some(known) = known.filter(|known| known.id == id)
-        {
-            endpoints.clone_from(&known.endpoints);
-        }
-        let profile = Profile {
-            id,
-            control_plane: control_plane.to_owned(),
-            key_file: key_file.to_owned(),
-            endpoints,
+        let name = match self.name_of(&cluster.name, key_file) {
+            Some(name) => name.clone(),
+            None if self.clusters.contains_key(&cluster.name) => return false,
+            None => cluster.name.clone(),
         };
+        let mut profile = Profile::remote(cluster, control_plane, key_file);
+        profile.cluster = profile.cluster.filter(|cluster| *cluster != name);
+        let known = self.clusters.get(&name);
+        if profile.endpoints.is_empty()
+            && let Some(known) = known.filter(|known| known.id == profile.id)
+        {
+            profile.endpoints.clone_from(&known.endpoints);
+        }
         let news = known != Some(&profile);
-        self.clusters.insert(cluster.name.clone(), profile);
+        self.clusters.insert(name, profile);
         news
     }
 
@@ -133,25 +175,21 @@ impl Profiles {
     }
 }
 
-/// Which cluster is meant: told by `--cluster` or `WEIR_CLUSTER`, else the current one.
+/// A profile's name, told here in the words of the command line: it is typed, and printed.
 ///
 /// # Errors
-/// When none is.
-pub fn select(told: Option<&str>, profiles: &Profiles) -> Result<String> {
-    if let Some(name) = told.or(profiles.current.as_deref()) {
-        return Ok(name.to_owned());
+/// When it cannot be one.
+pub fn check_name(name: &str) -> Result<()> {
+    let good = (1..=NAME_MAX).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        && name.bytes().any(|b| b.is_ascii_alphanumeric());
+    if good {
+        return Ok(());
     }
-    let mut known = profiles.clusters.keys();
-    Err(match known.next() {
-        None => CliError::new(
-            "there is no cluster yet",
-            "make one: weir cluster create, or weir quickstart to see everything at work",
-        ),
-        Some(first) => CliError::new(
-            "no cluster is selected",
-            format!("say which: --cluster {first}, or for good: weir profile switch {first}"),
-        ),
-    })
+    Err(CliError::usage(
+        format!("{name:?} cannot be a profile's name"),
+        "a profile's name is 1 to 63 of letters, digits, \".\", \"_\" and \"-\"",
+    ))
 }
 
 #[cfg(test)]
@@ -232,15 +270,35 @@ pub mod tests {
     }
 
     #[test]
-    fn the_command_line_wins_then_the_current_one() {
+    fn a_forgotten_current_one_leaves_the_only_other() {
         let mut profiles = Profiles::default();
-        assert!(select(None, &profiles).is_err());
-        assert_eq!(select(Some("b"), &profiles).unwrap(), "b");
         profiles.learn(&cluster("a", &[]), "", "");
         profiles.learn(&cluster("b", &[]), "", "");
         profiles.current = Some("a".into());
-        assert_eq!(select(None, &profiles).unwrap(), "a");
         profiles.forget("a");
         assert_eq!(profiles.current.as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn another_control_plane_s_profile_is_left_alone_and_a_renamed_one_is_found() {
+        let mut profiles = Profiles::default();
+        let remote = Profile::remote(&cluster("a", &[]), "http://far:1", "keys/1");
+        profiles.clusters.insert("a".into(), remote.clone());
+        assert!(!profiles.learn(&cluster("a", &["h:1"]), "http://x:1", HOME_KEY));
+        assert_eq!(profiles.clusters["a"], remote);
+        profiles.learn(&cluster("b", &[]), "http://x:1", HOME_KEY);
+        let renamed = profiles.clusters.remove("b").unwrap();
+        profiles.clusters.insert("c".into(), Profile { cluster: Some("b".into()), ..renamed });
+        assert!(profiles.learn(&cluster("b", &["h:1"]), "http://x:1", HOME_KEY));
+        assert!(profiles.clusters.keys().eq(["a", "c"]));
+        assert_eq!(profiles.clusters["c"].endpoints, ["h:1"]);
+    }
+
+    #[test]
+    fn names_are_checked() {
+        assert_eq!(check_name("prod.eu-1_x"), Ok(()));
+        for bad in ["", "..", "a b", "a/b", &"x".repeat(64)] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
     }
 }

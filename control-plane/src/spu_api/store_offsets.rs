@@ -163,7 +163,7 @@ async fn take(
             Some(known) => *known,
             None => {
                 let row = topics::by_id(scoped, cluster, generation).await?;
-                let known = row.is_some_and(|row| row.state != TopicState::Purged);
+                let known = row.is_some_and(|row| row.state != TopicState::Purging);
                 there.insert(generation, known);
                 known
             }

@@ -78,6 +78,7 @@ pub async fn run(args: &CreateArgs, context: &Context) -> Result<()> {
 /// When there is one of this name in any state, or it cannot be created.
 pub async fn create(context: &Context, name: &str, spec: &ClusterSpec) -> Result<Created> {
     super::check_name(name)?;
+    super::check_free(context, name)?;
     // Held until the cluster exists: nobody may stop an idle control plane in between.
     let lock = HomeLock::acquire(&context.home, context.clock, context.lifecycle_timeout()).await?;
     let local = start::ensure(context, &lock).await?;

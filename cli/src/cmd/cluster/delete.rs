@@ -65,11 +65,10 @@ pub async fn run(args: &DeleteArgs, context: &Context) -> Result<()> {
     tokens::forget(&context.home, cluster.id)?;
     let lock = HomeLock::acquire(&context.home, context.clock, limit).await?;
     Profiles::update(&context.home, context.clock, |profiles| {
-        let known = profiles.clusters.get(&name).is_some_and(|profile| profile.id == id);
-        if known {
-            profiles.forget(&name);
-        }
-        known
+        // Its profile may have been renamed.
+        let known = profiles.clusters.iter().find(|(_, profile)| profile.id == id);
+        let known = known.map(|(name, _)| name.clone());
+        known.inspect(|name| profiles.forget(name)).is_some()
     })
     .await?;
     stop::stop_if_idle(context, &lock).await?;

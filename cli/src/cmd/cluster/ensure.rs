@@ -30,6 +30,7 @@ pub enum Took {
 /// Why it does not.
 pub async fn ensure(context: &Context, name: &str, spec: &ClusterSpec) -> Result<(Cluster, Took)> {
     super::check_name(name)?;
+    super::check_free(context, name)?;
     let limit = context.lifecycle_timeout();
     let lock = HomeLock::acquire(&context.home, context.clock, limit).await?;
     let local = start::ensure(context, &lock).await?;

@@ -10,7 +10,10 @@ use crate::{
     consume::template::timestamp,
     context::Context,
     error::Result,
-    home::profiles::{Profile, Profiles},
+    home::{
+        profiles::{Profile, Profiles},
+        target::{self, Place, Remote},
+    },
     local::endpoint::{self, State},
     out::{self, OutputArg, or_dash},
 };
@@ -40,15 +43,9 @@ pub struct Row {
 /// # Errors
 /// Why it was not done.
 pub async fn run(args: &ListArgs, context: &Context) -> Result<()> {
-    let rows = match endpoint::look(&context.home)? {
-        State::Never => Vec::new(),
-        State::Running(_) => ask(context).await?,
-        // It is stopped only when nothing runs any more.
-        State::Stopped(_) => remember(context, "shutdown")?,
-        State::Died(_) => {
-            context.ui.warn("the control plane is not running; weir cluster resume starts it");
-            remember(context, "unknown")?
-        }
+    let rows = match context.place()? {
+        Place::Remote(remote) => ask_remote(context, &remote).await?,
+        Place::Home => local(context).await?,
     };
     out::print(args.output.format, &rows, || {
         out::table(
@@ -68,6 +65,40 @@ pub async fn run(args: &ListArgs, context: &Context) -> Result<()> {
     })
 }
 
+async fn local(context: &Context) -> Result<Vec<Row>> {
+    Ok(match endpoint::look(&context.home)? {
+        State::Never => Vec::new(),
+        State::Running(_) => ask(context).await?,
+        // It is stopped only when nothing runs any more.
+        State::Stopped(_) => remember(context, "shutdown")?,
+        State::Died(_) => {
+            context.ui.warn("the control plane is not running; weir cluster resume starts it");
+            remember(context, "unknown")?
+        }
+    })
+}
+
+async fn ask_remote(context: &Context, remote: &Remote) -> Result<Vec<Row>> {
+    let clusters = context.admin()?.cluster_list().await?;
+    // No profile is made of these: a name that is typed means what it meant before.
+    let profiles = Profiles::update(&context.home, context.clock, |profiles| {
+        clusters.iter().fold(false, |news, cluster| match profiles.name_of(&cluster.name, &remote.key_file) {
+            Some(_) => profiles.learn(cluster, &remote.url, &remote.key_file) || news,
+            None => news,
+        })
+    })
+    .await?;
+    let current = current(context, &profiles);
+    Ok(clusters.into_iter().map(|cluster| Row::seen(cluster, current.as_deref())).collect())
+}
+
+/// The cluster that commands mean, by its own name.
+fn current(context: &Context, profiles: &Profiles) -> Option<String> {
+    let target =
+        target::resolve(context.profile.as_deref(), context.cluster.as_deref(), profiles);
+    target.ok().map(|target| target.cluster)
+}
+
 async fn ask(context: &Context) -> Result<Vec<Row>> {
     let State::Running(endpoint) = endpoint::look(&context.home)? else { return Ok(Vec::new()) };
     // Before the list: what others learn from now on is newer than it.
@@ -78,18 +109,8 @@ async fn ask(context: &Context) -> Result<Vec<Row>> {
         take_in(profiles, &before, &clusters, &url, &key_file)
     })
     .await?;
-    let current = context.cluster.clone().or(profiles.current);
-    let rows = clusters.into_iter().map(|cluster| Row {
-        current: current.as_ref() == Some(&cluster.name),
-        id: cluster.id.to_string(),
-        state: cluster.state.to_string(),
-        spus: Some(cluster.spec.spus),
-        spus_ready: Some(cluster.spus_ready),
-        reason: cluster.reason,
-        created_at_unix_ms: Some(cluster.created_at_unix_ms),
-        name: cluster.name,
-    });
-    Ok(rows.collect())
+    let current = current(context, &profiles);
+    Ok(clusters.into_iter().map(|cluster| Row::seen(cluster, current.as_deref())).collect())
 }
 
 /// Learns all clusters and forgets those that were known `before` and are no more. Returns
@@ -105,8 +126,8 @@ fn take_in(
     for cluster in clusters {
         news |= profiles.learn(cluster, url, key_file);
     }
-    for (name, known) in before {
-        let listed = clusters.iter().any(|cluster| cluster.name == *name);
+    for (name, known) in before.iter().filter(|(_, known)| known.key_file == key_file) {
+        let listed = clusters.iter().any(|cluster| cluster.name == known.cluster_name(name));
         if !listed && profiles.clusters.get(name).is_some_and(|now| now.id == known.id) {
             profiles.forget(name);
             news = true;
@@ -118,8 +139,10 @@ fn take_in(
 /// What the profiles know.
 pub fn remember(context: &Context, state: &str) -> Result<Vec<Row>> {
     let profiles = Profiles::load(&context.home)?;
-    let current = context.cluster.clone().or(profiles.current);
-    let rows = profiles.clusters.into_iter().map(|(name, profile)| Row {
+    let current = current(context, &profiles);
+    let own = profiles.clusters.into_iter().filter(|(_, profile)| profile.is_home());
+    let rows = own.map(|(name, profile)| (profile.cluster_name(&name).to_owned(), profile));
+    let rows = rows.map(|(name, profile)| Row {
         current: current.as_ref() == Some(&name),
         name,
         id: profile.id,
@@ -133,6 +156,19 @@ pub fn remember(context: &Context, state: &str) -> Result<Vec<Row>> {
 }
 
 impl Row {
+    fn seen(cluster: Cluster, current: Option<&str>) -> Self {
+        Self {
+            current: current == Some(&cluster.name),
+            id: cluster.id.to_string(),
+            state: cluster.state.to_string(),
+            spus: Some(cluster.spec.spus),
+            spus_ready: Some(cluster.spus_ready),
+            reason: cluster.reason,
+            created_at_unix_ms: Some(cluster.created_at_unix_ms),
+            name: cluster.name,
+        }
+    }
+
     /// Whose line it is.
     pub fn name(&self) -> &str {
         &self.name

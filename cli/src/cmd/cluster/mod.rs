@@ -15,7 +15,10 @@ use weir_client::{Admin, admin::Cluster};
 use crate::{
     context::Context,
     error::{CliError, Result},
-    home::{profiles, profiles::Profiles},
+    home::{
+        profiles::Profiles,
+        target::{self, Place},
+    },
     local::endpoint::{self, Endpoint},
     suggest,
 };
@@ -80,7 +83,7 @@ impl NameArg {
 
     fn resolve(&self, context: &Context) -> Result<String> {
         match self.told() {
-            Some(name) => Ok(name.clone()),
+            told @ Some(_) => context.at(told).selected(),
             None => context.selected(),
         }
     }
@@ -110,9 +113,11 @@ async fn learn(
     current: bool,
 ) -> Result<()> {
     let change = |profiles: &mut Profiles| {
-        let mut news = profiles.learn(cluster, &endpoint.url(), &key_file(context));
-        if current && profiles.current.as_ref() != Some(&cluster.name) {
-            profiles.current = Some(cluster.name.clone());
+        let key_file = key_file(context);
+        let mut news = profiles.learn(cluster, &endpoint.url(), &key_file);
+        let name = profiles.name_of(&cluster.name, &key_file).cloned();
+        if current && name.is_some() && profiles.current != name {
+            profiles.current = name;
             news = true;
         }
         news
@@ -146,7 +151,23 @@ fn no_cluster<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> CliEr
 /// As [`no_cluster`], by the profiles: the control plane does not run.
 fn no_cluster_here(context: &Context, name: &str) -> Result<CliError> {
     let profiles = Profiles::load(&context.home)?;
-    Ok(no_cluster(name, profiles.clusters.keys().map(String::as_str)))
+    let own = profiles.clusters.iter().filter(|(_, profile)| profile.is_home());
+    Ok(no_cluster(name, own.map(|(name, profile)| profile.cluster_name(name))))
+}
+
+/// A cluster of this home cannot have the name of a profile of another control plane: the name
+/// would mean that one.
+///
+/// # Errors
+/// When there is such a profile.
+fn check_free(context: &Context, name: &str) -> Result<()> {
+    match Profiles::load(&context.home)?.clusters.get(name) {
+        Some(profile) if !profile.is_home() => Err(CliError::new(
+            format!("{name} is a profile of a cluster at {}", profile.control_plane),
+            format!("choose another name, or rename the profile: weir profile rename {name} NEW"),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The name as the control plane takes it, told here in the words of the command line.
@@ -165,8 +186,8 @@ fn check_name(name: &str) -> Result<()> {
 /// Whether commands mean this cluster without being told.
 pub fn is_selected(context: &Context, name: &str) -> bool {
     Profiles::load(&context.home)
-        .and_then(|profiles| profiles::select(None, &profiles))
-        .is_ok_and(|selected| selected == name)
+        .and_then(|profiles| target::resolve(None, None, &profiles))
+        .is_ok_and(|target| target.place == Place::Home && target.cluster == name)
 }
 
 #[cfg(test)]

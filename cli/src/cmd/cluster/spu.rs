@@ -35,7 +35,8 @@ pub struct ListArgs {
 /// Why it was not done.
 pub async fn run(command: &SpuCommand, context: &Context) -> Result<()> {
     let SpuCommand::List(args) = command;
-    let name = args.name.resolve(context)?;
+    let context = &context.at(args.name.told());
+    let name = context.selected()?;
     let admin = context.admin()?;
     let spus = match admin.spu_list(&name).await {
         Ok(spus) => spus,
