@@ -6,9 +6,10 @@ use clap::{Args, Parser, Subcommand};
 use weir_dataplane::serve::SpuArgs;
 
 use crate::cmd::{
-    cloud::CloudCommand, cluster::ClusterCommand, completions::CompletionsArgs, consume::ConsumeArgs,
-    partition::PartitionCommand, produce::ProduceArgs, profile::ProfileCommand,
-    quickstart::QuickstartArgs, run::RunCommand, topic::TopicCommand, version::VersionArgs,
+    cloud::CloudCommand, cluster::ClusterCommand, completions::CompletionsArgs,
+    consume::ConsumeArgs, partition::PartitionCommand, produce::ProduceArgs,
+    profile::ProfileCommand, quickstart::QuickstartArgs, run::RunCommand, topic::TopicCommand,
+    version::VersionArgs,
 };
 
 /// Event streaming: topics, producers, consumers, and clusters to hold them.

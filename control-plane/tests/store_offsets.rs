@@ -18,6 +18,7 @@ use weir_control_plane::{
     store::{
         clusters, consumer_offsets,
         partitions::{self, NewPartition},
+        purges,
         topics::{self, NewTopic},
     },
 };
@@ -153,7 +154,7 @@ async fn generations_that_are_gone_are_named_and_the_others_stored() {
     assert_eq!(c.committed("billing").await[0].0, Some(11));
     let mut tx = app.store.write().await.unwrap();
     let mut org = tx.scoped(c.case.control.org());
-    assert!(topics::purge(&mut org, c.case.cluster, c.topic).await.unwrap());
+    assert!(purges::begin(&mut org, c.case.cluster, c.topic).await.unwrap());
     tx.commit().await.unwrap();
     let mut both = [never, c.topic];
     both.sort();

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::params;
 
-/// Orders a tombstone's data to be removed: nothing brings it back. `false`, and nothing
-/// changed, when it is no tombstone.
+/// Orders a tombstone's data to be removed: nothing brings it back. What consumers have
+/// committed of it goes at once. `false`, and nothing changed, when it is no tombstone.
 ///
 /// # Errors
 /// As the database.
@@ -31,6 +31,15 @@ pub async fn begin(
             params![cluster, generation, TopicState::Purging, TopicState::Tombstone],
         )
         .await?;
+    if rows == 1 {
+        scoped
+            .execute(
+                "DELETE FROM consumer_offsets
+                 WHERE org_id = $1 AND cluster_id = $2 AND generation_id = $3",
+                params![cluster, generation],
+            )
+            .await?;
+    }
     Ok(rows == 1)
 }
 
