@@ -91,6 +91,19 @@ pub struct Limits {
     pub token_grace: Duration,
     /// How long a client waits at most for a producer id.
     pub producer_id_timeout: Duration,
+    /// Requests of named consumers that wait for one coordinator. Beyond it they are refused.
+    pub consumer_requests_max: usize,
+    /// How long a request of a named consumer waits at most for its answer.
+    pub consumer_timeout: Duration,
+    /// Pairs of a named consumer and a partition that one coordinator knows.
+    pub consumer_keys_max: usize,
+    /// Metadata of all commits that one coordinator knows, in bytes.
+    pub consumer_metadata_bytes_max: usize,
+    /// How long after a commit the control plane is told of it, and of all others since.
+    pub offsets_flush_interval: Duration,
+    /// How long the control plane may take to answer that, and how long an SPU that ends
+    /// tries to tell it the last ones.
+    pub offsets_flush_timeout: Duration,
     /// The longest pause between two attempts to reach the control plane.
     pub reconnect_pause_max: Duration,
     /// How long clients' open calls, then the logs, may each take to end at shutdown.
@@ -119,6 +132,12 @@ impl Default for Limits {
             token_leeway: Duration::from_secs(10),
             token_grace: Duration::from_secs(24 * 60 * 60),
             producer_id_timeout: Duration::from_secs(10),
+            consumer_requests_max: 1024,
+            consumer_timeout: Duration::from_secs(10),
+            consumer_keys_max: 200_000,
+            consumer_metadata_bytes_max: 64 << 20,
+            offsets_flush_interval: Duration::from_secs(1),
+            offsets_flush_timeout: Duration::from_secs(3),
             reconnect_pause_max: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(10),
         }

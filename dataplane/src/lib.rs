@@ -2,7 +2,8 @@
 //!
 //! | Module | Does | Knows |
 //! |---|---|---|
-//! | [`handler`] | the edges: produce, fetch, metadata, producer ids over gRPC | everything below |
+//! | [`handler`] | the edges: produce, fetch, offsets, metadata, producer ids over gRPC | everything below |
+//! | [`coordinator`] | named consumers: sessions, commits, their way to the control plane | `partition`, `metadata`, `session` |
 //! | [`partition`] | one task per replica: performs what the state machine decides | `replica`, `log` |
 //! | [`replica`] | the decisions, pure: events in, actions out | nothing |
 //! | [`log`] | segments, indexes, recovery on one disk | the disk |
@@ -21,6 +22,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod config;
+pub mod coordinator;
 pub mod data_folder;
 pub mod error;
 pub mod handler;

@@ -14,6 +14,7 @@ use weir_runtime::{
 
 use crate::{
     config::Config,
+    coordinator::{Coordinator, Parts, Uploader},
     data_folder::{DataFolder, FolderError, Owner, random_uuid},
     error::SpuError,
     handler::{self, Shared},
@@ -89,6 +90,23 @@ pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> Res
     };
     let (producer_ids, ids_task) =
         ProducerIds::start(source, clock, limits.producer_id_timeout, background.clone());
+    let uploader = Uploader {
+        identity: identity.clone(),
+        channel: channel.clone(),
+        session: session_view.clone(),
+        clock,
+        timeout: limits.offsets_flush_timeout,
+    };
+    let coordinating = CancellationToken::new();
+    let parts = Parts {
+        cache: cache.clone(),
+        limits: limits.clone(),
+        clock,
+        uploader: Arc::new(uploader),
+        stop: coordinating.clone(),
+    };
+    let (coordinator, coordinator_task) =
+        Coordinator::start(config.spu_id, registry.clone(), parts);
     let shared = Arc::new(Shared {
         cluster_id: config.cluster_id,
         limits: limits.clone(),
@@ -97,6 +115,7 @@ pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> Res
         cache: cache.clone(),
         registry: registry.clone(),
         producer_ids,
+        coordinator,
         session: session_view,
         closing: closing.clone(),
     });
@@ -131,6 +150,8 @@ pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> Res
     }
     closing.cancel();
     within(clock, limits.drain_timeout, "open calls", serving).await;
+    coordinating.cancel();
+    within(clock, limits.offsets_flush_timeout, "coordinators", coordinator_task).await;
     within(clock, limits.drain_timeout, "logs", registry.close_all()).await;
     background.cancel();
     if !session_ended {

@@ -5,12 +5,14 @@
 //! | [`ids`] | one newtype per identity, epoch and offset: no bare `u64` crosses a boundary |
 //! | [`error`] | the error codes of the wire: is a retry safe, is the outcome known |
 //! | [`batch`] | the Kafka record batch v2: encode, verify, decode, compression |
+//! | [`murmur2`] | which partition a key, or a consumer's name, belongs to |
 //! | [`pb`] | the messages and services generated from `proto/` |
 //! | [`token`] | the claims of data-plane tokens |
 
 pub mod batch;
 pub mod error;
 pub mod ids;
+pub mod murmur2;
 pub mod pb;
 pub mod token;
 

@@ -16,7 +16,6 @@ mod config;
 mod delivery;
 mod driver;
 mod error;
-mod murmur2;
 mod partitioner;
 mod record;
 mod sequencer;

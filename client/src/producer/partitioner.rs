@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use weir_protocol::ids::{PartitionIndex, TopicGenerationId};
+use weir_protocol::{
+    ids::{PartitionIndex, TopicGenerationId},
+    murmur2::partition_of,
+};
 
-use super::{Partitioning, SendError, murmur2::partition_of};
+use super::{Partitioning, SendError};
 use crate::metadata::{ClusterMap, Generation};
 
 /// What the partitioner knows of the topic: a value that is replaced whole, so that a choice

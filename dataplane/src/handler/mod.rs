@@ -6,6 +6,7 @@
 //! | [`fetch`] | `DataPlane.Fetch`: subscriptions, byte credits, whole batches |
 //! | [`producer_id`] | `DataPlane.AllocateProducerId` |
 //! | [`list_offsets`] | `DataPlane.ListOffsets` |
+//! | [`offsets`] | `Offsets`: sessions and commits of named consumers |
 //! | [`metadata`] | `Metadata.WatchMetadata` |
 //! | `subscription` | one reader of a fetch stream |
 //! | [`auth`] | who is asking |
@@ -15,6 +16,7 @@ pub mod auth;
 pub mod fetch;
 pub mod list_offsets;
 pub mod metadata;
+pub mod offsets;
 pub mod produce;
 pub mod producer_id;
 pub mod status;
@@ -39,12 +41,18 @@ use weir_protocol::{
             MetadataUpdate, WatchMetadataRequest,
             metadata_server::{Metadata, MetadataServer},
         },
+        offsets::{
+            CommitRequest, CommitResponse, DeleteRequest, DeleteResponse, OpenSessionRequest,
+            OpenSessionResponse, ResetRequest, ResetResponse,
+            offsets_server::{Offsets, OffsetsServer},
+        },
     },
 };
 use weir_runtime::{clock::Clock, task::CancellationToken};
 
 use crate::{
     config::{BATCH_BYTES_HARD_MAX, BATCH_BYTES_MAX_DEFAULT, Limits, MESSAGE_BYTES_MAX},
+    coordinator::Coordinator,
     metadata::{Cache, ClusterMap},
     partition::{Partition, Registry},
     producer_ids::ProducerIds,
@@ -68,6 +76,8 @@ pub struct Shared {
     pub registry: Registry,
     /// Producer ids.
     pub producer_ids: ProducerIds,
+    /// Named consumers.
+    pub coordinator: Coordinator,
     /// The session with the control plane.
     pub session: watch::Receiver<SessionView>,
     /// Set when the SPU goes down.
@@ -104,10 +114,13 @@ pub fn routes(shared: Arc<Shared>) -> Routes {
     let data = DataPlaneServer::new(Service(shared.clone()))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    Routes::new(data).add_service(MetadataServer::new(Service(shared)))
+    let offsets = OffsetsServer::new(Service(shared.clone()))
+        .max_decoding_message_size(offsets::REQUEST_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    Routes::new(data).add_service(MetadataServer::new(Service(shared))).add_service(offsets)
 }
 
-/// Both services.
+/// All services.
 struct Service(Arc<Shared>);
 
 /// A response stream, fed by a task.
@@ -161,5 +174,41 @@ impl Metadata for Service {
         request: Request<WatchMetadataRequest>,
     ) -> Result<Response<Self::WatchMetadataStream>, Status> {
         metadata::open(self.0.clone(), &request).map_err(status::of)
+    }
+}
+
+#[tonic::async_trait]
+impl Offsets for Service {
+    async fn open_session(
+        &self,
+        request: Request<OpenSessionRequest>,
+    ) -> Result<Response<OpenSessionResponse>, Status> {
+        let (metadata, _, asked) = request.into_parts();
+        let answer = offsets::open_session(&self.0, &metadata, asked).await;
+        answer.map(Response::new).map_err(status::of)
+    }
+
+    async fn commit(
+        &self,
+        request: Request<CommitRequest>,
+    ) -> Result<Response<CommitResponse>, Status> {
+        let (metadata, _, asked) = request.into_parts();
+        offsets::commit(&self.0, &metadata, asked).await.map(Response::new).map_err(status::of)
+    }
+
+    async fn reset(
+        &self,
+        request: Request<ResetRequest>,
+    ) -> Result<Response<ResetResponse>, Status> {
+        let (metadata, _, asked) = request.into_parts();
+        offsets::reset(&self.0, &metadata, asked).await.map(Response::new).map_err(status::of)
+    }
+
+    async fn delete(
+        &self,
+        request: Request<DeleteRequest>,
+    ) -> Result<Response<DeleteResponse>, Status> {
+        let (metadata, _, asked) = request.into_parts();
+        offsets::delete(&self.0, &metadata, asked).await.map(Response::new).map_err(status::of)
     }
 }

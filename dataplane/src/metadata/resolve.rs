@@ -32,14 +32,27 @@ pub fn resolve(
     if generation.internal() {
         token::require(claims, Scope::Internal)?;
     }
-    if generation.partition(key.partition).is_none() {
-        let text = format!("the generation has {} partitions", generation.wire.partitions.len());
-        return Err(WireError::new(ErrorCode::UnknownPartition, text));
-    }
+    has_partition(generation, key)?;
     Ok(key)
 }
 
-fn served(map: &ClusterMap, key: PartitionKey) -> Result<&Generation, WireError> {
+/// Whether the generation has the partition.
+///
+/// # Errors
+/// `UNKNOWN_PARTITION`.
+pub fn has_partition(generation: &Generation, key: PartitionKey) -> Result<(), WireError> {
+    if generation.partition(key.partition).is_some() {
+        return Ok(());
+    }
+    let text = format!("the generation has {} partitions", generation.wire.partitions.len());
+    Err(WireError::new(ErrorCode::UnknownPartition, text))
+}
+
+/// The generation of a partition, if it is known and active.
+///
+/// # Errors
+/// `UNKNOWN_GENERATION`, `TOPIC_RECREATED` with the successor, `TOPIC_DELETED`.
+pub fn served(map: &ClusterMap, key: PartitionKey) -> Result<&Generation, WireError> {
     let Some(generation) = map.generation(key.generation) else {
         let text = "this SPU does not know the topic generation; resolve the name again";
         return Err(WireError::new(ErrorCode::UnknownGeneration, text));

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use weir_protocol::{ErrorCode, WireError, batch, ids::Offset};
 use weir_runtime::{
     clock::{Clock, Monotonic},
@@ -34,7 +34,14 @@ pub(super) struct Inbox {
     pub offers: Outlet,
     pub assignments: watch::Receiver<Assignment>,
     pub troubles: mpsc::Receiver<Problem>,
+    pub starts: mpsc::Receiver<NewStart>,
     pub stop: CancellationToken,
+}
+
+/// A wish to forget what lies below an offset.
+pub(super) struct NewStart {
+    pub log_start: Offset,
+    pub respond: oneshot::Sender<Result<(), WireError>>,
 }
 
 /// The task's own.
@@ -94,6 +101,10 @@ impl Appender {
                 () = reached(self.checkpoint_due) => self.checkpoint(),
                 Some(problem) = inbox.troubles.recv() => {
                     self.happened(Event::Broken(problem)).await;
+                }
+                Some(NewStart { log_start, respond }) = inbox.starts.recv() => {
+                    // Whoever asked may be gone.
+                    let _ = respond.send(self.move_start(log_start).await);
                 }
                 () = inbox.offers.take(&mut group, self.group_bytes_max) => {
                     if group.is_empty() {
@@ -178,6 +189,31 @@ impl Appender {
         // The batches are in the page cache (or refused): their memory is free again.
         drop(rooms);
         self.settle(actions).await;
+    }
+
+    /// Forgets what lies below `log_start`, which is committed.
+    async fn move_start(&mut self, log_start: Offset) -> Result<(), WireError> {
+        if log_start > self.replica.readable().high_watermark {
+            let text = "the log start cannot lie above the high watermark";
+            return Err(WireError::new(ErrorCode::OffsetOutOfRange, text));
+        }
+        let moved = match &self.log {
+            Some(log) => log.advance_log_start(log_start).await,
+            None => Err(LogError::Closed),
+        };
+        match moved {
+            Ok(()) => {
+                self.happened(Event::StartMoved { log_start }).await;
+                Ok(())
+            }
+            Err(error) => {
+                let wire = WireError::new(error.code(), error.to_string());
+                if !self.usable() {
+                    self.happened(broken(&error)).await;
+                }
+                Err(wire)
+            }
+        }
     }
 
     /// Whether the log still takes writes.

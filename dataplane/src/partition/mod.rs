@@ -24,14 +24,18 @@ pub mod view;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use tokio::sync::{mpsc, watch};
-use weir_protocol::ids::PartitionKey;
+use tokio::sync::{mpsc, oneshot, watch};
+use weir_protocol::{
+    ErrorCode, WireError,
+    ids::{Offset, PartitionKey},
+};
 use weir_runtime::task::{CancellationToken, JoinHandle};
 
 pub use queue::{Offer, Queue};
 pub use registry::Registry;
 pub use view::{Standing, View};
 
+use self::appender::NewStart;
 use crate::{
     log::{Log, LogError},
     replica::{Assignment, Problem},
@@ -45,6 +49,7 @@ pub struct Partition {
     view: watch::Receiver<View>,
     assignment: watch::Sender<Assignment>,
     troubles: mpsc::Sender<Problem>,
+    starts: mpsc::Sender<NewStart>,
     log: Arc<OnceLock<Log>>,
     stop: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
@@ -81,6 +86,18 @@ impl Partition {
             // A full channel holds a trouble already, and one is enough.
             let _ = self.troubles.try_send(Problem::new(error.code(), error.to_string()));
         }
+    }
+
+    /// Forgets what lies below `log_start`: whole segments go from the disk, the rest is not
+    /// served any more.
+    ///
+    /// # Errors
+    /// `OFFSET_OUT_OF_RANGE` above the high watermark, what the disk says, `SHUTTING_DOWN`.
+    pub async fn move_log_start(&self, log_start: Offset) -> Result<(), WireError> {
+        let closed = || WireError::new(ErrorCode::ShuttingDown, "the replica is being closed");
+        let (respond, answer) = oneshot::channel();
+        self.starts.send(NewStart { log_start, respond }).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
     }
 
     /// Hands on the control plane's latest word.

@@ -37,6 +37,9 @@ use crate::{
     replica::{Assignment, ReplicaLimits},
 };
 
+/// The largest segment of an internal topic's log, in bytes.
+const INTERNAL_SEGMENT_BYTES_MAX: u64 = 4 << 20;
+
 /// The replicas of one SPU. Clones share them.
 #[derive(Clone)]
 pub struct Registry {
@@ -118,7 +121,8 @@ impl Registry {
                         && word.replicas.contains(&inner.me)
                         && removed.get(&key).is_none_or(|epoch| *epoch < word.partition_epoch) =>
                     {
-                        partitions.insert(key, self.start(key, word));
+                        let log = self.log_config(generation.internal());
+                        partitions.insert(key, self.start(key, word, log));
                     }
                     None => {}
                 }
@@ -136,23 +140,39 @@ impl Registry {
         }
     }
 
+    /// Internal topics are shortened: in small segments, so that it frees room.
+    fn log_config(&self, internal: bool) -> LogConfig {
+        let log = self.inner.log.clone();
+        let segment_bytes_max = match internal {
+            true => log.segment_bytes_max.min(INTERNAL_SEGMENT_BYTES_MAX),
+            false => log.segment_bytes_max,
+        };
+        LogConfig { segment_bytes_max, ..log }
+    }
+
     /// Starts a replica's task, which opens the log first. Batches may queue meanwhile.
-    fn start(&self, key: PartitionKey, word: Assignment) -> Arc<Partition> {
+    fn start(&self, key: PartitionKey, word: Assignment, config: LogConfig) -> Arc<Partition> {
         let inner = &self.inner;
         let limits = &inner.limits;
         let (offers, outlet) = queue(limits.queue_bytes_max, limits.queue_requests_max);
         let (view_sender, view) = watch::channel(View::opening());
         let (assignment, assignments) = watch::channel(word);
         let (troubles, trouble_receiver) = mpsc::channel(1);
+        let (starts, start_receiver) = mpsc::channel(1);
         let stop = CancellationToken::new();
         let log_cell = Arc::new(OnceLock::new());
-        let inbox =
-            Inbox { offers: outlet, assignments, troubles: trouble_receiver, stop: stop.clone() };
+        let inbox = Inbox {
+            offers: outlet,
+            assignments,
+            troubles: trouble_receiver,
+            starts: start_receiver,
+            stop: stop.clone(),
+        };
 
         let opening = Opening {
             key,
             disk: inner.disk.clone(),
-            config: inner.log.clone(),
+            config,
             limits: ReplicaLimits { producers_max: limits.producers_max },
             at_once: inner.opening.clone(),
         };
@@ -174,6 +194,7 @@ impl Registry {
             view,
             assignment,
             troubles,
+            starts,
             log: log_cell,
             stop,
             task: Mutex::new(Some(task)),

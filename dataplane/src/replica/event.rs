@@ -93,6 +93,11 @@ pub enum Event {
         /// First offset that is not known to be durable.
         durable_end: Offset,
     },
+    /// What lay below is forgotten.
+    StartMoved {
+        /// Oldest kept offset, not above the high watermark.
+        log_start: Offset,
+    },
     /// The log is damaged, or an fsync failed: not to be trusted any more.
     Broken(Problem),
     /// A follower reported what it has on its disk.

@@ -140,6 +140,9 @@ impl Replica {
             Event::AppendRefused(refusal) => self.append_refused(&refusal, actions),
             Event::AppendFailed(problem) | Event::Broken(problem) => self.broken(problem, actions),
             Event::Synced { durable_end } => self.synced(durable_end, actions),
+            Event::StartMoved { log_start } => {
+                self.log_start = self.log_start.max(log_start.min(self.high_watermark));
+            }
             Event::FollowerDurable { spu, durable_end } => {
                 self.follower_durable(spu, durable_end, actions);
             }

@@ -1,9 +1,9 @@
 //! The hash that Kafka's clients map keys to partitions with, so that keys go where users of
-//! those clients expect them.
+//! those clients expect them. A consumer's name finds its offsets partition the same way.
 
 /// Murmur2, 32 bits, with Kafka's seed.
 #[must_use]
-pub(crate) fn murmur2(data: &[u8]) -> u32 {
+pub fn murmur2(data: &[u8]) -> u32 {
     const M: u32 = 0x5bd1_e995;
     const R: u32 = 24;
     const SEED: u32 = 0x9747_b28c;
@@ -29,7 +29,7 @@ pub(crate) fn murmur2(data: &[u8]) -> u32 {
 
 /// The partition of a key, as Kafka's default partitioner has it; 0 when there are none.
 #[must_use]
-pub(crate) fn partition_of(key: &[u8], partitions: u32) -> u32 {
+pub fn partition_of(key: &[u8], partitions: u32) -> u32 {
     (murmur2(key) & 0x7fff_ffff).checked_rem(partitions).unwrap_or(0)
 }
 

@@ -1,0 +1,79 @@
+//! What is asked of a coordinator, checked at the edge, and what it answers.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use weir_protocol::{WireError, ids::PartitionKey};
+
+use super::record::{Committed, SessionId};
+
+/// A request of one consumer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The consumer's name.
+    pub consumer: Arc<str>,
+    /// What is asked.
+    pub verb: Verb,
+}
+
+/// What can be asked. No partition is named twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Claim partitions, and read what is committed for them.
+    OpenSession {
+        /// For whom.
+        session: SessionId,
+        /// Which.
+        partitions: Vec<PartitionKey>,
+    },
+    /// Commit offsets of claimed partitions.
+    Commit {
+        /// Who claimed them.
+        session: SessionId,
+        /// Counts up from 1 with the session's commits.
+        sequence: u64,
+        /// What to commit; the time is the coordinator's to fill in.
+        offsets: Vec<(PartitionKey, Committed)>,
+    },
+    /// Claim partitions for nobody and set their offsets.
+    Reset {
+        /// A session of nobody.
+        session: SessionId,
+        /// What to set; the time is the coordinator's to fill in.
+        offsets: Vec<(PartitionKey, Committed)>,
+    },
+    /// Forget partitions.
+    Delete {
+        /// Which; empty for all that is known of the consumer.
+        partitions: Vec<PartitionKey>,
+    },
+}
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The partitions are claimed; these have an offset.
+    Opened(Vec<(PartitionKey, Committed)>),
+    /// Committed, now or before.
+    Committed,
+    /// Reset.
+    Reset,
+    /// So many partitions were forgotten.
+    Deleted(u32),
+}
+
+/// A request on its way, and where its answer goes.
+#[derive(Debug)]
+pub struct Ask {
+    /// What is asked.
+    pub request: Request,
+    /// Where the answer goes.
+    pub respond: oneshot::Sender<Result<Answer, WireError>>,
+}
+
+impl Ask {
+    /// Answers. Whoever asked may be gone, or past his deadline.
+    pub fn answer(self, answer: Result<Answer, WireError>) {
+        let _ = self.respond.send(answer);
+    }
+}
