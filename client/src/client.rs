@@ -103,8 +103,10 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::topic`], and [`ClientError::UnknownPartition`] where the configuration
-    /// lists one that the topic does not have.
+    /// lists one that the topic does not have, [`ClientError::Configuration`] for a name that
+    /// none can have.
     pub async fn consumer(&self, config: ConsumerConfig) -> Result<Consumer, ClientError> {
+        config.check()?;
         let generation = self.topic(&config.topic).await?;
         let partitions = generation.partition_count();
         if let Partitions::List(list) = &config.partitions {
@@ -118,6 +120,6 @@ impl Client {
                 return Err(ClientError::UnknownPartition { topic, partition, partitions });
             }
         }
-        Ok(Consumer::start(self.core.clone(), &generation, config))
+        Consumer::start(self.core.clone(), &generation, config)
     }
 }

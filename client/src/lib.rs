@@ -33,6 +33,13 @@
 //! while let Some(record) = consumer.next().await {
 //!     println!("{:?}", record?.value);
 //! }
+//!
+//! // Consume on from where a consumer of this name had come to.
+//! let mut mailer = client.consumer(ConsumerConfig::new("orders").named("mailer")).await?;
+//! while let Some(record) = mailer.next().await {
+//!     println!("{:?}", record?.value); // Processed when the next one is asked for.
+//! }
+//! mailer.close().await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -47,7 +54,7 @@
 //! | [`metadata`] | [`metadata::ClusterMap`], and the watch that keeps it current | map, suggestions |
 //! | `pool` | a channel, a produce stream and a fetch stream per SPU; credits | credits |
 //! | [`producer`] | batches, order, retries, outcomes | accumulator, partitioner, sequencer |
-//! | [`consumer`] | subscriptions, contiguity, decoding | position |
+//! | [`consumer`] | subscriptions, contiguity, decoding; sessions and commits | position, progress |
 //! | [`retry`] | back-off | all |
 //!
 //! # What holds
@@ -59,6 +66,8 @@
 //!   idempotent producer (the default) never duplicates.
 //! - **Offsets follow on.** A consumer yields no record twice and passes none by: a gap, a
 //!   damaged batch, an offset out of range is a typed error that names the place.
+//! - **A named consumer commits what was processed**, never what was merely yielded; a commit
+//!   that was said to be done is durable, and belongs to a generation.
 //! - **A topic is a generation.** Deleted and created again, it ends producers and consumers
 //!   with `TOPIC_RECREATED` unless they asked to follow the name.
 //! - **Everything is bounded**: queues by bytes, buffers by credits, waits by deadlines. Tasks
@@ -85,7 +94,10 @@ pub use crate::{
     admin::{Admin, AdminConfig, AdminError},
     client::Client,
     config::{ClientConfig, Credentials},
-    consumer::{ConsumeError, Consumer, ConsumerConfig, ConsumerRecord, Partitions, Start},
+    consumer::{
+        Begun, Commit, CommitError, ConsumeError, Consumer, ConsumerConfig, ConsumerRecord,
+        Partitions, ResetPolicy, Resolution, Start,
+    },
     error::ClientError,
     producer::{
         Acks, Delivery, Partitioning, ProduceError, Producer, ProducerConfig, ProducerRecord,

@@ -2,36 +2,37 @@
 
 use std::time::Duration;
 
-use weir_protocol::{
-    batch::DecodeLimits,
-    ids::{Offset, PartitionIndex},
-    pb::data,
-};
+use weir_protocol::{batch::DecodeLimits, ids::PartitionIndex};
 
-/// Where reading a partition begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Start {
-    /// At the oldest kept record.
-    #[default]
-    Beginning,
-    /// Behind the newest committed record: only what comes later.
-    End,
-    /// At this offset, which must lie within log start and high watermark.
-    Absolute(Offset),
+use super::{ResetPolicy, Start, start::Opening};
+use crate::ClientError;
+
+/// Longest name of a consumer.
+const NAME_CHARS_MAX: usize = 249;
+/// Most of an application's own text beside an offset.
+const METADATA_BYTES_MAX: usize = 4096;
+/// Auto commit comes at most this often.
+pub(super) const COMMIT_INTERVAL_MIN: Duration = Duration::from_millis(10);
+
+/// What a named consumer commits, and when.
+///
+/// A record counts as processed when the next one is asked for, or when
+/// [`crate::Consumer::processed`] says so; never when it is yielded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// What is processed, in the background, at this interval.
+    Auto {
+        /// At least 10 ms. Default 1 s.
+        interval: Duration,
+    },
+    /// What is processed at [`crate::Consumer::commit`] and [`crate::Consumer::close`], or what
+    /// [`crate::Consumer::commit_offsets`] is told.
+    Manual,
 }
 
-impl Start {
-    pub(crate) const fn to_wire(self) -> data::Start {
-        use data::start::Position;
-        data::Start {
-            position: Some(match self {
-                Self::Beginning => Position::Beginning(true),
-                Self::End => Position::End(true),
-                Self::Absolute(offset) => Position::Absolute(offset.0),
-            }),
-            committed: None,
-            reset_policy: data::ResetPolicy::Error as i32,
-        }
+impl Default for Commit {
+    fn default() -> Self {
+        Self::Auto { interval: Duration::from_secs(1) }
     }
 }
 
@@ -52,8 +53,21 @@ pub struct ConsumerConfig {
     pub topic: String,
     /// Default all.
     pub partitions: Partitions,
-    /// Default the beginning.
+    /// Default the beginning. A named consumer begins at what is committed, and here where
+    /// nothing is.
     pub start: Start,
+    /// What to do where that is out of range. Default: [`ResetPolicy::Error`] without a name,
+    /// [`ResetPolicy::Nearest`] with one.
+    pub reset: Option<ResetPolicy>,
+    /// Default none: nothing is committed. With a name (1 to 249 of `A-Za-z0-9._-`) reading
+    /// goes on where the consumer of this name had committed. The newest consumer of a name
+    /// takes the partitions that it reads; one that read them before ends with
+    /// [`super::ConsumeError::Fenced`].
+    pub name: Option<String>,
+    /// Default once a second. Without a name it means nothing.
+    pub commit: Commit,
+    /// The application's own, stored with each offset that is committed. At most 4,096 bytes.
+    pub metadata: String,
     /// Default false. True: each partition ends at the high watermark that it had when
     /// reading it began, and the stream after the last of them. Partitions added later are
     /// not read.
@@ -65,8 +79,9 @@ pub struct ConsumerConfig {
     /// Default false: when the topic is deleted and created again the stream ends with
     /// `TOPIC_RECREATED`. True: it goes on with the new generation, from its beginning.
     pub follow_name: bool,
-    /// How long a partition may be unreadable before that is reported, once per outage. The
-    /// consumer goes on trying. Default 30 s.
+    /// How long a partition may be unreadable, or nothing can be committed, before that is
+    /// reported, once per outage. The consumer goes on trying. It is also how long one call to
+    /// commit tries. Default 30 s.
     pub unavailable_after: Duration,
     /// Bounds of decompression. Default 64 MiB per batch.
     pub decode: DecodeLimits,
@@ -80,6 +95,10 @@ impl ConsumerConfig {
             topic: topic.into(),
             partitions: Partitions::All,
             start: Start::Beginning,
+            reset: None,
+            name: None,
+            commit: Commit::default(),
+            metadata: String::new(),
             until_end: false,
             max_buffer_bytes: 32 << 20,
             fetch_bytes: 1 << 20,
@@ -96,6 +115,27 @@ impl ConsumerConfig {
         self
     }
 
+    /// The same, under a name: it goes on where it had committed.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The same, with another answer to an offset out of range.
+    #[must_use]
+    pub fn reset(mut self, policy: ResetPolicy) -> Self {
+        self.reset = Some(policy);
+        self
+    }
+
+    /// The same, committing at other times.
+    #[must_use]
+    pub fn commit(mut self, commit: Commit) -> Self {
+        self.commit = commit;
+        self
+    }
+
     /// The same, of some partitions only.
     #[must_use]
     pub fn partitions(mut self, partitions: impl IntoIterator<Item = PartitionIndex>) -> Self {
@@ -108,5 +148,25 @@ impl ConsumerConfig {
     pub fn until_end(mut self) -> Self {
         self.until_end = true;
         self
+    }
+
+    /// What decides where a partition of which nothing is known begins.
+    pub(super) fn opening(&self, start: Start) -> Opening {
+        let by_default =
+            if self.name.is_some() { ResetPolicy::Nearest } else { ResetPolicy::Error };
+        Opening { committed: None, start, reset: self.reset.unwrap_or(by_default) }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), ClientError> {
+        let wrong = |message: &str| Err(ClientError::Configuration(message.to_owned()));
+        if self.metadata.len() > METADATA_BYTES_MAX {
+            return wrong("the metadata of a commit has at most 4,096 bytes");
+        }
+        let Some(name) = &self.name else { return Ok(()) };
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if name.is_empty() || name.len() > NAME_CHARS_MAX || !name.chars().all(allowed) {
+            return wrong("the name of a consumer is 1 to 249 of A-Z a-z 0-9 . _ -");
+        }
+        Ok(())
     }
 }

@@ -25,6 +25,8 @@ fn alone() -> Alone {
         live: BTreeSet::new(),
         halted: BTreeSet::new(),
         sessions: BTreeMap::new(),
+        starts: BTreeMap::new(),
+        committer: None,
         waiting: true,
         over: false,
     };

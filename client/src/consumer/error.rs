@@ -7,11 +7,13 @@ use weir_protocol::{
     ids::{Offset, PartitionIndex, TopicGenerationId},
 };
 
+use super::commit_error::FENCED_HINT;
+
 /// What came instead of a record.
 ///
 /// | Error | What becomes of the consumer |
 /// |---|---|
-/// | [`Unavailable`](Self::Unavailable) | goes on trying |
+/// | [`Unavailable`](Self::Unavailable), [`NotCommitted`](Self::NotCommitted) | goes on trying |
 /// | [`Gap`](Self::Gap), [`OutOfRange`](Self::OutOfRange), [`Malformed`](Self::Malformed) | this partition stops until [`crate::Consumer::skip_to`]; others go on |
 /// | the others | the stream is over |
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +66,37 @@ pub enum ConsumeError {
         /// For how long.
         lasted: Duration,
     },
+    /// Nothing could be committed in the background for a while. Reading goes on.
+    #[error("nothing could be committed for {lasted:?}: {code}: {reason}")]
+    NotCommitted {
+        /// What went wrong last.
+        code: ErrorCode,
+        /// The same for people.
+        reason: String,
+        /// For how long.
+        lasted: Duration,
+    },
+    /// The partitions of the named consumer belong to another session now.
+    #[error(
+        "consumer {consumer:?} has lost its partitions: another consumer of this name has \
+        taken them, or it was reset or deleted ({message})"
+    )]
+    Fenced {
+        /// The name.
+        consumer: Arc<str>,
+        /// What the coordinator said.
+        message: String,
+    },
+    /// The named consumer's coordinator refused, and trying again does not help.
+    #[error("consumer {consumer:?}: {code}: {message}")]
+    SessionRefused {
+        /// The name.
+        consumer: Arc<str>,
+        /// Why.
+        code: ErrorCode,
+        /// The same for people.
+        message: String,
+    },
     /// The topic was deleted and created again. All that was received of the old generation
     /// came before this.
     #[error("topic {topic:?} was deleted and created again")]
@@ -107,7 +140,11 @@ impl ConsumeError {
             Self::Gap { .. } => "GAP",
             Self::OutOfRange { .. } => ErrorCode::OffsetOutOfRange.as_str(),
             Self::Malformed { .. } => "MALFORMED_BATCH",
-            Self::Unavailable { code, .. } | Self::Refused { code, .. } => code.as_str(),
+            Self::Unavailable { code, .. }
+            | Self::NotCommitted { code, .. }
+            | Self::Refused { code, .. }
+            | Self::SessionRefused { code, .. } => code.as_str(),
+            Self::Fenced { .. } => ErrorCode::ConsumerFenced.as_str(),
             Self::TopicRecreated { .. } => ErrorCode::TopicRecreated.as_str(),
             Self::TopicDeleted { .. } => ErrorCode::TopicDeleted.as_str(),
             Self::Stopped => ErrorCode::Internal.as_str(),
@@ -122,8 +159,19 @@ impl ConsumeError {
             Self::TopicRecreated { .. }
                 | Self::TopicDeleted { .. }
                 | Self::Refused { .. }
+                | Self::SessionRefused { .. }
+                | Self::Fenced { .. }
                 | Self::Stopped
         )
+    }
+
+    /// What to do next, for people, where that is not plain.
+    #[must_use]
+    pub const fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Fenced { .. } => Some(FENCED_HINT),
+            _ => None,
+        }
     }
 
     /// The partition that stopped with this error, until it is told where to go on.

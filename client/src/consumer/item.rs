@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use weir_protocol::{
     batch::{BatchError, DecodeLimits, Records, records},
-    ids::{Offset, PartitionIndex, TopicGenerationId},
+    ids::{LeaderEpoch, Offset, PartitionIndex, TopicGenerationId},
 };
 
-use super::{ConsumeError, ConsumerRecord, position::Span};
+use super::{Begun, ConsumeError, ConsumerRecord, position::Span};
 use crate::pool::Lease;
 
 /// What comes out of a consumer's task, in order.
@@ -17,6 +17,8 @@ pub(super) enum Item {
     Waiting,
     /// A partition is read.
     Assigned(PartitionIndex),
+    /// An SPU said where a partition begins, in this session of it.
+    Begun(Begun, u32),
     /// A partition came to its end, in this session of it.
     Done(PartitionIndex, u32),
     Batch(Box<Batch>),
@@ -77,6 +79,10 @@ impl Reading {
 impl Reading {
     pub(super) fn partition(&self) -> PartitionIndex {
         self.partition
+    }
+
+    pub(super) fn leader_epoch(&self) -> LeaderEpoch {
+        self.records.header().partition_leader_epoch
     }
 }
 

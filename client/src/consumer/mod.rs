@@ -7,14 +7,39 @@
 //!
 //! Offsets must follow on, always: a gap is an error, never passed by. What the application
 //! has not taken is bounded by credits; taking records gives them back.
+//!
+//! A consumer with a name also commits what the application has finished with:
+//!
+//! ```text
+//! Consumer: yielded, next one asked for → progress → session (one task) → coordinator
+//! ```
+//!
+//! | Module | Holds | Pure |
+//! |---|---|---|
+//! | `config`, `start` | what is read, and from where | all |
+//! | `reader`, `subscribe`, `claim` | the task that reads, one `part` per partition | |
+//! | `position` | whether what arrives follows on | all |
+//! | `item` | what the reader hands on, decoded record by record | |
+//! | `progress` | what is processed, and what of it is committed | all |
+//! | `session`, `job` | the task that claims partitions and commits | |
+//! | `coordinator` | which SPU to ask for that | all |
+//! | `commit` | what the application says about commits | |
 
+mod claim;
+mod commit;
+mod commit_error;
 mod config;
+mod coordinator;
 mod error;
 mod item;
+mod job;
 mod part;
 mod position;
+mod progress;
 mod reader;
 mod record;
+mod session;
+mod start;
 mod subscribe;
 
 use std::{
@@ -28,20 +53,25 @@ use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use weir_protocol::{
     batch::DecodeLimits,
-    ids::{Offset, PartitionIndex, TopicGenerationId},
+    ids::{Offset, PartitionIndex, PartitionKey, TopicGenerationId},
 };
 use weir_runtime::task;
 
-pub use self::{
-    config::{ConsumerConfig, Partitions, Start},
-    error::ConsumeError,
-    record::ConsumerRecord,
-};
 use self::{
+    claim::Claims,
+    commit::Committer,
     item::{Item, Reading, SkipTo},
     reader::Reader,
+    session::{Named, Session},
 };
-use crate::{core::Core, metadata::Generation};
+pub use self::{
+    commit_error::CommitError,
+    config::{Commit, ConsumerConfig, Partitions},
+    error::ConsumeError,
+    record::ConsumerRecord,
+    start::{Begun, ResetPolicy, Resolution, Start},
+};
+use crate::{ClientError, core::Core, metadata::Generation};
 
 /// Reads one topic. A [`Stream`] of records and errors; see [`ConsumeError`] for what each
 /// error leads to.
@@ -61,6 +91,9 @@ pub struct Consumer {
     halted: BTreeSet<PartitionIndex>,
     /// How often each was told to go on elsewhere: what came before that does not count.
     sessions: BTreeMap<PartitionIndex, u32>,
+    starts: BTreeMap<PartitionIndex, Begun>,
+    /// Of a named consumer.
+    committer: Option<Committer>,
     /// No generation is read just now, and one may come.
     waiting: bool,
     over: bool,
@@ -81,13 +114,14 @@ impl Consumer {
         core: Arc<Core>,
         generation: &Arc<Generation>,
         config: ConsumerConfig,
-    ) -> Self {
+    ) -> Result<Self, ClientError> {
         let (item_to, items) = mpsc::unbounded_channel();
         let (skips, skips_from) = mpsc::unbounded_channel();
         let decode = config.decode;
-        let reader = Reader::new(core, config, item_to, skips_from);
+        let (claims, committer) = open_session(&core, &config)?.unzip();
+        let reader = Reader::new(core, config, item_to, skips_from, claims);
         task::spawn(reader.run(generation.clone()));
-        Self {
+        Ok(Self {
             items,
             skips,
             decode,
@@ -96,9 +130,11 @@ impl Consumer {
             live: BTreeSet::new(),
             halted: BTreeSet::new(),
             sessions: BTreeMap::new(),
+            starts: BTreeMap::new(),
+            committer,
             waiting: true,
             over: false,
-        }
+        })
     }
 
     /// The generation that is read, as of the last record or error.
@@ -115,6 +151,9 @@ impl Consumer {
 
     /// Goes on with a partition at `offset`, whether or not it stopped with an error. What was
     /// received of it and not yielded is dropped. False if the partition is not read.
+    ///
+    /// A named consumer commits nothing by this, and nothing behind `offset` any more; it
+    /// commits on when it has processed more than is committed.
     pub fn skip_to(&mut self, partition: PartitionIndex, offset: Offset) -> bool {
         let known = self.live.contains(&partition) || self.halted.remove(&partition);
         if !known || self.over {
@@ -127,6 +166,9 @@ impl Consumer {
             self.reading = None;
         }
         let (generation, session) = (self.generation, *session);
+        if let Some(committer) = &self.committer {
+            committer.skipped(PartitionKey { generation, partition }, offset);
+        }
         self.skips.send(SkipTo { generation, partition, offset, session }).is_ok()
     }
 
@@ -148,11 +190,23 @@ impl Consumer {
             Item::Generation(generation, partitions) => {
                 self.generation = generation;
                 self.begin(false);
+                if let Some(committer) = &self.committer {
+                    committer.only(generation);
+                }
                 self.live.extend(partitions);
             }
             Item::Waiting => self.begin(true),
             Item::Assigned(partition) => {
                 self.live.insert(partition);
+            }
+            Item::Begun(begun, session) => {
+                self.starts.insert(begun.partition, begun);
+                // What was begun before a skip says nothing of what is processed after it.
+                if self.current(begun.partition, session)
+                    && let Some(committer) = &self.committer
+                {
+                    committer.begun(self.generation, &begun);
+                }
             }
             // One from before a skip is not the end of what comes after it.
             Item::Done(partition, session) => {
@@ -184,7 +238,40 @@ impl Consumer {
         self.live.clear();
         self.halted.clear();
         self.sessions.clear();
+        self.starts.clear();
     }
+
+    /// The application asks for the next record: it has finished with the last one. An error
+    /// if the partitions were taken away.
+    fn asked_next(&mut self) -> Option<ConsumeError> {
+        let committer = self.committer.as_ref().filter(|_| !self.over)?;
+        if let Some(error) = committer.fenced() {
+            self.reading = None;
+            self.over = true;
+            return Some(error);
+        }
+        committer.finished();
+        None
+    }
+}
+
+/// Begins the session of a named consumer.
+fn open_session(
+    core: &Arc<Core>,
+    config: &ConsumerConfig,
+) -> Result<Option<(Claims, Committer)>, ClientError> {
+    let Some(name) = &config.name else { return Ok(None) };
+    let id = weir_runtime::rng::bytes().map_err(|error| {
+        ClientError::Configuration(format!("no randomness for the consumer's session: {error}"))
+    })?;
+    let named = Arc::new(Named::new(name, id, config.metadata.clone()));
+    // Bounded by claims and by calls that are waited for.
+    let (commands, commands_from) = mpsc::unbounded_channel();
+    let (news_to, news) = mpsc::unbounded_channel();
+    let session = Session::new(core.clone(), named.clone(), config, commands_from, news_to);
+    task::spawn(session.run());
+    let claims = Claims { name: named.name.clone(), commands: commands.clone(), news };
+    Ok(Some((claims, Committer::new(named, commands))))
 }
 
 impl Stream for Consumer {
@@ -192,10 +279,20 @@ impl Stream for Consumer {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
+        if let Some(error) = this.asked_next() {
+            return Poll::Ready(Some(Err(error)));
+        }
         loop {
             if let Some(reading) = &mut this.reading {
                 match reading.next() {
-                    Some(Ok(record)) => return Poll::Ready(Some(Ok(record))),
+                    Some(Ok(record)) => {
+                        if let Some(committer) = &this.committer {
+                            let (generation, partition) = (record.generation, record.partition);
+                            let key = PartitionKey { generation, partition };
+                            committer.yields(key, record.offset, reading.leader_epoch());
+                        }
+                        return Poll::Ready(Some(Ok(record)));
+                    }
                     Some(Err(error)) => {
                         this.reading = None;
                         this.halt(&error);

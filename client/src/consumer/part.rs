@@ -8,7 +8,7 @@ use weir_protocol::{
     ids::{LeaderEpoch, Offset, PartitionIndex, SpuId},
 };
 
-use super::{ConsumeError, Start, position::Position};
+use super::{ConsumeError, position::Position, start::Opening};
 use crate::{
     pool::FetchCommand,
     retry::{Backoff, BackoffConfig},
@@ -34,6 +34,8 @@ impl Drop for Subscribed {
 }
 
 pub(super) enum Phase {
+    /// To be claimed for the named consumer first.
+    Claiming,
     /// To be subscribed, not before this.
     Waiting {
         until: Duration,
@@ -58,11 +60,16 @@ pub(super) struct Part {
 }
 
 impl Part {
-    pub(super) fn new(index: PartitionIndex, start: Start, backoff: BackoffConfig) -> Self {
+    pub(super) fn new(
+        index: PartitionIndex,
+        opening: Opening,
+        phase: Phase,
+        backoff: BackoffConfig,
+    ) -> Self {
         Self {
             index,
-            position: Position::new(index, start),
-            phase: Phase::Waiting { until: Duration::ZERO, paused: false },
+            position: Position::new(index, opening),
+            phase,
             session: 0,
             backoff: Backoff::new(backoff),
             down: None,

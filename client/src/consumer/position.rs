@@ -5,13 +5,13 @@ use weir_protocol::{
     ids::{Offset, PartitionIndex},
 };
 
-use super::{ConsumeError, Start};
+use super::{ConsumeError, ResetPolicy, Resolution, start::Opening};
 
 /// How far reading a partition has come.
 #[derive(Clone, Debug)]
 pub(super) struct Position {
     partition: PartitionIndex,
-    start: Start,
+    opening: Opening,
     /// The next offset to be read; none before the SPU resolved the start.
     next: Option<Offset>,
     /// Where reading ends; none: never.
@@ -30,13 +30,23 @@ pub(super) struct Span {
 }
 
 impl Position {
-    pub(super) fn new(partition: PartitionIndex, start: Start) -> Self {
-        Self { partition, start, next: None, stop_at: None, first: true }
+    pub(super) fn new(partition: PartitionIndex, opening: Opening) -> Self {
+        Self { partition, opening, next: None, stop_at: None, first: true }
     }
 
-    /// What to ask an SPU for.
-    pub(super) fn start(&self) -> Start {
-        self.next.map_or(self.start, Start::Absolute)
+    /// What to ask an SPU for. A reset is for the beginning only.
+    pub(super) fn opening(&self) -> Opening {
+        self.next.map_or(self.opening, Opening::at)
+    }
+
+    /// This is committed for the consumer: it begins there, if it has not begun.
+    pub(super) fn committed(&mut self, offset: Option<Offset>) {
+        self.opening.committed = offset;
+    }
+
+    /// Whether an SPU has said where it begins.
+    pub(super) fn begun(&self) -> bool {
+        self.next.is_some()
     }
 
     /// Goes on elsewhere.
@@ -49,12 +59,13 @@ impl Position {
     pub(super) fn started(
         &mut self,
         offset: Offset,
+        resolution: Resolution,
         high_watermark: Offset,
         until_end: bool,
     ) -> Result<(), ConsumeError> {
-        if let Start::Absolute(expected) = self.start()
-            && expected != offset
-        {
+        let asked = self.opening();
+        let moved = resolution == Resolution::Reset && asked.reset != ResetPolicy::Error;
+        if let Some(expected) = asked.offset().filter(|expected| *expected != offset && !moved) {
             return Err(self.gap(expected, offset));
         }
         self.next = Some(offset);
@@ -72,11 +83,8 @@ impl Position {
 
     /// Takes in a verified batch. `None`: nothing of it is wanted.
     pub(super) fn accept(&mut self, header: &BatchHeader) -> Result<Option<Span>, ConsumeError> {
-        let next = match self.start() {
-            Start::Absolute(next) => next,
-            // Records before the start was resolved: as good a place as any.
-            Start::Beginning | Start::End => header.base_offset,
-        };
+        // Records before the start was resolved: as good a place as any, where none was named.
+        let next = self.opening().offset().unwrap_or(header.base_offset);
         let early_allowed = self.first && header.next_offset() > next;
         if header.base_offset > next || (header.base_offset < next && !early_allowed) {
             return Err(self.gap(next, header.base_offset));
@@ -93,10 +101,7 @@ impl Position {
 
     /// The offset that errors name: the next one, or what was asked for.
     pub(super) fn offset(&self) -> Offset {
-        match self.start() {
-            Start::Absolute(offset) => offset,
-            Start::Beginning | Start::End => Offset::ZERO,
-        }
+        self.opening().offset().unwrap_or(Offset::ZERO)
     }
 }
 
@@ -108,6 +113,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::Start;
 
     fn batch(base: u64, records: u64) -> BatchHeader {
         let mut builder = BatchBuilder::new(BatchConfig::default());
@@ -119,9 +125,17 @@ mod tests {
         verify(&[head, rest].concat()).unwrap()
     }
 
+    fn opening(committed: Option<u64>, start: Start, reset: ResetPolicy) -> Position {
+        let opening = Opening { committed: committed.map(Offset), start, reset };
+        Position::new(PartitionIndex(3), opening)
+    }
+
     fn started(at: u64, stop_at: Option<u64>) -> Position {
-        let mut position = Position::new(PartitionIndex(3), Start::Beginning);
-        position.started(Offset(at), Offset(stop_at.unwrap_or(0)), stop_at.is_some()).unwrap();
+        let mut position = opening(None, Start::Beginning, ResetPolicy::Error);
+        let high_watermark = Offset(stop_at.unwrap_or(0));
+        position
+            .started(Offset(at), Resolution::AsAsked, high_watermark, stop_at.is_some())
+            .unwrap();
         position
     }
 
@@ -136,7 +150,7 @@ mod tests {
         assert_eq!(position.accept(&batch(8, 1)), Ok(span(8, 9)));
         let error = position.accept(&batch(8, 2)).unwrap_err();
         assert_eq!(error.code(), "GAP");
-        assert_eq!(position.start(), Start::Absolute(Offset(9)));
+        assert_eq!(position.opening(), Opening::at(Offset(9)));
     }
 
     #[test]
@@ -171,7 +185,25 @@ mod tests {
     #[test]
     fn an_spu_that_begins_elsewhere_is_caught() {
         let mut position = started(5, None);
-        assert_eq!(position.started(Offset(6), Offset(9), false).unwrap_err().code(), "GAP");
-        assert!(position.started(Offset(5), Offset(9), false).is_ok());
+        let mut says = |at, how| position.started(Offset(at), how, Offset(9), false);
+        assert_eq!(says(6, Resolution::AsAsked).unwrap_err().code(), "GAP");
+        assert_eq!(says(9, Resolution::Reset).unwrap_err().code(), "GAP", "it had begun");
+        assert!(says(5, Resolution::AsAsked).is_ok());
+    }
+
+    #[test]
+    fn a_committed_offset_is_begun_at_unless_the_policy_moves_it() {
+        let cases = [
+            (ResetPolicy::Nearest, 7, Resolution::Committed, true),
+            (ResetPolicy::Nearest, 9, Resolution::Committed, false),
+            (ResetPolicy::Nearest, 9, Resolution::Reset, true),
+            (ResetPolicy::Error, 9, Resolution::Reset, false),
+        ];
+        for (reset, at, how, taken) in cases {
+            let mut position = opening(Some(7), Start::Beginning, reset);
+            assert_eq!(position.offset(), Offset(7));
+            let answer = position.started(Offset(at), how, Offset(9), false);
+            assert_eq!(answer.is_ok(), taken, "{reset:?} {at} {how:?}");
+        }
     }
 }

@@ -6,12 +6,14 @@ use tokio::sync::{mpsc, watch};
 use weir_protocol::{
     ErrorCode, WireError,
     batch::{split_first, verify},
-    ids::{Offset, PartitionIndex},
+    ids::{Offset, PartitionIndex, TopicGenerationId},
+    pb::data::Started,
 };
 use weir_runtime::clock::Monotonic;
 
 use super::{
-    ConsumeError, ConsumerConfig, Partitions, Start,
+    Begun, ConsumeError, ConsumerConfig, Partitions, Resolution, Start,
+    claim::Claims,
     item::{Batch, Item, SkipTo, malformed},
     part::{Part, Phase},
 };
@@ -42,6 +44,8 @@ pub(super) struct Reader {
     // Bounded by the credits given for what is in it.
     pub(super) items: mpsc::UnboundedSender<Item>,
     pub(super) skips: mpsc::UnboundedReceiver<SkipTo>,
+    /// Of a named consumer.
+    pub(super) claims: Option<Claims>,
 }
 
 impl Reader {
@@ -50,6 +54,7 @@ impl Reader {
         config: ConsumerConfig,
         items: mpsc::UnboundedSender<Item>,
         skips: mpsc::UnboundedReceiver<SkipTo>,
+        claims: Option<Claims>,
     ) -> Self {
         let (event_to, events) = mpsc::unbounded_channel();
         Self {
@@ -65,6 +70,7 @@ impl Reader {
             map: core.metadata.map.clone(),
             items,
             skips,
+            claims,
             config,
             core,
         }
@@ -96,6 +102,7 @@ impl Reader {
                     Ok(()) => self.map_changed()?,
                     Err(_) => return Err(Over),
                 },
+                news = Claims::next(&mut self.claims) => self.news(news)?,
                 event = self.events.recv() => if let Some(event) = event {
                     self.event(event)?;
                 },
@@ -105,7 +112,7 @@ impl Reader {
         }
     }
 
-    fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         self.core.clock.now().since(self.began)
     }
 
@@ -124,11 +131,13 @@ impl Reader {
         for index in &indexes {
             self.assign(*index, start);
         }
+        self.claim(generation.id, &indexes);
         self.hand_on(Item::Generation(generation.id, indexes))
     }
 
     fn assign(&mut self, index: PartitionIndex, start: Start) {
-        self.parts.insert(index, Part::new(index, start, self.core.config.backoff));
+        let (opening, phase) = (self.config.opening(start), self.first_phase());
+        self.parts.insert(index, Part::new(index, opening, phase, self.core.config.backoff));
     }
 
     fn map_changed(&mut self) -> Result<(), Over> {
@@ -143,10 +152,12 @@ impl Reader {
             Fate::Active(generation) => {
                 let grows = self.config.partitions == Partitions::All && !self.config.until_end;
                 let born = generation.partitions.iter().skip(current.partitions.len());
-                for partition in born.filter(|_| grows) {
-                    self.assign(partition.index, Start::Beginning);
-                    self.hand_on(Item::Assigned(partition.index))?;
+                let born: Vec<_> = born.filter(|_| grows).map(|born| born.index).collect();
+                for index in &born {
+                    self.assign(*index, Start::Beginning);
+                    self.hand_on(Item::Assigned(*index))?;
                 }
+                self.claim(generation.id, &born);
                 self.generation = Some(generation.clone());
                 self.check_leaders(&generation);
                 Ok(())
@@ -175,6 +186,17 @@ impl Reader {
         }
     }
 
+    /// An SPU says that the topic is no longer there.
+    pub(super) fn gone(&mut self, error: &WireError) -> Result<(), Over> {
+        if error.code == ErrorCode::TopicDeleted {
+            return self.deleted();
+        }
+        let Some(generation) = &self.generation else { return Ok(()) };
+        let (topic, generation) = (self.topic.clone(), generation.id);
+        let successor = TopicGenerationId::from_wire(&error.wire.successor_generation_id);
+        self.fail(ConsumeError::TopicRecreated { topic, generation, successor })
+    }
+
     fn deleted(&mut self) -> Result<(), Over> {
         if self.config.follow_name && !self.config.until_end {
             return self.forget();
@@ -193,7 +215,7 @@ impl Reader {
     }
 
     /// The stream is over with this.
-    fn fail(&mut self, error: ConsumeError) -> Result<(), Over> {
+    pub(super) fn fail(&mut self, error: ConsumeError) -> Result<(), Over> {
         self.hand_on(Item::Error { error, session: 0 })?;
         Err(Over)
     }
@@ -217,7 +239,9 @@ impl Reader {
         if let Some(part) = self.parts.get_mut(&skip.partition) {
             part.session = skip.session;
             part.position.skip_to(skip.offset);
-            part.phase = Phase::Waiting { until: now, paused: false };
+            if !matches!(part.phase, Phase::Claiming) {
+                part.phase = Phase::Waiting { until: now, paused: false };
+            }
         }
     }
 
@@ -246,14 +270,9 @@ impl Reader {
             return Ok(());
         }
         match news {
-            FetchNews::Started { offset, high_watermark } => {
+            FetchNews::Started(started) => {
                 subscribed.started = true;
-                part.up();
-                let until_end = self.config.until_end;
-                if let Err(error) = part.position.started(offset, high_watermark, until_end) {
-                    return self.halt(index, error);
-                }
-                self.finish_if_done(index)
+                self.started(index, &started)
             }
             FetchNews::Records { batches, log_start, high_watermark, lease } => {
                 let halted = self.records(index, batches, lease)?;
@@ -268,6 +287,35 @@ impl Reader {
             }
             FetchNews::Ended(error) => self.ended(index, error, now),
         }
+    }
+
+    fn started(&mut self, index: PartitionIndex, started: &Started) -> Result<(), Over> {
+        let Some(part) = self.parts.get_mut(&index) else { return Ok(()) };
+        part.up();
+        let (first, asked) = (!part.position.begun(), part.position.opening());
+        let begun = Begun {
+            partition: index,
+            offset: Offset(started.offset),
+            resolution: Resolution::from_wire(started.resolution()),
+            committed: asked.committed,
+            log_start: Offset(started.log_start),
+            high_watermark: Offset(started.high_watermark),
+        };
+        let Begun { offset, resolution, high_watermark, .. } = begun;
+        let until_end = self.config.until_end;
+        if let Err(error) = part.position.started(offset, resolution, high_watermark, until_end) {
+            return self.halt(index, error);
+        }
+        if first {
+            let session = part.session;
+            if resolution == Resolution::Reset {
+                tracing::warn!(topic = %self.topic, partition = %index, asked = ?asked.offset(),
+                    %offset, log_start = %begun.log_start, %high_watermark,
+                    "the offset to begin at is out of range: reset");
+            }
+            self.hand_on(Item::Begun(begun, session))?;
+        }
+        self.finish_if_done(index)
     }
 
     fn ended(
@@ -290,15 +338,7 @@ impl Reader {
                 part.again(error, now);
                 Ok(())
             }
-            ErrorCode::TopicRecreated => {
-                let successor = weir_protocol::ids::TopicGenerationId::from_wire(
-                    &error.wire.successor_generation_id,
-                );
-                let Some(generation) = &self.generation else { return Ok(()) };
-                let (topic, generation) = (self.topic.clone(), generation.id);
-                self.fail(ConsumeError::TopicRecreated { topic, generation, successor })
-            }
-            ErrorCode::TopicDeleted => self.deleted(),
+            ErrorCode::TopicRecreated | ErrorCode::TopicDeleted => self.gone(&error),
             code if !code.retriable() => {
                 let message = error.message().to_owned();
                 self.fail(ConsumeError::Refused { partition: index, code, message })

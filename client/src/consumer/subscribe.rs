@@ -62,7 +62,7 @@ impl Reader {
                                 subscription_id: id,
                                 partition: Some(key.to_wire()),
                                 leader_epoch: epoch.0,
-                                start: Some(part.position.start().to_wire()),
+                                start: Some(part.position.opening().to_wire()),
                                 max_bytes: self.config.fetch_bytes.max(1),
                             };
                             let subscription = Subscription {

@@ -18,7 +18,7 @@ use weir_protocol::{
     ErrorCode, WireError,
     ids::Offset,
     pb::data::{
-        Authenticate, Credit, FetchMessage, FetchResponse, Subscribe, Unsubscribe,
+        Authenticate, Credit, FetchMessage, FetchResponse, Started, Subscribe, Unsubscribe,
         fetch_message::Message, fetch_response::Event,
     },
 };
@@ -52,10 +52,7 @@ pub(crate) struct FetchEvent {
 }
 
 pub(crate) enum FetchNews {
-    Started {
-        offset: Offset,
-        high_watermark: Offset,
-    },
+    Started(Started),
     Records {
         batches: Bytes,
         log_start: Offset,
@@ -305,11 +302,7 @@ impl Conversation<'_> {
             return;
         };
         let wanted = match response.event {
-            Some(Event::Started(started)) => {
-                let offset = Offset(started.offset);
-                let high_watermark = Offset(started.high_watermark);
-                tell(subscription, FetchNews::Started { offset, high_watermark })
-            }
+            Some(Event::Started(started)) => tell(subscription, FetchNews::Started(started)),
             Some(Event::Records(records)) => {
                 let bytes = records.batches.len();
                 let slack = u64::from(subscription.request.max_bytes);

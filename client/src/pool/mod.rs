@@ -3,10 +3,12 @@
 
 mod credit;
 mod fetch;
+mod offsets;
 mod produce;
 
 use std::{
     collections::BTreeMap,
+    future::Future,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -57,6 +59,29 @@ impl Link {
             request.metadata_mut().insert("authorization", header);
         }
         request
+    }
+
+    /// A request of one call, which tells the SPU how much time it has.
+    pub(crate) fn call<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = self.request(message);
+        request.set_timeout(self.request_timeout);
+        request
+    }
+
+    /// The answer to one call, within the time that an SPU has for it.
+    pub(crate) async fn answer<T>(
+        &self,
+        call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    ) -> Result<T, WireError> {
+        match self.clock.timeout(self.request_timeout, call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(self.failed(&status)),
+            Err(_) => {
+                let (endpoint, limit) = (&self.endpoint, self.request_timeout);
+                let message = format!("{endpoint} did not answer within {limit:?}");
+                Err(WireError::new(ErrorCode::TimedOut, message))
+            }
+        }
     }
 
     /// Reads a status as [`Link::read`] reads an error.
@@ -193,14 +218,9 @@ impl Pool {
         endpoint: &str,
     ) -> Result<(ProducerId, ProducerEpoch), WireError> {
         let link = self.link(endpoint);
-        let mut request = link.request(AllocateProducerIdRequest {});
-        request.set_timeout(self.request_timeout);
         let mut client = link.data_plane();
-        let call = client.allocate_producer_id(request);
-        let answer = self.clock.timeout(self.request_timeout, call).await.map_err(|_| {
-            WireError::new(ErrorCode::TimedOut, format!("{endpoint} gave no producer id in time"))
-        })?;
-        let answer = answer.map_err(|status| link.failed(&status))?.into_inner();
+        let request = link.call(AllocateProducerIdRequest {});
+        let answer = link.answer(client.allocate_producer_id(request)).await?;
         let epoch = u16::try_from(answer.producer_epoch).map_err(|_| {
             WireError::new(ErrorCode::InvalidRequest, "a producer epoch beyond 16 bits")
         })?;

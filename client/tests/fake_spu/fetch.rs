@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Status, Streaming};
 use weir_protocol::{
+    ErrorCode,
     batch::BatchHeader,
     ids::PartitionKey,
     pb::data::{fetch_message::Message, fetch_response::Event, start::Position, *},
@@ -98,18 +99,35 @@ async fn subscription(
         Some(Fetch::Silence) => return std::future::pending().await,
         _ => {}
     }
-    let offset = match asked.start.unwrap().position.unwrap() {
-        Position::Beginning(_) => log_start,
-        Position::End(_) => end,
-        Position::Absolute(offset) => offset,
-        Position::FromBeginning(count) => log_start + count,
-        Position::FromEnd(count) => end.saturating_sub(count),
+    let start = asked.start.unwrap();
+    let (wanted, found) = match (start.committed, start.position.unwrap()) {
+        (Some(committed), _) => (committed, Resolution::Committed),
+        (None, Position::Beginning(_)) => (log_start, Resolution::AsAsked),
+        (None, Position::End(_)) => (end, Resolution::AsAsked),
+        (None, Position::Absolute(offset)) => (offset, Resolution::AsAsked),
+        (None, Position::FromBeginning(count)) => {
+            ((log_start + count).min(end), Resolution::AsAsked)
+        }
+        (None, Position::FromEnd(count)) => {
+            (end.saturating_sub(count).max(log_start), Resolution::AsAsked)
+        }
+    };
+    let (offset, resolution) = match start.reset_policy() {
+        _ if (log_start..=end).contains(&wanted) => (wanted, found),
+        ResetPolicy::Unspecified | ResetPolicy::Error => {
+            let mut error = error(ErrorCode::OffsetOutOfRange);
+            (error.log_start, error.high_watermark) = (Some(log_start), Some(end));
+            return send(Event::Error(error));
+        }
+        ResetPolicy::Earliest => (log_start, Resolution::Reset),
+        ResetPolicy::Latest => (end, Resolution::Reset),
+        ResetPolicy::Nearest => (wanted.clamp(log_start, end), Resolution::Reset),
     };
     send(Event::Started(Started {
         offset,
         log_start,
         high_watermark: end,
-        resolution: Resolution::AsAsked.into(),
+        resolution: resolution.into(),
     }));
     let mut sent = 0;
     for index in 0.. {

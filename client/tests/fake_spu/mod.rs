@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, dead_code, missing_docs)]
 
 mod fetch;
+mod offsets;
 mod produce;
 
 use std::{
@@ -27,6 +28,7 @@ use weir_protocol::{
     pb::{
         data::{self, data_plane_server, *},
         metadata::{self, metadata_server, *},
+        offsets::offsets_server,
     },
 };
 use weir_runtime::{
@@ -36,6 +38,8 @@ use weir_runtime::{
     rpc,
     task::{self, CancellationToken},
 };
+
+pub use offsets::{Coordinate, Stored};
 
 pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -107,6 +111,14 @@ pub struct State {
     pub producer_ids: u64,
     pub log_start: u64,
     pub tokens: Vec<String>,
+    pub offsets: BTreeMap<(String, PartitionKey), Stored>,
+    pub offsets_script: VecDeque<Coordinate>,
+    /// Requests to claim, in order.
+    pub claims: Vec<Vec<PartitionKey>>,
+    /// Requests to commit, in order, with their numbers.
+    pub commits: Vec<(u64, Vec<(PartitionKey, u64)>)>,
+    /// Commits wait while this is set.
+    pub hold_commits: bool,
 }
 
 #[derive(Clone)]
@@ -175,6 +187,7 @@ impl FakeSpu {
         let mut routes = tonic::service::RoutesBuilder::default();
         routes
             .add_service(data_plane_server::DataPlaneServer::new(spu.clone()))
+            .add_service(offsets_server::OffsetsServer::new(spu.clone()))
             .add_service(metadata_server::MetadataServer::new(spu.clone()));
         let config =
             rpc::ServerConfig { drain_timeout: Duration::ZERO, ..rpc::ServerConfig::default() };
@@ -184,6 +197,11 @@ impl FakeSpu {
 
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
+    }
+
+    /// What watchers see.
+    pub fn published(&self) -> MetadataUpdate {
+        self.map.borrow().clone()
     }
 
     /// Tells watchers of a new state of topics.
@@ -258,6 +276,16 @@ impl FakeSpu {
 
     pub fn script_fetch(&self, script: impl IntoIterator<Item = Fetch>) {
         self.state().fetch_script.extend(script);
+    }
+
+    pub fn script_offsets(&self, script: impl IntoIterator<Item = Coordinate>) {
+        self.state().offsets_script.extend(script);
+    }
+
+    /// Lets commits wait, or go on.
+    pub fn hold_commits(&self, hold: bool) {
+        self.state().hold_commits = hold;
+        self.changed.notify_waiters();
     }
 
     /// Waits until the state is as wanted.

@@ -1,0 +1,145 @@
+//! What an application says to its named consumer about commits.
+
+use std::{collections::BTreeMap, future::Future, sync::Arc};
+
+use tokio::sync::{mpsc, oneshot};
+use weir_protocol::ids::{LeaderEpoch, Offset, PartitionIndex, PartitionKey, TopicGenerationId};
+
+use super::{
+    Begun, CommitError, ConsumeError, Consumer,
+    session::{Command, Named},
+};
+
+/// The application's side of a session.
+pub(super) struct Committer {
+    named: Arc<Named>,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+impl Committer {
+    pub(super) fn new(named: Arc<Named>, commands: mpsc::UnboundedSender<Command>) -> Self {
+        Self { named, commands }
+    }
+
+    pub(super) fn fenced(&self) -> Option<ConsumeError> {
+        let message = self.named.fenced()?.to_owned();
+        Some(ConsumeError::Fenced { consumer: self.named.name.clone(), message })
+    }
+
+    pub(super) fn finished(&self) {
+        self.named.progress().finished();
+    }
+
+    pub(super) fn yields(&self, key: PartitionKey, offset: Offset, epoch: LeaderEpoch) {
+        self.named.progress().yields(key, offset, epoch);
+    }
+
+    pub(super) fn begun(&self, generation: TopicGenerationId, begun: &Begun) {
+        let key = PartitionKey { generation, partition: begun.partition };
+        self.named.progress().begun(key, begun.offset, begun.resolution);
+    }
+
+    pub(super) fn skipped(&self, key: PartitionKey, to: Offset) {
+        self.named.progress().skipped(key, to);
+    }
+
+    pub(super) fn only(&self, generation: TopicGenerationId) {
+        self.named.progress().only(generation);
+    }
+
+    /// Has done what the progress says is due.
+    fn commit(&self) -> impl Future<Output = Result<(), CommitError>> + Send + use<> {
+        let (caller, answer) = oneshot::channel();
+        let told = self.commands.send(Command::Commit(caller)).is_ok();
+        let named = self.named.clone();
+        async move {
+            if told && let Ok(answer) = answer.await {
+                return answer;
+            }
+            let fenced = named.fenced().map(|message| CommitError::Fenced {
+                consumer: named.name.clone(),
+                message: message.to_owned(),
+            });
+            Err(fenced.unwrap_or(CommitError::Over))
+        }
+    }
+}
+
+impl Consumer {
+    /// Where the partitions of this generation began, of those that have.
+    #[must_use]
+    pub fn starts(&self) -> &BTreeMap<PartitionIndex, Begun> {
+        &self.starts
+    }
+
+    /// Says that the record that was yielded last is processed. Asking for the next one says
+    /// the same.
+    pub fn processed(&mut self) {
+        if let Some(committer) = &self.committer {
+            committer.finished();
+        }
+    }
+
+    /// Commits what is processed at this moment. The future need not be awaited for it to
+    /// happen; it returns when the coordinator has committed, durably.
+    ///
+    /// The record that was yielded last is not processed unless [`Consumer::processed`] says
+    /// so. Dropping a consumer commits nothing.
+    ///
+    /// # Errors
+    /// [`CommitError`], within the configuration's `unavailable_after`.
+    pub fn commit(&mut self) -> impl Future<Output = Result<(), CommitError>> + Send + use<> {
+        let committing = self.committer.as_ref().map(|committer| {
+            committer.named.progress().ask();
+            committer.commit()
+        });
+        async move {
+            match committing {
+                Some(committing) => committing.await,
+                None => Err(CommitError::NotNamed),
+            }
+        }
+    }
+
+    /// Commits these offsets, each the next one to read, of the generation that is read: all
+    /// or none, also where that goes back. As [`Consumer::commit`] otherwise.
+    ///
+    /// # Errors
+    /// [`CommitError::NotClaimed`] before anything is sent; [`CommitError`].
+    pub fn commit_offsets(
+        &mut self,
+        offsets: &BTreeMap<PartitionIndex, Offset>,
+    ) -> impl Future<Output = Result<(), CommitError>> + Send + use<> {
+        let committing = self.name_offsets(offsets);
+        async move { committing?.await }
+    }
+
+    fn name_offsets(
+        &self,
+        offsets: &BTreeMap<PartitionIndex, Offset>,
+    ) -> Result<impl Future<Output = Result<(), CommitError>> + Send + use<>, CommitError> {
+        let committer = self.committer.as_ref().ok_or(CommitError::NotNamed)?;
+        let generation = self.generation;
+        let mut named = Vec::with_capacity(offsets.len());
+        for (&partition, &offset) in offsets {
+            if offset > Offset::MAX {
+                return Err(CommitError::OffsetTooLarge { partition, offset });
+            }
+            named.push((PartitionKey { generation, partition }, offset));
+        }
+        let claimed = committer.named.progress().name(&named);
+        claimed.map_err(|key| CommitError::NotClaimed { partition: key.partition })?;
+        Ok(committer.commit())
+    }
+
+    /// Commits what is processed, where the consumer has a name, and ends.
+    ///
+    /// # Errors
+    /// As [`Consumer::commit`].
+    pub async fn close(mut self) -> Result<(), CommitError> {
+        match self.committer {
+            Some(_) => self.commit().await,
+            None => Ok(()),
+        }
+    }
+}

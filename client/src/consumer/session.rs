@@ -1,0 +1,414 @@
+//! A named consumer's session: claims partitions and commits offsets at the coordinator, one
+//! request at a time.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::{mpsc, oneshot};
+use weir_protocol::{
+    ErrorCode, Outcome, WireError,
+    ids::{Offset, PartitionIndex, PartitionKey, TopicGenerationId},
+    pb::offsets::{CommittedOffset, OpenSessionRequest},
+};
+use weir_runtime::clock::Monotonic;
+
+use super::{
+    Commit, CommitError, ConsumerConfig, config::COMMIT_INTERVAL_MIN, coordinator::Coordinator,
+    job::Job, progress::Progress,
+};
+use crate::{config::DURATION_MAX, core::Core, error::contradicts_map, retry::Backoff};
+
+/// Most partitions in one request.
+pub(super) const PARTITIONS_MAX: usize = 10_000;
+
+/// What a named consumer's three parts share: the application's side, the reader, the session.
+pub(super) struct Named {
+    pub name: Arc<str>,
+    pub id: [u8; 16],
+    pub metadata: String,
+    progress: Mutex<Progress>,
+    fenced: OnceLock<String>,
+}
+
+impl Named {
+    pub(super) fn new(name: &str, id: [u8; 16], metadata: String) -> Self {
+        let (progress, fenced) = (Mutex::default(), OnceLock::new());
+        Self { name: name.into(), id, metadata, progress, fenced }
+    }
+
+    pub(super) fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the coordinator said when it took the partitions away.
+    pub(super) fn fenced(&self) -> Option<&str> {
+        self.fenced.get().map(String::as_str)
+    }
+}
+
+/// What the session is told. It ends when nobody is left to tell it anything.
+pub(super) enum Command {
+    /// At most [`PARTITIONS_MAX`]. Claims of other generations are given up.
+    Claim(Claim),
+    /// To commit what is due of the progress.
+    Commit(Caller),
+}
+
+#[derive(Clone)]
+pub(super) struct Claim {
+    pub generation: TopicGenerationId,
+    pub partitions: Vec<PartitionIndex>,
+}
+
+/// Waits for a commit.
+pub(super) type Caller = oneshot::Sender<Result<(), CommitError>>;
+
+/// What the reader hears.
+pub(super) enum News {
+    /// These are the session's, and this is committed for them.
+    Claimed(Claim, BTreeMap<PartitionIndex, Offset>),
+    /// They could not be claimed; it is tried again.
+    NotClaimed(Claim, WireError),
+    /// Nothing more is done for this generation.
+    Refused(TopicGenerationId, WireError),
+    /// Nothing could be committed for so long; it is tried again.
+    NotCommitted(WireError, Duration),
+}
+
+type Answer = Result<Vec<CommittedOffset>, WireError>;
+
+/// The request under way.
+struct Flight {
+    claim: bool,
+    call: Pin<Box<dyn Future<Output = Answer> + Send>>,
+}
+
+pub(super) struct Session {
+    core: Arc<Core>,
+    named: Arc<Named>,
+    commit: Commit,
+    /// How long one commit is tried.
+    patience: Duration,
+    follow_name: bool,
+    commands: mpsc::UnboundedReceiver<Command>,
+    news: mpsc::UnboundedSender<News>,
+    began: Monotonic,
+    coordinator: Coordinator,
+    backoff: Backoff,
+    /// When the next request may be made.
+    not_before: Duration,
+    flight: Option<Flight>,
+    claims: VecDeque<Claim>,
+    /// Of the next request to commit.
+    sequence: u64,
+    job: Option<Job>,
+    /// Wait for the next job, each until a moment.
+    callers: VecDeque<(Caller, Duration)>,
+    tick_at: Option<Duration>,
+    /// An outage of the background commit was told.
+    told: bool,
+}
+
+impl Session {
+    pub(super) fn new(
+        core: Arc<Core>,
+        named: Arc<Named>,
+        config: &ConsumerConfig,
+        commands: mpsc::UnboundedReceiver<Command>,
+        news: mpsc::UnboundedSender<News>,
+    ) -> Self {
+        let tick_at = match config.commit {
+            Commit::Auto { interval } => Some(interval.clamp(COMMIT_INTERVAL_MIN, DURATION_MAX)),
+            Commit::Manual => None,
+        };
+        Self {
+            began: core.clock.now(),
+            backoff: Backoff::new(core.config.backoff),
+            core,
+            named,
+            commit: config.commit,
+            patience: config.unavailable_after.min(DURATION_MAX),
+            follow_name: config.follow_name,
+            commands,
+            news,
+            coordinator: Coordinator::default(),
+            not_before: Duration::ZERO,
+            flight: None,
+            claims: VecDeque::new(),
+            sequence: 1,
+            job: None,
+            callers: VecDeque::new(),
+            tick_at,
+            told: false,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut over = false;
+        // Whoever called may be the last to care: what it waits for is done first.
+        while !over || self.called() {
+            let now = self.now();
+            self.expire(now);
+            self.begin_job(now);
+            self.send(now);
+            let nap = self.wake_at(now).map(|at| at.saturating_sub(now));
+            let (clock, flight) = (self.core.clock, &mut self.flight);
+            let answer = async {
+                match flight {
+                    Some(flight) => flight.call.as_mut().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! { biased;
+                command = self.commands.recv(), if !over => match command {
+                    Some(command) => self.command(command),
+                    None => over = true,
+                },
+                answer = answer => self.answered(answer),
+                () = clock.sleep(nap.unwrap_or_default()), if nap.is_some() => {}
+            }
+            if self.named.fenced().is_some() {
+                return;
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.core.clock.now().since(self.began)
+    }
+
+    fn called(&self) -> bool {
+        let waiting = self.callers.iter().map(|(caller, _)| caller);
+        let working = self.job.iter().flat_map(|job| &job.callers);
+        waiting.chain(working).any(|caller| !caller.is_closed())
+    }
+
+    fn tell(&self, news: News) {
+        // A reader that is gone has no use for it.
+        let _ = self.news.send(news);
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Claim(claim) => {
+                let others = |other: &Claim| other.generation != claim.generation;
+                if self.claims.front().is_some_and(others) {
+                    self.flight = self.flight.take().filter(|flight| !flight.claim);
+                }
+                self.claims.retain(|other| !others(other));
+                self.claims.push_back(claim);
+            }
+            Command::Commit(caller) => {
+                self.callers.push_back((caller, self.now() + self.patience));
+            }
+        }
+    }
+
+    /// Gives up what was tried for long enough.
+    fn expire(&mut self, now: Duration) {
+        let under_way = self.flight.as_ref().is_some_and(|flight| !flight.claim);
+        if let Some(job) = self.job.take_if(|job| job.until <= now) {
+            self.flight = self.flight.take().filter(|flight| flight.claim);
+            if job.callers.is_empty() && !self.told {
+                self.told = true;
+                self.tell(News::NotCommitted(job.last.clone(), self.patience));
+            }
+            let error = job.not_in_time(under_way, self.patience);
+            job.answer(&Err(error));
+        }
+        // One that came while another commit was tried may be late before its own begins.
+        while let Some((caller, _)) = self.callers.pop_front_if(|(_, until)| *until <= now) {
+            let (outcome, waited) = (Outcome::Unknown, self.patience);
+            let (code, reason) = (ErrorCode::TimedOut, "an earlier commit is not answered".into());
+            // One that waits no longer need not know.
+            let _ = caller.send(Err(CommitError::NotInTime { waited, outcome, code, reason }));
+        }
+    }
+
+    /// Takes up what is due to be committed.
+    fn begin_job(&mut self, now: Duration) {
+        if self.job.is_some() {
+            return;
+        }
+        let mut progress = self.named.progress();
+        let ticks = self.tick_at.is_some_and(|at| at <= now);
+        if let Commit::Auto { interval } = self.commit
+            && ticks
+        {
+            progress.ask();
+            self.tick_at = Some(now + interval.clamp(COMMIT_INTERVAL_MIN, DURATION_MAX));
+        }
+        if !ticks && self.callers.is_empty() {
+            return;
+        }
+        let due = progress.due();
+        drop(progress);
+        let until = self.callers.iter().map(|(_, until)| *until).min();
+        let callers = self.callers.drain(..).map(|(caller, _)| caller).collect();
+        let job = Job::new(due, callers, until.unwrap_or(now + self.patience));
+        if job.done() {
+            job.answer(&Ok(()));
+        } else {
+            self.job = Some(job);
+        }
+    }
+
+    /// Makes the next request, if none is under way and one is wanted.
+    fn send(&mut self, now: Duration) {
+        if self.flight.is_some() || now < self.not_before || !self.works() {
+            return;
+        }
+        let map = self.core.metadata.current();
+        let Some(endpoint) = self.coordinator.endpoint(&map).map(str::to_owned) else {
+            let error = WireError::new(ErrorCode::Unreachable, "no SPU of the cluster is known");
+            let claim = !self.claims.is_empty();
+            let call = Box::pin(std::future::ready(Err(error)));
+            self.flight = Some(Flight { claim, call });
+            return;
+        };
+        let pool = self.core.pool.clone();
+        let (consumer, session_id) = (self.named.name.to_string(), self.named.id.to_vec().into());
+        self.flight = Some(if let Some(claim) = self.claims.front() {
+            let key = |partition: &PartitionIndex| {
+                let (generation, partition) = (claim.generation, *partition);
+                PartitionKey { generation, partition }.to_wire()
+            };
+            let partitions = claim.partitions.iter().map(key).collect();
+            let request = OpenSessionRequest { consumer, session_id, partitions };
+            let call = Box::pin(async move { pool.open_session(&endpoint, request).await });
+            Flight { claim: true, call }
+        } else if let Some(job) = &mut self.job {
+            let request = job.request(&self.named, &mut self.sequence);
+            let call =
+                Box::pin(async move { pool.commit(&endpoint, request).await.map(|()| Vec::new()) });
+            Flight { claim: false, call }
+        } else {
+            return;
+        });
+    }
+
+    fn works(&self) -> bool {
+        !self.claims.is_empty() || self.job.is_some()
+    }
+
+    fn answered(&mut self, answer: Answer) {
+        let Some(flight) = self.flight.take() else { return };
+        match &answer {
+            Ok(_) => {
+                self.coordinator.found();
+                self.backoff.reset();
+            }
+            Err(error) => {
+                let at_once = self.coordinator.failed(error);
+                if contradicts_map(error.code) {
+                    self.core.metadata.suspect();
+                }
+                let wait = if at_once { Duration::ZERO } else { self.backoff.next_wait() };
+                self.not_before = self.now() + wait;
+            }
+        }
+        if flight.claim { self.claim_answered(answer) } else { self.commit_answered(answer) }
+    }
+
+    fn claim_answered(&mut self, answer: Answer) {
+        let Some(claim) = self.claims.pop_front() else { return };
+        match answer {
+            Ok(committed) => {
+                let committed = committed_of(&claim, &committed);
+                let mut progress = self.named.progress();
+                for partition in &claim.partitions {
+                    let (generation, partition) = (claim.generation, *partition);
+                    let key = PartitionKey { generation, partition };
+                    progress.claimed(key, committed.get(&partition).copied());
+                }
+                drop(progress);
+                self.tell(News::Claimed(claim, committed));
+            }
+            // With `follow_name` the map will say what comes next.
+            Err(error) if error.code.retriable() || (self.follow_name && is_gone(error.code)) => {
+                self.tell(News::NotClaimed(claim.clone(), error));
+                self.claims.push_front(claim);
+            }
+            Err(error) => self.refused(claim.generation, error),
+        }
+    }
+
+    fn commit_answered(&mut self, answer: Answer) {
+        let Some(mut job) = self.job.take() else { return };
+        let error = match answer {
+            Ok(_) => {
+                self.named.progress().committed(&job.taken());
+                self.told = false;
+                if job.done() {
+                    job.answer(&Ok(()));
+                } else {
+                    self.job = Some(job);
+                }
+                return;
+            }
+            Err(error) if error.code.retriable() => {
+                job.failed(error);
+                self.job = Some(job);
+                return;
+            }
+            Err(error) => error,
+        };
+        let Some(generation) = job.generation() else { return };
+        let mine = job.callers.is_empty();
+        if is_gone(error.code) {
+            self.named.progress().gone(generation);
+        } else {
+            self.named.progress().refused(&job.taken());
+        }
+        let fenced = error.code == ErrorCode::ConsumerFenced;
+        let told = CommitError::from_wire(&self.named.name, generation, &error);
+        // What the application commits itself it hears of itself, and its reading goes on.
+        if fenced || mine || is_gone(error.code) {
+            self.refused(generation, error);
+        }
+        job.answer(&Err(told.clone()));
+        if fenced {
+            for (caller, _) in self.callers.drain(..) {
+                let _ = caller.send(Err(told.clone()));
+            }
+        }
+    }
+
+    fn refused(&mut self, generation: TopicGenerationId, error: WireError) {
+        if error.code == ErrorCode::ConsumerFenced {
+            // The first to say so is believed.
+            let _ = self.named.fenced.set(error.message().to_owned());
+        }
+        self.tell(News::Refused(generation, error));
+    }
+
+    fn wake_at(&self, now: Duration) -> Option<Duration> {
+        let again =
+            Some(self.not_before).filter(|at| self.flight.is_none() && self.works() && *at > now);
+        let job = self.job.as_ref().map(|job| job.until);
+        let tick = self.tick_at.filter(|_| self.job.is_none());
+        let callers = self.callers.iter().map(|(_, until)| *until);
+        [again, job, tick].into_iter().flatten().chain(callers).min()
+    }
+}
+
+/// The topic is no longer there.
+pub(super) const fn is_gone(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::TopicRecreated | ErrorCode::TopicDeleted)
+}
+
+/// What is committed for the partitions of a claim, and nothing else.
+fn committed_of(claim: &Claim, offsets: &[CommittedOffset]) -> BTreeMap<PartitionIndex, Offset> {
+    let of = |offset: &CommittedOffset| {
+        let key = PartitionKey::from_wire(offset.partition.as_ref()?)?;
+        let wanted =
+            key.generation == claim.generation && claim.partitions.contains(&key.partition);
+        wanted.then_some((key.partition, Offset(offset.next_offset)))
+    };
+    offsets.iter().filter_map(of).collect()
+}
