@@ -5,7 +5,7 @@ use weir_control_plane::{
     app::{self, TopicRequest},
     store::{
         consumer_offsets::{self, Change, Committed},
-        topics,
+        purges,
         types::TopicState,
     },
 };
@@ -182,12 +182,13 @@ async fn a_tombstone_keeps_its_offsets_and_a_purge_loses_them() {
     let rows = consumer_offsets::of_consumer(&mut org, case.cluster, "a").await.unwrap();
     let states: Vec<_> = rows.iter().map(|row| row.generation_state).collect();
     assert_eq!(states, [TopicState::Tombstone, TopicState::Active]);
-    assert!(topics::purge(&mut org, case.cluster, old).await.unwrap());
+    assert!(purges::begin(&mut org, case.cluster, old).await.unwrap());
     tx.commit().await.unwrap();
     assert_eq!(case.shown("a").await, both[1..]);
     // Nothing is stored for what has no row: the caller has to look first.
     let mut tx = case.f.app.store.write().await.unwrap();
     let mut org = tx.scoped(case.f.admin.org);
-    let late = commit("a", old, 0, 9, Some(73));
+    let never = TopicGenerationId(uuid::Uuid::from_u128(99));
+    let late = commit("a", never, 0, 9, Some(73));
     assert!(consumer_offsets::store(&mut org, case.cluster, &late, 1).await.is_err());
 }
