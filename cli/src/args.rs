@@ -7,8 +7,9 @@ use weir_dataplane::serve::SpuArgs;
 
 use crate::cmd::{
     cluster::ClusterCommand, completions::CompletionsArgs, consume::ConsumeArgs,
-    partition::PartitionCommand, produce::ProduceArgs, profile::ProfileCommand,
-    quickstart::QuickstartArgs, run::RunCommand, topic::TopicCommand, version::VersionArgs,
+    consumer::ConsumerCommand, partition::PartitionCommand, produce::ProduceArgs,
+    profile::ProfileCommand, quickstart::QuickstartArgs, run::RunCommand, topic::TopicCommand,
+    version::VersionArgs,
 };
 
 /// Event streaming: topics, producers, consumers, and clusters to hold them.
@@ -88,6 +89,9 @@ pub enum Command {
     Produce(ProduceArgs),
     /// Read records of a topic
     Consume(ConsumeArgs),
+    /// Look at, reset and delete named consumers
+    #[command(subcommand)]
+    Consumer(ConsumerCommand),
     /// Look at and choose the cluster that commands mean
     #[command(subcommand)]
     Profile(ProfileCommand),

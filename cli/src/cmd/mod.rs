@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod completions;
 pub mod consume;
+pub mod consumer;
 pub mod partition;
 pub mod produce;
 pub mod profile;
@@ -25,6 +26,7 @@ pub async fn run(command: Command, context: &Context) -> Result<()> {
         Command::Partition(command) => partition::run(command, context).await,
         Command::Produce(args) => Box::pin(produce::run(args, context)).await,
         Command::Consume(args) => Box::pin(consume::run(args, context)).await,
+        Command::Consumer(command) => consumer::run(command, context).await,
         Command::Profile(command) => profile::run(&command, context).await,
         Command::Run(server) => Box::pin(run::run(*server)).await,
         Command::Version(args) => version::run(&args),
