@@ -7,7 +7,8 @@ use weir_dataplane::serve::SpuArgs;
 
 use crate::cmd::{
     cloud::CloudCommand, cluster::ClusterCommand, completions::CompletionsArgs,
-    consume::ConsumeArgs, partition::PartitionCommand, produce::ProduceArgs,
+    consume::ConsumeArgs, consumer::ConsumerCommand, partition::PartitionCommand,
+    produce::ProduceArgs,
     profile::ProfileCommand, quickstart::QuickstartArgs, run::RunCommand, topic::TopicCommand,
     version::VersionArgs,
 };
@@ -92,6 +93,9 @@ pub enum Command {
     Produce(ProduceArgs),
     /// Read records of a topic
     Consume(ConsumeArgs),
+    /// Look at, reset and delete named consumers
+    #[command(subcommand)]
+    Consumer(ConsumerCommand),
     /// Look at and choose the cluster that commands mean
     #[command(subcommand)]
     Profile(ProfileCommand),

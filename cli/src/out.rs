@@ -123,6 +123,19 @@ pub fn bytes(number: u64) -> String {
     bytesize::ByteSize(number).display().si().to_string()
 }
 
+/// How long ago that was, in the largest unit that fits: `5s ago`, `3d ago`.
+pub fn age(now_unix_ms: i64, at_unix_ms: i64) -> String {
+    let seconds = now_unix_ms.saturating_sub(at_unix_ms).max(0) / 1000;
+    let (number, unit) = match seconds {
+        0 => return "now".to_owned(),
+        1..60 => (seconds, 's'),
+        60..3_600 => (seconds / 60, 'm'),
+        3_600..86_400 => (seconds / 3_600, 'h'),
+        _ => (seconds / 86_400, 'd'),
+    };
+    format!("{number}{unit} ago")
+}
+
 /// How fast that was: `55.0 MB/s`.
 pub fn rate(number: u64, seconds: f64) -> String {
     // Rates are for people: the precision of f64 suffices.
@@ -140,6 +153,22 @@ mod tests {
             [["a".to_owned(), "10".to_owned()], ["bcdef".to_owned(), "2".to_owned()]],
         );
         assert_eq!(text, "NAME   N\na      10\nbcdef  2");
+    }
+
+    #[test]
+    fn ages_are_told_in_one_unit() {
+        for (ms, text) in [
+            (-5_000, "now"),
+            (999, "now"),
+            (1_000, "1s ago"),
+            (59_999, "59s ago"),
+            (60_000, "1m ago"),
+            (7_199_000, "1h ago"),
+            (172_800_000, "2d ago"),
+        ] {
+            assert_eq!(age(1_000_000_000_000, 1_000_000_000_000 - ms), text);
+        }
+        assert!(age(i64::MAX, i64::MIN).ends_with("d ago"));
     }
 
     #[test]

@@ -13,9 +13,10 @@ use http::{Method, Request, Response};
 use secrecy::{ExposeSecret, SecretString};
 use weir_client::{
     Admin, AdminConfig,
-    admin::{ClusterSpec, ClusterState, TopicCreate},
+    admin::{ClusterSpec, ClusterState, ConsumerResetRequest, ResetTo, TopicCreate, TopicState},
     retry::BackoffConfig,
 };
+use weir_protocol::ids::{Offset, PartitionIndex};
 use weir_runtime::{
     clock::Clock,
     http::{HttpError, HttpTransport},
@@ -155,4 +156,84 @@ async fn states_of_a_newer_server_are_unknown_and_tokens_stay_secret() {
     let requests = script.requests.lock().unwrap();
     assert_eq!(requests[1].uri().path(), "/v1/clusters/c:token");
     assert_eq!(requests[1].body(), "{}");
+}
+
+const GENERATION: &str = "tg_00000000000000000000000000000001";
+
+#[tokio::test]
+async fn consumers_are_listed_and_shown_with_what_is_not_known_left_out() {
+    let list = format!(
+        r#"{{"items":[{{"name":"billing","topics":[{{"name":"t","generation_id":"{GENERATION}",
+            "generation_number":2}}],"partitions":3,"lag":null,"a_new_field":1}}]}}"#
+    );
+    let one = format!(
+        r#"{{"name":"billing","lag":4,"committed_at_unix_ms":9,"partitions":[
+            {{"topic":"t","generation_id":"{GENERATION}","generation_number":2,
+              "generation_state":"active","partition":1,"committed":6,"log_start":0,"end":10,
+              "lag":4,"leader_epoch":1,"metadata":"m","committed_at_unix_ms":9}},
+            {{"topic":"t","generation_id":"{GENERATION}","generation_number":1,
+              "generation_state":"composted","partition":0}}]}}"#
+    );
+    let (admin, script) = admin([Ok((200, list)), Ok((200, one))]);
+    let listed = admin.consumer_list("c").await.unwrap();
+    assert_eq!((listed[0].partitions, listed[0].lag), (3, None));
+    assert_eq!(listed[0].topics[0].generation_number.get(), 2);
+    let shown = admin.consumer("c", "bil/ling").await.unwrap();
+    assert_eq!(shown.partitions[0].committed.map(|offset| offset.get()), Some(6));
+    assert_eq!(shown.partitions[1].committed, None);
+    assert_eq!(shown.partitions[1].generation_state, TopicState::Unknown);
+    let requests = script.requests.lock().unwrap();
+    assert_eq!(requests[0].uri().path(), "/v1/clusters/c/consumers");
+    assert_eq!(requests[1].uri().path(), "/v1/clusters/c/consumers/bil%2Fling");
+}
+
+#[tokio::test]
+async fn a_reset_is_one_request_however_often_it_is_sent() {
+    let answer = format!(
+        r#"{{"consumer":"billing","topic":"t","generation_id":"{GENERATION}",
+            "generation_number":1,"dry_run":false,
+            "partitions":[{{"partition":0,"old":null,"new":3,"log_start":0,"end":8}}]}}"#
+    );
+    let (a, script) = admin([
+        Err(broken()),
+        problem(503, "COORDINATOR_UNAVAILABLE", true),
+        Ok((200, answer.clone())),
+    ]);
+    let wanted = |to| ConsumerResetRequest {
+        topic: "t".into(),
+        partitions: Some(vec![PartitionIndex(0)]),
+        to,
+        dry_run: false,
+    };
+    let done = a.consumer_reset("c", "billing", &wanted(ResetTo::FromEnd(5))).await.unwrap();
+    assert_eq!((done.partitions[0].old, done.partitions[0].new), (None, Offset(3)));
+    let requests = script.requests.lock().unwrap();
+    let keys: Vec<_> = requests.iter().map(|r| r.headers()["idempotency-key"].clone()).collect();
+    assert!(keys.len() == 3 && keys.windows(2).all(|pair| pair[0] == pair[1]));
+    assert_eq!(requests[0].uri().path(), "/v1/clusters/c/consumers/billing:reset");
+    let places = [
+        (ResetTo::FromEnd(5), r#"{"from_end":5}"#),
+        (ResetTo::FromBeginning(2), r#"{"from_beginning":2}"#),
+        (ResetTo::Offset(Offset(7)), r#"{"offset":7}"#),
+        (ResetTo::Beginning, r#"{"beginning":true}"#),
+        (ResetTo::End, r#"{"end":true}"#),
+    ];
+    for (to, text) in places {
+        let (admin, script) = admin([Ok((200, answer.clone()))]);
+        admin.consumer_reset("c", "billing", &wanted(to)).await.unwrap();
+        let body = String::from_utf8(script.requests.lock().unwrap()[0].body().to_vec()).unwrap();
+        let expected = format!(r#"{{"topic":"t","partitions":[0],"to":{text},"dry_run":false}}"#);
+        assert_eq!(body, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_consumer_s_deletion_is_not_repeated_blindly() {
+    let (a, script) = admin([Err(broken())]);
+    assert!(a.consumer_delete("c", "billing").await.unwrap_err().outcome_unknown());
+    assert_eq!(script.requests.lock().unwrap().len(), 1);
+    // Where it is known that nothing was done, or doing it again is safe, it is.
+    let done = Ok((200, r#"{"name":"billing","partitions":2}"#.to_owned()));
+    let (b, _) = admin([Err(unreachable()), problem(503, "COORDINATOR_UNAVAILABLE", true), done]);
+    assert_eq!(b.consumer_delete("c", "billing").await.unwrap().partitions, 2);
 }

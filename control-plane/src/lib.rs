@@ -8,7 +8,7 @@
 //! | pure decisions | [`plan`] |
 //! | the only SQL | [`store`] |
 //! | secrets | [`auth`] |
-//! | what runs SPUs | [`provision`] |
+//! | what runs SPUs, what calls them | [`provision`], [`data_plane`] |
 //!
 //! Edges call use cases, use cases call decisions and the store, never the other way round.
 
@@ -17,6 +17,7 @@
 pub mod app;
 pub mod auth;
 pub mod config;
+pub mod data_plane;
 pub mod http;
 pub mod plan;
 pub mod provision;

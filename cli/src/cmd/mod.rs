@@ -4,6 +4,7 @@ pub mod cloud;
 pub mod cluster;
 pub mod completions;
 pub mod consume;
+pub mod consumer;
 pub mod partition;
 pub mod produce;
 pub mod profile;
@@ -28,6 +29,7 @@ pub async fn run(command: Command, context: &Context) -> Result<()> {
         Command::Consume(args) => Box::pin(consume::run(args, context)).await,
         Command::Profile(command) => profile::run(command, context).await,
         Command::Cloud(command) => Box::pin(cloud::run(command, context)).await,
+        Command::Consumer(command) => consumer::run(command, context).await,
         Command::Run(server) => Box::pin(run::run(*server)).await,
         Command::Version(args) => version::run(&args),
         Command::Completions(args) => completions::run(&args),

@@ -5,6 +5,8 @@
 //! carries an `Idempotency-Key`, and anything that is known not to have been carried out.
 
 mod clusters;
+mod consumer_types;
+mod consumers;
 mod error;
 mod request;
 mod topics;
@@ -19,6 +21,10 @@ use weir_runtime::{clock::Clock, http::HttpTransport};
 
 pub(crate) use self::request::Call;
 pub use self::{
+    consumer_types::{
+        ConsumerDeleted, ConsumerDetail, ConsumerPartition, ConsumerReset, ConsumerResetRequest,
+        ConsumerSummary, ConsumerTopic, PartitionReset, ResetTo,
+    },
     error::{AdminError, Problem},
     types::{
         Cluster, ClusterSpec, ClusterState, DesiredState, Page, Spu, SpuState, TokenGrant, Topic,
@@ -66,7 +72,7 @@ impl AdminConfig {
 
 /// A handle to the control plane's HTTP API. Clones share the transport.
 ///
-/// `{cluster}` and `{topic}` arguments take a name or an id.
+/// `{cluster}` and `{topic}` arguments take a name or an id; consumers have names only.
 #[derive(Clone)]
 pub struct Admin {
     config: Arc<AdminConfig>,

@@ -100,6 +100,43 @@ pub enum AppError {
     /// Weir's own topic.
     #[error("topic {0} is Weir's own")]
     TopicInternal(String),
+    /// No such consumer in the cluster, as far as is known here.
+    #[error("there is no consumer {0:?}")]
+    ConsumerNotFound(String),
+    /// No SPU carried out an order about a consumer. One that did not answer in time may have:
+    /// such orders are safe to repeat.
+    #[error("no coordinator of consumer {consumer} confirmed it: {reason}")]
+    CoordinatorUnavailable {
+        /// Whose.
+        consumer: String,
+        /// What the last SPU that was asked said.
+        reason: String,
+    },
+    /// The leader of a partition did not say where its records are.
+    #[error("the leader of partition {partition} of topic {topic} did not answer: {reason}")]
+    LeaderUnavailable {
+        /// The topic's name.
+        topic: String,
+        /// Which partition.
+        partition: u32,
+        /// What it said, or why it did not.
+        reason: String,
+    },
+    /// A place that a partition does not have.
+    #[error(
+        "partition {partition} of topic {topic} can be read from offset {log_start} to {end}, \
+         which does not reach as far as was asked"
+    )]
+    OffsetOutOfRange {
+        /// The topic's name.
+        topic: String,
+        /// Which partition.
+        partition: u32,
+        /// Oldest kept offset.
+        log_start: u64,
+        /// First offset that is not committed to the log yet.
+        end: u64,
+    },
     /// The replicas cannot be placed.
     #[error(transparent)]
     Placement(#[from] PlacementError),
@@ -140,6 +177,7 @@ impl AppError {
     pub fn name(field: &'static str, error: &NameError) -> Self {
         let hint = match field {
             "cluster" => "Cluster names are 1 to 63 of a-z, 0-9 and -.",
+            "consumer" => "Consumer names are 1 to 249 of A-Z, a-z, 0-9, ., _ and -.",
             _ => "Topic names are 1 to 249 of A-Z, a-z, 0-9, ., _ and -, and do not begin with __.",
         };
         Self::invalid(field, error.to_string(), hint)
@@ -162,6 +200,10 @@ impl AppError {
             Self::TopicPurging(_) => "TOPIC_PURGED",
             Self::ReplicasLost { .. } => "REPLICAS_LOST",
             Self::TopicDeleted(_) => "TOPIC_DELETED",
+            Self::ConsumerNotFound(_) => "CONSUMER_NOT_FOUND",
+            Self::CoordinatorUnavailable { .. } => "COORDINATOR_UNAVAILABLE",
+            Self::LeaderUnavailable { .. } => "LEADER_UNAVAILABLE",
+            Self::OffsetOutOfRange { .. } => "OFFSET_OUT_OF_RANGE",
             Self::Placement(PlacementError::NotEnough { .. }) => "NOT_ENOUGH_SPUS",
             Self::Placement(PlacementError::Full { .. }) => "REPLICAS_EXHAUSTED",
             Self::IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
@@ -179,6 +221,8 @@ impl AppError {
         matches!(
             self,
             Self::Store(DbError::Busy | DbError::CommitUnknown { .. } | DbError::StorageFull)
+                | Self::CoordinatorUnavailable { .. }
+                | Self::LeaderUnavailable { .. }
                 | Self::ClusterExists { desired: Desired::Deleted, .. }
         )
     }
@@ -239,6 +283,19 @@ impl AppError {
                  {name}), or create it again: weir topic create {name}"
             ),
             Self::TopicInternal(_) => "Choose another topic.".to_owned(),
+            Self::ConsumerNotFound(_) => "List what is there: weir consumer list. What was \
+                committed just now shows within a few seconds."
+                .to_owned(),
+            Self::CoordinatorUnavailable { .. } => "Look whether the SPUs run: weir cluster \
+                status. Then do it again, which is safe."
+                .to_owned(),
+            Self::LeaderUnavailable { .. } => "Nothing was changed. Look whether the SPUs run: \
+                weir cluster status. Then do it again."
+                .to_owned(),
+            Self::OffsetOutOfRange { log_start, end, .. } => format!(
+                "Nothing was changed. Take an offset from {log_start} to {end}, the beginning, \
+                 or the end."
+            ),
             Self::Placement(PlacementError::NotEnough { .. }) => {
                 "Ask for fewer replicas.".to_owned()
             }

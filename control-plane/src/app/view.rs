@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use weir_protocol::{
-    ids::{ClusterId, DatabaseId, FolderId, LaunchId, OrgId, SpuId, TopicGenerationId},
+    ids::{
+        ClusterId, DatabaseId, FolderId, LaunchId, OrgId, PartitionKey, SpuId, TopicGenerationId,
+    },
     pb::session::{ReplicaState, ReplicaStatus},
 };
 
@@ -213,19 +215,23 @@ pub fn topic(row: &TopicRow, partitions: &[PartitionRow], seen: &Seen) -> TopicV
 }
 
 /// What the partition's leader reported of it, while its session stands.
-fn reported<'s>(row: &PartitionRow, seen: &'s Seen) -> Option<&'s ReplicaStatus> {
-    seen.get(&row.leader?)?.standing()?.replicas.get(&row.key)
+pub(super) fn reported(
+    leader: Option<SpuId>,
+    partition: PartitionKey,
+    seen: &Seen,
+) -> Option<&ReplicaStatus> {
+    seen.get(&leader?)?.standing()?.replicas.get(&partition)
 }
 
 /// Whether the leader serves it, at the epoch that it was given.
 fn served(row: &PartitionRow, seen: &Seen) -> bool {
-    reported(row, seen).is_some_and(|status| {
+    reported(row.leader, row.key, seen).is_some_and(|status| {
         status.state() == ReplicaState::Online && status.leader_epoch == row.leader_epoch.0
     })
 }
 
 fn partition(row: &PartitionRow, seen: &Seen) -> PartitionView {
-    let status = reported(row, seen);
+    let status = reported(row.leader, row.key, seen);
     PartitionView {
         index: row.key.partition.0,
         label: Some(row.label.clone()).filter(|label| !label.is_empty()),

@@ -4,7 +4,7 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`routes`] | the router and, from the same lines, the OpenAPI document |
-//! | `system`, `clusters`, `cluster_verbs`, `spus`, `topics`, `topic_verbs`, `tokens` | the routes |
+//! | `system`, `clusters`, `cluster_verbs`, `spus`, `topics`, `topic_verbs`, `consumers`, `consumer_verbs`, `tokens` | the routes |
 //! | `around` | what happens around every request: id, deadline, trace, problems |
 //! | `caller` | from the bearer key to who asks |
 //! | [`problem`] | errors as they travel |
@@ -15,6 +15,8 @@ mod body;
 mod caller;
 mod cluster_verbs;
 mod clusters;
+mod consumer_verbs;
+mod consumers;
 mod etag;
 mod list;
 pub mod problem;

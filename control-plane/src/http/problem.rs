@@ -162,14 +162,16 @@ impl From<AppError> for Problem {
             "FORBIDDEN" => StatusCode::FORBIDDEN,
             "INVALID_REQUEST" => StatusCode::BAD_REQUEST,
             "CLUSTER_EXISTS" => StatusCode::PRECONDITION_FAILED,
-            "CLUSTER_NOT_FOUND" | "TOPIC_NOT_FOUND" => StatusCode::NOT_FOUND,
+            "CLUSTER_NOT_FOUND" | "TOPIC_NOT_FOUND" | "CONSUMER_NOT_FOUND" => StatusCode::NOT_FOUND,
             "TOPIC_DELETED" | "TOPIC_PURGED" => StatusCode::GONE,
             "CLUSTER_SHUT_DOWN" | "CLUSTER_DELETING" | "TOPIC_EXISTS" | "TOPIC_NOT_DELETED"
             | "REPLICAS_LOST" | "NOT_ENOUGH_SPUS" | "REPLICAS_EXHAUSTED" | "DATABASE_WENT_BACK" => {
                 StatusCode::CONFLICT
             }
-            "IDEMPOTENCY_KEY_REUSED" => StatusCode::UNPROCESSABLE_ENTITY,
-            "OVERLOADED" | "OUTCOME_UNKNOWN" => StatusCode::SERVICE_UNAVAILABLE,
+            "IDEMPOTENCY_KEY_REUSED" | "OFFSET_OUT_OF_RANGE" => StatusCode::UNPROCESSABLE_ENTITY,
+            "OVERLOADED" | "OUTCOME_UNKNOWN" | "COORDINATOR_UNAVAILABLE" | "LEADER_UNAVAILABLE" => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             "STORAGE_FULL" => StatusCode::INSUFFICIENT_STORAGE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

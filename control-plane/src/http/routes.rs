@@ -15,8 +15,8 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Problem, around, body::BODY_BYTES_MAX, caller, cluster_verbs, clusters, problem::ProblemBody,
-    spus, system, tokens, topic_verbs, topics,
+    Problem, around, body::BODY_BYTES_MAX, caller, cluster_verbs, clusters, consumer_verbs,
+    consumers, problem::ProblemBody, spus, system, tokens, topic_verbs, topics,
 };
 use crate::app::App;
 
@@ -25,7 +25,7 @@ use crate::app::App;
 #[openapi(
     info(
         title = "Weir control plane",
-        description = "Clusters, topics and tokens. Errors are problems (RFC 9457) with a \
+        description = "Clusters, topics, consumers and tokens. Errors are problems (RFC 9457) with a \
             `code` for programs and a `hint` for people."
     ),
     paths(
@@ -34,7 +34,8 @@ use crate::app::App;
         tokens::issue,
         topic_verbs::add_partitions,
         topic_verbs::undelete,
-        topic_verbs::purge
+        topic_verbs::purge,
+        consumer_verbs::reset
     ),
     components(schemas(ProblemBody))
 )]
@@ -57,6 +58,9 @@ fn keyed() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(topics::list, topics::create))
         .routes(routes!(topics::show, topics::delete))
         .route("/v1/clusters/{cluster}/topics/{topic}", post(topic_verbs::dispatch))
+        .routes(routes!(consumers::list))
+        .routes(routes!(consumers::show, consumers::delete))
+        .route("/v1/clusters/{cluster}/consumers/{consumer}", post(consumer_verbs::dispatch))
 }
 
 /// The OpenAPI document.
@@ -70,11 +74,11 @@ pub fn document() -> utoipa::openapi::OpenApi {
     document
 }
 
-/// The verbs that the router takes after a colon: of clusters, of topics. For the test that
-/// keeps the document in step.
+/// The verbs that the router takes after a colon: of clusters, of topics, of consumers. For
+/// the test that keeps the document in step.
 #[must_use]
-pub fn verbs() -> (&'static [&'static str], &'static [&'static str]) {
-    (&cluster_verbs::VERBS, &topic_verbs::VERBS)
+pub fn verbs() -> [&'static [&'static str]; 3] {
+    [&cluster_verbs::VERBS, &topic_verbs::VERBS, &consumer_verbs::VERBS]
 }
 
 /// The whole API. `request_timeout` bounds each request.

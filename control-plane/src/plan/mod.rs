@@ -1,5 +1,6 @@
 //! Pure decisions: snapshots in, decisions out. No clock, no randomness, no I/O.
 
+pub mod ask_around;
 pub mod election;
 pub mod guards;
 pub mod lifecycle;

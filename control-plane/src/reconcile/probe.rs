@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Streaming, metadata::MetadataValue};
+use tonic::{Request, Streaming};
 use weir_protocol::{
     WireError,
     batch::{self, BatchBuilder, BatchConfig, BatchError, DecodeLimits, NewRecord},
@@ -22,6 +22,8 @@ use weir_runtime::{
     clock::{Clock, Elapsed},
     rpc::{Channel, ChannelConfig},
 };
+
+use crate::data_plane::bearer;
 
 /// The name of the internal topic that probes write to.
 pub const PROBE_TOPIC: &str = "__probe";
@@ -156,9 +158,7 @@ fn outgoing<T: Send + 'static>(
         let _ = sender.try_send(message);
     }
     let mut request = Request::new(ReceiverStream::new(receiver));
-    let mut value = MetadataValue::try_from(format!("Bearer {}", token.expose_secret()))
-        .map_err(|_| ProbeError::Token)?;
-    value.set_sensitive(true);
+    let value = bearer(token).ok_or(ProbeError::Token)?;
     request.metadata_mut().insert("authorization", value);
     Ok((sender, request))
 }

@@ -210,7 +210,7 @@ pub async fn find(admin: &Admin, cluster: &str, name: &str) -> Result<Topic> {
 }
 
 /// The error with what helps: near names for a topic that is not there.
-async fn explain(admin: &Admin, cluster: &str, name: &str, error: AdminError) -> CliError {
+pub async fn explain(admin: &Admin, cluster: &str, name: &str, error: AdminError) -> CliError {
     match error.code() {
         "UNKNOWN_TOPIC" | "TOPIC_NOT_FOUND" => {
             let topics = admin.topic_list(cluster).await.unwrap_or_default();
