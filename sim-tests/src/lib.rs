@@ -6,6 +6,7 @@
 //! | [`scenarios`] | the stories, one per file: what happens to the cluster and what must hold |
 //! | [`world`] | machines, the control plane's database, the provisioner, the client nodes |
 //! | [`workload`] | producers and consumers that write down what they did and saw |
+//! | [`application`] | an application with a named consumer, which may die at any record |
 //! | [`nemesis`], [`faults`] | what goes wrong, as data, and who does it |
 //! | [`history`], [`oracle`] | what clients did and saw, and the invariants that judge it |
 //! | [`runner`] | one run of one seed: builds the runtime, judges, counts, reports |
@@ -22,6 +23,7 @@
     reason = "a harness: what is wrong here must stop the run, loudly"
 )]
 
+pub mod application;
 pub mod faults;
 pub mod history;
 pub mod nemesis;

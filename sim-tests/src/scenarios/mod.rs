@@ -2,8 +2,12 @@
 //! story fails by itself only for what no history can show: a bound on time, an error's
 //! code, a state that was never reached.
 
+mod consumer_crash;
+mod consumer_fence;
 mod control_plane_crash;
+mod coordinator_crash;
 mod partition_growth;
+mod recreate_offsets;
 mod setup;
 mod spu_crash;
 mod stale_spu;
@@ -41,12 +45,16 @@ pub struct Scenario {
 }
 
 /// Every scenario.
-pub const ALL: [Scenario; 5] = [
+pub const ALL: [Scenario; 9] = [
     spu_crash::SCENARIO,
     topic_recreate::SCENARIO,
     partition_growth::SCENARIO,
     stale_spu::SCENARIO,
     control_plane_crash::SCENARIO,
+    consumer_crash::SCENARIO,
+    recreate_offsets::SCENARIO,
+    consumer_fence::SCENARIO,
+    coordinator_crash::SCENARIO,
 ];
 
 /// A scenario by its name.

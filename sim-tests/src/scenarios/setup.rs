@@ -1,6 +1,10 @@
 //! What most stories begin and end with.
 
-use std::{collections::BTreeSet, future::Future, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    time::Duration,
+};
 
 use madsim::runtime::NodeHandle;
 use weir_client::admin::{Cluster, ClusterSpec, ClusterState, Topic, TopicCreate};
@@ -8,8 +12,9 @@ use weir_runtime::{clock::Clock, rng};
 
 use super::Played;
 use crate::{
+    application::{self, Working},
     faults::{Fault, Schedule, Step},
-    history::{Event, ProduceOutcome},
+    history::{Event, Place, ProduceOutcome},
     world::{CLUSTER, World},
 };
 
@@ -154,6 +159,81 @@ pub async fn every_partition_takes(
     };
     let waited = Clock.timeout(limit, wait).await;
     waited.map_err(|_| format!("partitions that take no record within {limit:?}: {missing:?}"))
+}
+
+/// Reads a topic to its end as the named consumer, by a fresh instance on a node of its own.
+///
+/// # Errors
+/// When it does not get there in time.
+pub async fn drained(world: &World, name: &str, topic: &str, instance: u32) -> Result<(), String> {
+    let (_, from) = world.history.since(0, |_| ());
+    let node = world.client_node();
+    let wait = async {
+        loop {
+            let working = Working::new(name, instance, topic).until_end();
+            application::work(world, &node, working).ended().await;
+            let drained = |e: &Event| matches!(e, Event::Drained { name: of, .. } if of == name);
+            if world.history.since(from, |events| events.iter().any(drained)).0 {
+                return;
+            }
+        }
+    };
+    let waited = Clock.timeout(CONVERGE, wait).await;
+    waited.map_err(|_| format!("consumer {name} did not read {topic} to its end in {CONVERGE:?}"))
+}
+
+/// Asks the HTTP API what a consumer has committed, and writes it down. Silence, while the
+/// control plane is away, is no answer.
+pub async fn reported(world: &World, name: &str) {
+    let Ok(told) = world.admin().consumer(CLUSTER, name).await else { return };
+    for partition in told.partitions {
+        let Some(committed) = partition.committed else { continue };
+        let place = Place {
+            generation: partition.generation_id.to_string(),
+            partition: partition.partition.0,
+            offset: committed.0,
+        };
+        world.history.add(Event::Reported { name: name.into(), place });
+    }
+}
+
+/// Waits until the HTTP API tells the newest commits of a consumer, and no lag.
+///
+/// # Errors
+/// What it told last.
+pub async fn sql_catches_up(world: &World, name: &str) -> Result<(), String> {
+    let mut newest: BTreeMap<(String, u32), u64> = BTreeMap::new();
+    for event in world.history.events() {
+        if let Event::Committed { name: of, place, .. } = event
+            && of == name
+        {
+            newest.insert((place.generation, place.partition), place.offset);
+        }
+    }
+    let mut last = String::new();
+    let wait = async {
+        loop {
+            match world.admin().consumer(CLUSTER, name).await {
+                Ok(told) => {
+                    let there = newest.iter().all(|((generation, partition), offset)| {
+                        told.partitions.iter().any(|p| {
+                            p.generation_id.to_string() == *generation
+                                && p.partition.0 == *partition
+                                && p.committed.is_some_and(|at| at.0 == *offset)
+                        })
+                    });
+                    if there && told.lag == Some(0) {
+                        return;
+                    }
+                    last = format!("lag {:?}, {:?}", told.lag, told.partitions);
+                }
+                Err(error) => last = error.to_string(),
+            }
+            Clock.sleep(LOOK_AGAIN).await;
+        }
+    };
+    let waited = Clock.timeout(CONVERGE, wait).await;
+    waited.map_err(|_| format!("SQL lacks {newest:?} of {name} after {CONVERGE:?}; told: {last}"))
 }
 
 /// A number from `low` to below `high`, from the seed.
