@@ -132,6 +132,13 @@ pub enum Event {
         /// The offset that it asked for.
         offset: u64,
     },
+    /// A consumer was told where it begins.
+    Began {
+        /// Which consumer.
+        consumer: u32,
+        /// The first offset that it reads.
+        offset: u64,
+    },
     /// An instance of a named consumer has claimed a partition and begins to read there.
     ConsumerStarted {
         /// The consumer.

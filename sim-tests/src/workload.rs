@@ -169,12 +169,17 @@ pub fn consume(world: &World, node: &NodeHandle, consumer: u32, config: Consumer
     let done = node.spawn(async move {
         let client = world.connect().await;
         let mut records = open(&client, config).await;
+        let mut told = false;
         loop {
             let next = tokio::select! {
                 biased;
                 () = stopped.cancelled() => return,
                 next = records.next() => next,
             };
+            if let (false, Some(begun)) = (told, records.starts().values().next()) {
+                told = true;
+                history.add(Event::Began { consumer, offset: begun.offset.0 });
+            }
             if !note(&history, consumer, next) {
                 return;
             }

@@ -4,6 +4,7 @@ use weir_protocol::{
     batch::BatchHeader,
     ids::{Offset, PartitionIndex},
 };
+use weir_runtime::plant;
 
 use super::{ConsumeError, ResetPolicy, Resolution, start::Opening};
 
@@ -64,7 +65,9 @@ impl Position {
         until_end: bool,
     ) -> Result<(), ConsumeError> {
         let asked = self.opening();
-        let moved = resolution == Resolution::Reset && asked.reset != ResetPolicy::Error;
+        // The planted bug sits at both ends: else this check would catch it.
+        let moved = resolution == Resolution::Reset
+            && (asked.reset != ResetPolicy::Error || plant::active("start_clamped"));
         if let Some(expected) = asked.offset().filter(|expected| *expected != offset && !moved) {
             return Err(self.gap(expected, offset));
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::history::Event;
 
-/// Judges the first record of every consumer that asked for an offset.
+/// Judges what every consumer that asked for an offset was told, and its first record.
 ///
 /// # Errors
 /// The first that began elsewhere.
@@ -15,6 +15,15 @@ pub fn check(events: &[Event]) -> Result<(), String> {
         match event {
             Event::AskedFrom { consumer, offset } => {
                 asked.insert(*consumer, *offset);
+            }
+            Event::Began { consumer, offset } => {
+                if let Some(wanted) = asked.get(consumer)
+                    && wanted != offset
+                {
+                    return Err(format!(
+                        "consumer {consumer} asked for {wanted} and was told to begin at {offset}"
+                    ));
+                }
             }
             Event::Consumed { consumer, place, .. } => {
                 if let Some(offset) = asked.remove(consumer)
@@ -40,6 +49,9 @@ mod tests {
         let first = |offset| [asked.clone(), consumed(1, offset, "1:0")];
         assert_eq!(check(&first(72)), Ok(()));
         assert!(check(&first(2)).is_err());
+        let told = |offset| [asked.clone(), Event::Began { consumer: 1, offset }];
+        assert_eq!(check(&told(72)), Ok(()));
+        assert!(check(&told(2)).is_err());
         assert_eq!(check(&[&first(72)[..], &[consumed(1, 73, "1:1")]].concat()), Ok(()));
     }
 }

@@ -4,6 +4,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use madsim::runtime::Handle;
 use weir_runtime::clock::Clock;
 
 use super::{
@@ -40,35 +41,35 @@ pub(super) const SCENARIO: Scenario = Scenario {
                 let mut working = Working::new(NAME, instance, "orders");
                 working.commit_every = Some(1);
                 working.config.commit = weir_client::Commit::Manual;
-                let working = application::work(&world, &world.client_node(), working);
+                let machine = world.client_node();
+                // Not waited for: it dies.
+                let _working = application::work(&world, &machine, working);
                 Clock.sleep(Duration::from_millis(between(500, 2_500))).await;
-                let away = between(0, 2) == 0;
+                let away = between(0, 3) == 0;
                 if away {
                     world.counters.faults.fetch_add(1, Ordering::Relaxed);
                     world.control_plane.crash();
                     Clock.sleep(Duration::from_millis(between(0, 2_000))).await;
                 }
-                // A commit takes a while to reach the disk, and meanwhile the power goes.
-                let slow_ms = between(1_000, 4_000);
-                let at_ms = between(500, slow_ms);
+                // A commit takes a while to reach the disk, and meanwhile the power goes, the
+                // application's too: nobody is left to commit once more what was lost.
+                let at_ms = between(500, 4_000);
                 let down_ms = between(50, 2_000);
-                let slow = Fault::SlowDisk { spu: COORDINATOR, for_ms: slow_ms };
+                let slow = Fault::SlowDisk { spu: COORDINATOR, for_ms: at_ms + down_ms };
                 let crash = Fault::CrashSpu { spu: COORDINATOR, down_ms };
                 let steps = vec![Step { at_ms: 0, fault: slow }, Step { at_ms, fault: crash }];
                 let faults = madsim::task::spawn(nemesis::run(world.clone(), steps, vec![]));
-                // What people are told meanwhile has to hold afterwards.
+                Clock.sleep(Duration::from_millis(at_ms)).await;
+                Handle::current().kill(machine.id());
+                // What people are told has to hold afterwards.
                 if !away {
-                    for _ in 0..40 {
-                        reported(&world, NAME).await;
-                        Clock.sleep(Duration::from_millis(slow_ms / 40)).await;
-                    }
+                    reported(&world, NAME).await;
                 }
                 faults.await.expect("the nemesis does not panic");
                 if away {
                     world.control_plane.restart();
                 }
                 running(&world).await?;
-                working.stop().await;
             }
             writer.stop().await;
             drained(&world, NAME, "orders", rounds + 1).await?;
