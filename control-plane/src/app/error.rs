@@ -229,7 +229,10 @@ impl AppError {
                 format!("Nothing brings it back. Create a new one: weir topic create {name}")
             }
             Self::ReplicasLost { key, .. } => {
-                format!("What is left of it can only be purged: weir topic purge {}", key.generation)
+                format!(
+                    "What is left of it can only be purged: weir topic purge {}",
+                    key.generation
+                )
             }
             Self::TopicDeleted(name) => format!(
                 "Name the topic instead of its generation's id, bring it back (weir topic undelete \

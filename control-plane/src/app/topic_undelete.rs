@@ -63,11 +63,7 @@ pub async fn topic_undelete(
 }
 
 /// Whether the tombstone can come back.
-async fn check(
-    org: &mut Scoped<'_>,
-    cluster: &ClusterRow,
-    row: &TopicRow,
-) -> Result<(), AppError> {
+async fn check(org: &mut Scoped<'_>, cluster: &ClusterRow, row: &TopicRow) -> Result<(), AppError> {
     if row.internal {
         return Err(AppError::TopicInternal(row.name.clone()));
     }

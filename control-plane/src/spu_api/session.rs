@@ -209,7 +209,16 @@ async fn admit<'a>(
         batch_bytes_max: defaults.batch_bytes_max,
     };
     outgoing.send(app.clock, control_message::Message::Registered(registered)).await?;
-    Ok(Session { app, request, incarnation, seat, told: Revision(0), looked: now, heard: now, removals: Removals::default() })
+    Ok(Session {
+        app,
+        request,
+        incarnation,
+        seat,
+        told: Revision(0),
+        looked: now,
+        heard: now,
+        removals: Removals::default(),
+    })
 }
 
 fn announce(app: &App, request: &Request, revision: Option<Revision>) {

@@ -8,6 +8,7 @@ mod setup;
 mod spu_crash;
 mod stale_spu;
 mod topic_recreate;
+mod topic_tombstone;
 
 use std::{future::Future, pin::Pin};
 
@@ -41,9 +42,10 @@ pub struct Scenario {
 }
 
 /// Every scenario.
-pub const ALL: [Scenario; 5] = [
+pub const ALL: [Scenario; 6] = [
     spu_crash::SCENARIO,
     topic_recreate::SCENARIO,
+    topic_tombstone::SCENARIO,
     partition_growth::SCENARIO,
     stale_spu::SCENARIO,
     control_plane_crash::SCENARIO,

@@ -118,7 +118,9 @@ pub async fn delete(
         }
     }
     print_all(args.output, args.topics.len(), &deleted, |topic| match topic.state {
-        TopicState::Purging => format!("topic {} deleted; its records are being removed", topic.name),
+        TopicState::Purging => {
+            format!("topic {} deleted; its records are being removed", topic.name)
+        }
         _ => format!(
             "topic {} deleted; it comes back with: weir topic undelete {}",
             topic.name, topic.generation_id
@@ -150,7 +152,10 @@ pub async fn undelete(args: &UndeleteArgs, admin: &Admin, cluster: &str) -> Resu
         Ok(topic) => topic,
     };
     out::print(args.output.format, &topic, || {
-        format!("topic {} is back, with its records (generation {})", topic.name, topic.generation_id)
+        format!(
+            "topic {} is back, with its records (generation {})",
+            topic.name, topic.generation_id
+        )
     })
 }
 
@@ -245,9 +250,9 @@ fn print_all(
     match topics {
         [] if output.format == out::Format::Table => Ok(()),
         [one] if asked == 1 => out::print(output.format, one, || told(one)),
-        all => out::print(output.format, all, || {
-            all.iter().map(&told).collect::<Vec<_>>().join("\n")
-        }),
+        all => {
+            out::print(output.format, all, || all.iter().map(&told).collect::<Vec<_>>().join("\n"))
+        }
     }
 }
 
