@@ -17,7 +17,7 @@ use super::{
 use crate::{
     history::Event,
     workload::{self, Producing},
-    world::{CLUSTER, Machine, World},
+    world::{CLUSTER, World},
 };
 
 const NAME: &str = "orders";
@@ -89,7 +89,9 @@ pub(super) const SCENARIO: Scenario = Scenario {
                 gone(&world, &old).await?;
                 let new = topic(&world, NAME, 3).await?;
                 produce(&world, &node, 4, None, 2).await;
-                nowhere(&world, &old)?;
+                if let Some((spu, left)) = on_disk(&world, &old).first() {
+                    return Err(format!("SPU {spu} still has {left} of the purged topic"));
+                }
                 return whole(&world, &node, &new, 2).await;
             }
             topic_ready(&world, NAME).await?;
@@ -152,6 +154,11 @@ async fn another(world: &World, node: &NodeHandle, old: &Topic, dark: u32) -> Re
 async fn purge(world: &World, old: &Topic, ending: Ending) -> Result<(), String> {
     let admin = world.admin();
     if ending == Ending::Purged {
+        // Its data is kept until somebody says otherwise.
+        let holders = on_disk(world, old).len();
+        if holders != old.partitions.len() {
+            return Err(format!("{holders} SPUs hold a part of the deleted topic"));
+        }
         admin.topic_purge(CLUSTER, NAME).await.map_err(|e| format!("purge: {e}"))?;
     }
     let refused = admin.topic_undelete(CLUSTER, &old.generation_id.to_string()).await;
@@ -218,16 +225,12 @@ async fn gone(world: &World, old: &Topic) -> Result<(), String> {
     waited.map_err(|_| format!("the purge did not end within {CONVERGE:?}"))
 }
 
-/// Nothing of the generation is on any machine's disk.
-fn nowhere(world: &World, old: &Topic) -> Result<(), String> {
-    let folder = old.generation_id.0.simple().to_string();
-    for (spu, Machine { node, .. }) in world.machines.all() {
-        let files = DiskSim::current().files(node);
-        if let Some(left) = files.iter().find(|path| path.contains(&folder)) {
-            return Err(format!("SPU {spu} still has {left} of the purged topic"));
-        }
-    }
-    Ok(())
+/// SPUs on whose disks something of the generation is, each with one of the files.
+fn on_disk(world: &World, topic: &Topic) -> Vec<(u32, String)> {
+    let folder = topic.generation_id.0.simple().to_string();
+    let file = |node| DiskSim::current().files(node).into_iter().find(|f| f.contains(&folder));
+    let machines = world.machines.all().into_iter();
+    machines.filter_map(|(spu, machine)| Some((spu, file(machine.node)?))).collect()
 }
 
 /// The topic is read whole, and holds as many records as were written to it.
