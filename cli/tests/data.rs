@@ -56,7 +56,7 @@ fn topics_are_made_grown_described_and_deleted() {
         let near = home.weir(&["topic", command, "order"]).refused(1, "no topic order");
         assert!(near.hint().contains("did you mean orders?"), "{near:?}");
     }
-    home.weir(&["topic", "delete", "orders"]).refused(2, "cannot be undone");
+    home.weir(&["topic", "delete", "orders"]).refused(2, "no terminal to ask on");
     home.weir(&["topic", "delete", "orders", "--yes"]).ok();
     home.weir(&["topic", "delete", "orders", "--yes"]).refused(1, "no topic orders");
     home.weir(&["topic", "create", "orders"]).ok();

@@ -237,3 +237,38 @@ async fn a_consumer_s_deletion_is_not_repeated_blindly() {
     let (b, _) = admin([Err(unreachable()), problem(503, "COORDINATOR_UNAVAILABLE", true), done]);
     assert_eq!(b.consumer_delete("c", "billing").await.unwrap().partitions, 2);
 }
+
+#[tokio::test]
+async fn deleted_topics_are_asked_for_by_their_own_paths() {
+    let id = "tg_00000000000000000000000000000001";
+    let page = format!(r#"{{"items":[{}],"next_cursor":null}}"#, topic(1));
+    let purging = topic(1).replace("active", "purging");
+    let (admin, script) = admin([
+        Ok((200, page)),
+        Err(broken()),
+        Ok((200, topic(1))),
+        Ok((202, purging.clone())),
+        Err(broken()),
+        Ok((202, purging)),
+    ]);
+    assert_eq!(admin.topic_list_deleted("c").await.unwrap().len(), 1);
+    admin.topic_undelete("c", "t1").await.unwrap();
+    let purging = admin.topic_purge("c", id).await.unwrap();
+    assert_eq!(purging.state, TopicState::Purging);
+    admin.topic_delete_and_purge("c", id).await.unwrap();
+    let requests = script.requests.lock().unwrap();
+    let lines: Vec<_> = requests.iter().map(|r| format!("{} {}", r.method(), r.uri())).collect();
+    let at = "http://cp:1/v1/clusters/c/topics";
+    let delete = format!("DELETE {at}/{id}?purge=true");
+    let expected = [
+        format!("GET {at}?deleted=true&limit=100"),
+        format!("POST {at}/t1:undelete"),
+        format!("POST {at}/t1:undelete"),
+        format!("POST {at}/{id}:purge"),
+        delete.clone(),
+        delete,
+    ];
+    assert_eq!(lines, expected);
+    let key = |n: usize| requests[n].headers()["idempotency-key"].clone();
+    assert_eq!(key(1), key(2), "a repetition is recognised");
+}

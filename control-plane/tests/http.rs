@@ -16,6 +16,8 @@ mod lists;
 mod routes;
 #[path = "http/tokens.rs"]
 mod tokens;
+#[path = "http/tombstones.rs"]
+mod tombstones;
 #[path = "http/walk.rs"]
 mod walk;
 #[path = "http/whole.rs"]

@@ -17,7 +17,7 @@ use weir_control_plane::{
 };
 use weir_protocol::{
     ErrorCode,
-    ids::{FolderId, LaunchId, ProducerId, SpuId},
+    ids::{ClusterId, FolderId, LaunchId, PartitionKey, ProcessId, ProducerId, SpuId},
     pb::{
         metadata::{DatabaseRef, GenerationState},
         session::{AllocateProducerIdsRequest, spu_control_client::SpuControlClient},
@@ -280,4 +280,61 @@ async fn producer_ids_are_never_given_out_twice() {
     clusters::raise_producer_ids(&mut scoped, case.cluster, seen).await.unwrap();
     tx.commit().await.unwrap();
     assert!(spu::open(&case.control.rpc, register).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_purged_topic_is_removed_by_order_until_it_is_confirmed() {
+    let case = case().await;
+    let (app, principal) = (&case.control.app, &case.control.principal);
+    case.topic("kept").await;
+    case.topic("gone").await;
+    let mut session = spu::open(&case.control.rpc, case.first.register()).await.unwrap();
+    session.metadata().await;
+    app::topic_delete(app, principal, "demo", "kept").await.unwrap();
+    session.metadata().await;
+    let purged = app::topic_delete_and_purge(app, principal, "demo", "gone").await.unwrap();
+    // The map first: it says that nobody holds the replica against the order.
+    let delta = session.metadata().await;
+    assert_eq!(delta.topics[0].state(), GenerationState::Purged);
+    assert_eq!(delta.topics[0].partitions.len(), 2);
+    let order = session.order().await;
+    let key = PartitionKey::from_wire(order.partition.as_ref().unwrap()).unwrap();
+    assert_eq!(key.generation, purged.generation_id, "and none for what is only deleted");
+    assert_eq!(order.database, Some(app.database_ref()));
+    let partition = &delta.topics[0].partitions[usize::try_from(key.partition.0).unwrap()];
+    assert_eq!(order.partition_epoch, partition.partition_epoch);
+
+    // Not confirmed: with the next registration it comes again, with the epoch of then.
+    let mut session = spu::open(&case.control.rpc, case.first.reborn().register()).await.unwrap();
+    assert!(session.metadata().await.topics.iter().any(|t| t.state() == GenerationState::Purged));
+    let order = session.order().await;
+    session.removed(&order).await;
+
+    // The other SPU was away all the time. With its confirmation nothing is left.
+    let second = launch(&case.control, case.cluster, SpuId(2), 20).await;
+    let mut second = spu::open(&case.control.rpc, second.register()).await.unwrap();
+    let order = second.order().await;
+    second.removed(&order).await;
+    let delta = session.metadata().await;
+    let last = delta.topics.iter().find(|t| t.name == "gone");
+    let last = match last {
+        Some(last) if last.partitions.is_empty() => last.clone(),
+        // The second SPU's registration came in between.
+        _ => session.metadata().await.topics[0].clone(),
+    };
+    assert_eq!((last.state(), last.partitions.len()), (GenerationState::Purged, 0));
+    let id = purged.generation_id.to_string();
+    assert!(app::topic_get(app, principal, "demo", &id).await.is_err());
+    // A late repetition harms nobody, not even where it names what is there.
+    second.removed(&order).await;
+    let kept = app::topic_undelete(app, principal, "demo", "kept", None).await.unwrap();
+    let app::Answer::Fresh(kept) = kept else { panic!("it was not asked before") };
+    let mut forged = order.clone();
+    forged.partition.as_mut().unwrap().generation_id = kept.generation_id.to_wire();
+    second.removed(&forged).await;
+    assert!(second.heartbeat(second.incarnation).await);
+    case.topic("after").await;
+    while !second.metadata().await.topics.iter().any(|t| t.name == "after") {}
+    let still = app::topic_get(app, principal, "demo", "kept").await.unwrap();
+    assert!(still.partitions.iter().all(|p| p.replica_spu_ids.len() == 1));
 }

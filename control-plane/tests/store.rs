@@ -22,5 +22,7 @@ mod metadata;
 mod migrations;
 #[path = "store/revisions.rs"]
 mod revisions;
+#[path = "store/tombstones.rs"]
+mod tombstones;
 #[path = "store/topics.rs"]
 mod topics;

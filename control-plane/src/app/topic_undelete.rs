@@ -11,11 +11,12 @@ use super::{
     lookup, topic_create, view,
 };
 use crate::store::{
+    Scoped,
     changes::{self, Change},
-    partitions, spus, tombstones, topics,
-    topics::TopicRow,
+    clusters::ClusterRow,
+    partitions, spus, tombstones,
+    topics::{self, TopicRow},
     types::{Desired, KeyScope, TopicState},
-    {Scoped, clusters::ClusterRow},
 };
 
 /// Brings a deleted topic back: the generation of an id, or the newest tombstone of a name.

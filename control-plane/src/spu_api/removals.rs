@@ -30,7 +30,7 @@ pub(super) struct Removals {
 
 impl Removals {
     /// Which of the replicas that are `due` to be ordered now. Pure.
-    pub(super) fn to_send(
+    pub(super) fn send_now(
         &mut self,
         due: &[(PartitionKey, PartitionEpoch)],
         now: Monotonic,
@@ -131,15 +131,15 @@ mod tests {
     #[test]
     fn an_order_is_sent_again_only_after_a_while() {
         let (mut removals, now) = (Removals::default(), Clock.now());
-        assert_eq!(removals.to_send(&due(&[0, 1]), now), due(&[0, 1]));
-        assert_eq!(removals.to_send(&due(&[0, 1, 2]), now), due(&[2]));
-        assert_eq!(removals.to_send(&due(&[0, 1, 2]), now.plus(AGAIN)), due(&[0, 1, 2]));
+        assert_eq!(removals.send_now(&due(&[0, 1]), now), due(&[0, 1]));
+        assert_eq!(removals.send_now(&due(&[0, 1, 2]), now), due(&[2]));
+        assert_eq!(removals.send_now(&due(&[0, 1, 2]), now.plus(AGAIN)), due(&[0, 1, 2]));
     }
 
     #[test]
     fn with_the_last_confirmation_more_may_be_ordered() {
         let (mut removals, now) = (Removals::default(), Clock.now());
-        removals.to_send(&due(&[0, 1]), now);
+        removals.send_now(&due(&[0, 1]), now);
         let keys: Vec<_> = due(&[0, 1]).into_iter().map(|(key, _)| key).collect();
         assert!(!removals.confirmed(keys[0]));
         assert!(removals.confirmed(keys[1]));

@@ -359,7 +359,7 @@ impl Session<'_> {
             self.told = revision;
         }
         // After the map that names the topics as purged: before it, they would be refused.
-        for (key, epoch) in self.removals.to_send(&due, self.looked) {
+        for (key, epoch) in self.removals.send_now(&due, self.looked) {
             let order = removals::order(self.app, key, epoch);
             outgoing.send(self.app.clock, control_message::Message::RemoveReplica(order)).await?;
         }

@@ -123,8 +123,10 @@ async fn two_at_once_do_it_once() {
     let (one, two) = tokio::join!(one.migrate(), two.migrate());
     let retriable = |error: &MigrateError| matches!(error, MigrateError::Database(DbError::Busy));
     let applied: u32 = [&one, &two].iter().filter_map(|result| result.as_ref().ok()).sum();
-    let count = u32::try_from(SQLITE.iter().count()).unwrap();
-    assert_eq!(applied, count, "{one:?} {two:?}");
+    let all = u32::try_from(SQLITE.iter().count()).unwrap();
+    // One that finds the other at it may have applied some before.
+    let in_full = one.is_ok() && two.is_ok();
+    assert!(if in_full { applied == all } else { applied <= all }, "{one:?} {two:?}");
     assert!([one, two].iter().filter_map(|result| result.as_ref().err()).all(retriable));
 }
 

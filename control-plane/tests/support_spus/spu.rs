@@ -11,8 +11,8 @@ use weir_protocol::{
     pb::{
         metadata::MetadataUpdate,
         session::{
-            ControlMessage, Heartbeat, Register, Registered, SpuMessage, control_message,
-            spu_control_client::SpuControlClient, spu_message,
+            ControlMessage, Heartbeat, Register, Registered, RemoveReplica, ReplicaRemoved,
+            SpuMessage, control_message, spu_control_client::SpuControlClient, spu_message,
         },
     },
 };
@@ -103,6 +103,24 @@ impl Session {
                 other => panic!("not metadata: {other:?}"),
             }
         }
+    }
+
+    /// The next order to remove a replica; everything else is passed over.
+    pub async fn order(&mut self) -> RemoveReplica {
+        loop {
+            let message = next(&mut self.incoming).await.expect("an order before the end");
+            if let control_message::Message::RemoveReplica(order) = message {
+                return order;
+            }
+        }
+    }
+
+    /// Confirms an order.
+    pub async fn removed(&mut self, order: &RemoveReplica) {
+        let RemoveReplica { partition, partition_epoch, .. } = order.clone();
+        let removed = ReplicaRemoved { partition, partition_epoch };
+        let message = spu_message::Message::ReplicaRemoved(removed);
+        self.outgoing.send(SpuMessage { message: Some(message) }).await.unwrap();
     }
 
     /// Reads until the session ends; why, if it was said.

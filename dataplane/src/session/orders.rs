@@ -11,7 +11,10 @@ use weir_protocol::{
     },
 };
 
-use super::{Ended, Session, connect, connect::lost, connect::refused};
+use super::{
+    Ended, Session,
+    connect::{self, lost, refused},
+};
 use crate::{partition::removal::RemoveOrder, seen::Database};
 
 /// How long a confirmation waits for a slow connection.

@@ -47,6 +47,8 @@ pub struct State {
     pub incarnation: AtomicU64,
     pub refusal: Mutex<Option<ErrorCode>>,
     pub next_producer_id: AtomicU64,
+    /// What the SPU confirmed as removed, in order.
+    pub removed: watch::Sender<Vec<(PartitionKey, u32)>>,
     session: Mutex<Option<mpsc::Sender<Result<ControlMessage, Status>>>>,
 }
 
@@ -90,6 +92,11 @@ pub fn topic(generation: u128, number: u32, name: &str) -> TopicGeneration {
     }
 }
 
+/// Deleted for good, its data not removed yet.
+pub fn purged(topic: TopicGeneration) -> TopicGeneration {
+    TopicGeneration { state: GenerationState::Purged.into(), ..topic }
+}
+
 pub fn tombstone(topic: TopicGeneration) -> TopicGeneration {
     TopicGeneration { state: GenerationState::Tombstone.into(), ..topic }
 }
@@ -118,6 +125,7 @@ impl ControlPlane {
             incarnation: AtomicU64::new(1),
             refusal: Mutex::default(),
             next_producer_id: AtomicU64::new(1000),
+            removed: watch::Sender::default(),
             session: Mutex::default(),
         });
         Self::serve(state, address).await
@@ -172,6 +180,13 @@ impl ControlPlane {
         let mut replicas = self.state.replicas.subscribe();
         let there = replicas.wait_for(|all| all.get(&key).is_some_and(&wanted));
         client::soon(there).await.unwrap();
+    }
+
+    /// Waits for the n-th confirmation of a removal.
+    pub async fn confirmed(&self, nth: usize) -> (PartitionKey, u32) {
+        let mut removed = self.state.removed.subscribe();
+        let all = client::soon(removed.wait_for(|all| all.len() >= nth)).await.unwrap();
+        all[nth - 1]
     }
 
     /// Waits for the n-th registration.
@@ -230,9 +245,17 @@ impl SpuControl for Service {
             let _ = out.try_send(send(Message::Metadata(snapshot)));
             // Only this holds the stream open: dropping it hangs up.
             *state.session.lock().unwrap() = Some(out);
-            while let Ok(Some(SpuMessage { message: Some(FromSpu::Heartbeat(heartbeat)) })) =
-                inbound.message().await
-            {
+            while let Ok(Some(SpuMessage { message: Some(message) })) = inbound.message().await {
+                let heartbeat = match message {
+                    FromSpu::Heartbeat(heartbeat) => heartbeat,
+                    FromSpu::ReplicaRemoved(removed) => {
+                        let key = PartitionKey::from_wire(removed.partition.as_ref().unwrap());
+                        let confirmed = (key.unwrap(), removed.partition_epoch);
+                        state.removed.send_modify(|all| all.push(confirmed));
+                        continue;
+                    }
+                    FromSpu::Register(_) => panic!("a second registration"),
+                };
                 state.replicas.send_modify(|all| {
                     for status in heartbeat.replicas {
                         let key = PartitionKey::from_wire(status.partition.as_ref().unwrap());

@@ -28,6 +28,7 @@ mod fetch;
 mod lifecycle;
 mod metadata;
 mod produce;
+mod removal;
 mod storage;
 mod tokens;
 mod topics;

@@ -65,8 +65,30 @@ impl Node {
         Self::with_log(folder, disk, control_plane, LogConfig::default()).await
     }
 
+    /// With a control plane that lets it lead nothing: it has registered, and that is all.
+    pub async fn idle(
+        folder: Arc<TempDir>,
+        disk: Arc<dyn Disk>,
+        control_plane: ControlPlane,
+    ) -> Self {
+        Self::registered(folder, disk, control_plane, LogConfig::default()).await
+    }
+
     /// With logs of the test's own making.
     pub async fn with_log(
+        folder: Arc<TempDir>,
+        disk: Arc<dyn Disk>,
+        control_plane: ControlPlane,
+        log: LogConfig,
+    ) -> Self {
+        let node = Self::registered(folder, disk, control_plane, log).await;
+        for partition in 0..2 {
+            node.leads(1, partition).await;
+        }
+        node
+    }
+
+    async fn registered(
         folder: Arc<TempDir>,
         disk: Arc<dyn Disk>,
         control_plane: ControlPlane,
@@ -79,11 +101,7 @@ impl Node {
         let task = task::spawn(run(config, deps, shutdown.clone()));
         let register = control_plane.registered(before + 1).await;
         let client = Client::new(&register.endpoint);
-        let node = Self { control_plane, client, folder, disk, shutdown, task };
-        for partition in 0..2 {
-            node.leads(1, partition).await;
-        }
-        node
+        Self { control_plane, client, folder, disk, shutdown, task }
     }
 
     /// Waits until a partition is open and reported at its newest epoch.

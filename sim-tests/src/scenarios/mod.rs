@@ -12,6 +12,7 @@ mod setup;
 mod spu_crash;
 mod stale_spu;
 mod topic_recreate;
+mod topic_tombstone;
 
 use std::{future::Future, pin::Pin};
 
@@ -45,9 +46,10 @@ pub struct Scenario {
 }
 
 /// Every scenario.
-pub const ALL: [Scenario; 9] = [
+pub const ALL: &[Scenario] = &[
     spu_crash::SCENARIO,
     topic_recreate::SCENARIO,
+    topic_tombstone::SCENARIO,
     partition_growth::SCENARIO,
     stale_spu::SCENARIO,
     control_plane_crash::SCENARIO,

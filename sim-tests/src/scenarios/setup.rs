@@ -80,13 +80,22 @@ pub async fn topic(world: &World, name: &str, partitions: u32) -> Result<Topic, 
     let topic = admin.topic_create(CLUSTER, &create).await.map_err(|e| format!("topic: {e}"))?;
     let generation = topic.generation_id.to_string();
     world.history.add(Event::TopicCreated { name: name.into(), generation });
+    topic_ready(world, name).await?;
+    Ok(topic)
+}
+
+/// Waits until every partition of a topic is served.
+///
+/// # Errors
+/// When that takes too long.
+pub async fn topic_ready(world: &World, name: &str) -> Result<(), String> {
+    let admin = world.admin();
     let wait = async {
         while !admin.topic(CLUSTER, name).await.is_ok_and(|topic| topic.ready) {
             Clock.sleep(LOOK_AGAIN).await;
         }
     };
-    Clock.timeout(CONVERGE, wait).await.map_err(|_| format!("topic {name} never got ready"))?;
-    Ok(topic)
+    Clock.timeout(CONVERGE, wait).await.map_err(|_| format!("topic {name} never got ready"))
 }
 
 /// Waits until `is_it` is true of some event of the history.
