@@ -46,6 +46,7 @@ use weir_runtime::{clock::Clock, task::CancellationToken};
 use crate::{
     config::{BATCH_BYTES_HARD_MAX, BATCH_BYTES_MAX_DEFAULT, Limits, MESSAGE_BYTES_MAX},
     metadata::{Cache, ClusterMap},
+    metrics::Metrics,
     partition::{Partition, Registry},
     producer_ids::ProducerIds,
     session::SessionView,
@@ -70,6 +71,8 @@ pub struct Shared {
     pub producer_ids: ProducerIds,
     /// The session with the control plane.
     pub session: watch::Receiver<SessionView>,
+    /// What is counted.
+    pub metrics: Metrics,
     /// Set when the SPU goes down.
     pub closing: CancellationToken,
 }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     log::{Assigned, Log, LogError},
+    metrics::LogTimes,
     replica::{
         Action, Assignment, Event, Problem, Produce, Refusal, Replica, RequestId, Role, Stamp,
     },
@@ -52,6 +53,7 @@ pub(super) struct Appender {
     view: watch::Sender<View>,
     /// Counts changes that the control plane should hear of at once.
     transitions: Arc<watch::Sender<u64>>,
+    times: LogTimes,
 }
 
 impl Appender {
@@ -61,6 +63,7 @@ impl Appender {
         group_bytes_max: usize,
         view: watch::Sender<View>,
         transitions: Arc<watch::Sender<u64>>,
+        times: LogTimes,
     ) -> Self {
         Self {
             replica,
@@ -73,6 +76,7 @@ impl Appender {
             group_bytes_max,
             view,
             transitions,
+            times,
         }
     }
 
@@ -151,12 +155,16 @@ impl Appender {
             }
         }
         if !batches.is_empty() {
+            let began = Clock.now();
             let written = match &self.log {
                 Some(log) => log.append(batches).await.map(drop),
                 None => Err(LogError::Closed),
             };
             let event = match written {
-                Ok(()) => Event::Appended,
+                Ok(()) => {
+                    self.times.appended(Clock.now().since(began));
+                    Event::Appended
+                }
                 Err(LogError::StorageFull(reason)) => {
                     tracing::debug!(partition = %self.replica.key(), reason, "no room to append");
                     Event::AppendRefused(Refusal::StorageFull)
@@ -192,8 +200,15 @@ impl Appender {
         }
         let Some(log) = &self.log else { return };
         if log.durable_end() < log.log_end() {
-            let log = log.clone();
-            self.syncing = Some(task::spawn(async move { log.sync().await }));
+            let (log, times) = (log.clone(), self.times.clone());
+            self.syncing = Some(task::spawn(async move {
+                let began = Clock.now();
+                let synced = log.sync().await;
+                if synced.is_ok() {
+                    times.synced(Clock.now().since(began));
+                }
+                synced
+            }));
         }
     }
 
