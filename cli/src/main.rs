@@ -10,6 +10,7 @@
 //! | [`home`] | `WEIR_HOME`: profiles, keys, tokens, the lock |
 //! | [`remote`] | control planes that are not this home's: their URL, the key for them |
 //! | [`local`] | the home's control plane: where it is, start, stop; waiting for clusters |
+//! | [`trace`] | one trace per command |
 //! | [`out`], [`ui`], [`error`] | standard output, standard error, exit codes |
 //!
 //! Servers are talked to through `weir_client` only; `weir run` runs them.
@@ -35,11 +36,14 @@ mod quickstart;
 mod remote;
 mod signal;
 mod suggest;
+mod trace;
 mod ui;
 
 use std::{ffi::OsString, io::Write as _, process::ExitCode};
 
 use clap::Parser as _;
+use tracing::Instrument as _;
+use weir_runtime::telemetry;
 
 use crate::{
     args::{Cli, Command},
@@ -90,12 +94,24 @@ fn execute(mut cli: Cli, ui: Ui) -> error::Result<()> {
                 "look at the limits of this user (ulimit -a)",
             )
         })?;
+    let telemetry = {
+        let _inside = runtime.enter();
+        let (service, log) = cmd::run::service(&cli.command);
+        telemetry::start(service, log)
+    };
     let done = match cli.command {
         // Servers are told everything: they need no home.
         Command::Run(server) => runtime.block_on(Box::pin(cmd::run::run(*server))),
-        command => Context::new(&cli.global, ui)
-            .and_then(|context| runtime.block_on(cmd::run(command, &context))),
+        command => {
+            let span = trace::command(&telemetry, std::env::args_os());
+            let done = Context::new(&cli.global, ui).and_then(|context| {
+                runtime.block_on(Box::pin(cmd::run(command, &context)).instrument(span.clone()))
+            });
+            trace::ended(&span, &done);
+            done
+        }
     };
+    telemetry.end(trace::END);
     // A thread may be stuck in a read of a terminal that nobody types on.
     runtime.shutdown_background();
     done

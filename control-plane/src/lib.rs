@@ -8,6 +8,7 @@
 //! | pure decisions | [`plan`] |
 //! | the only SQL | [`store`] |
 //! | secrets | [`auth`] |
+//! | what is counted | [`metrics`] |
 //! | what runs SPUs, what calls them | [`provision`], [`data_plane`] |
 //!
 //! Edges call use cases, use cases call decisions and the store, never the other way round.
@@ -19,6 +20,7 @@ pub mod auth;
 pub mod config;
 pub mod data_plane;
 pub mod http;
+pub mod metrics;
 pub mod plan;
 pub mod provision;
 pub mod reconcile;
@@ -30,4 +32,5 @@ pub mod spu_api;
 pub mod store;
 
 pub use config::{ClusterDefaults, Config};
-pub use run::{ControlPlaneError, Deps, Started, run};
+pub use metrics::Metrics;
+pub use run::{ControlPlaneError, Deps, Started, run, run_measured};

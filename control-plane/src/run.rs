@@ -22,6 +22,7 @@ use crate::{
     },
     config::Config,
     http,
+    metrics::Metrics,
     provision::Provisioner,
     reconcile,
     spu_api::SpuApi,
@@ -89,19 +90,36 @@ pub async fn run(
     deps: Deps,
     shutdown: CancellationToken,
 ) -> Result<(), ControlPlaneError> {
+    // Boxed: it is large, and callers hold it.
+    Box::pin(run_measured(config, deps, Metrics::default(), shutdown)).await
+}
+
+/// As [`run`], counting into `metrics`, which the caller serves.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_measured(
+    config: Config,
+    deps: Deps,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) -> Result<(), ControlPlaneError> {
     let Deps { database, provisioner, clock, started } = deps;
     let applied = database.migrate().await?;
-    let store = Store::new(database);
+    let store = Store::new(database).measured(metrics.sql_times());
     let ready = bootstrap(&config, &store, clock).await?;
     let (http_listener, http_address) = listen(&config.http_listen).await?;
     let (rpc_listener, rpc_bound) = listen(&config.rpc_listen).await?;
     let rpc_address =
         config.rpc_advertise.clone().unwrap_or_else(|| reachable(rpc_bound).to_string());
+    let board = StatusBoard::default();
+    metrics.watch(board.clone());
     let app = Arc::new(App {
         store,
         clock,
         ids: app::UuidSource::default(),
-        board: StatusBoard::default(),
+        board,
+        metrics,
         signals: Signals::default(),
         pepper: ready.pepper,
         signer: ready.signer,

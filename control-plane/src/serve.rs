@@ -3,7 +3,7 @@
 
 use std::{
     fs, io,
-    io::{IsTerminal as _, Write as _},
+    io::Write as _,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -13,23 +13,23 @@ use std::{
 use clap::Args;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 use weir_runtime::{
     clock::Clock,
     disk::real::RealDisk,
     task::{self, CancellationToken},
+    telemetry::{self, LogFormat},
 };
 
 use crate::{
-    ClusterDefaults, Config, Deps,
+    ClusterDefaults, Config, Deps, Metrics,
     auth::ApiKey,
     provision::process::{ProcessProvisioner, Program},
-    reconcile, run,
+    reconcile, run_measured,
     store::SqliteDatabase,
 };
 
-/// Which log lines to write, as `tracing-subscriber` reads it.
-const LOG_VARIABLE: &str = "WEIR_LOG";
+/// What this process is called where traces are collected.
+pub const SERVICE: &str = "weir-control-plane";
 /// The database, in the data folder.
 const DATABASE: &str = "weir.db";
 /// Held while the process lives, in the data folder: two control planes over one database
@@ -72,36 +72,21 @@ pub struct ControlPlaneArgs {
     /// program as `weir run spu`, or the `weir-spu` beside `weir-control-plane`]
     #[arg(long, value_name = "FILE")]
     pub spu_program: Option<PathBuf>,
+    /// Where to serve GET /metrics, for Prometheus, over plain HTTP to whoever reaches it; the
+    /// SPUs that it starts then serve theirs at the same host, each 1000 ports above its own
+    /// [default: nowhere]
+    #[arg(long, env = "WEIR_METRICS_LISTEN", value_name = "HOST:PORT")]
+    pub metrics_listen: Option<String>,
+    /// How log lines look, on standard error: text or json
+    #[arg(long, env = "WEIR_LOG_FORMAT", value_name = "FORMAT", default_value_t)]
+    pub log_format: LogFormat,
 }
 
 /// Runs a control plane until SIGTERM or SIGINT: the whole life of the process. Makes its
 /// own tokio runtime, and logs to standard error.
 #[must_use]
 pub fn main(args: ControlPlaneArgs) -> ExitCode {
-    log_to_stderr();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let ended = match runtime {
-        Ok(runtime) => runtime.block_on(serve(args)),
-        Err(error) => Err(format!("cannot start the runtime: {error}")),
-    };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("error: {message}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Logs to standard error, as `WEIR_LOG` says; nothing changes where somebody has set a
-/// subscriber already.
-pub fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .try_init();
+    telemetry::server(SERVICE, args.log_format, serve(args))
 }
 
 /// Runs a control plane until SIGTERM or SIGINT, on the current runtime.
@@ -143,6 +128,8 @@ pub async fn serve_until(
         Some(path) => Program { path: text(&path)?, leading_args: Vec::new() },
         None => spu_program()?,
     };
+    let metrics_host = args.metrics_listen.as_deref().and_then(|address| address.rsplit_once(':'));
+    let metrics_host = metrics_host.map(|(host, _)| host.to_owned());
     let config = Config {
         http_listen: args.http_listen,
         rpc_listen: args.rpc_listen,
@@ -158,11 +145,15 @@ pub async fn serve_until(
     };
     let deps = Deps {
         database: Arc::new(SqliteDatabase::new(&data_dir.join(DATABASE), Clock)),
-        provisioner: Arc::new(ProcessProvisioner::new(program, Clock)),
+        provisioner: Arc::new(ProcessProvisioner::new(program, Clock).with_metrics(metrics_host)),
         clock: Clock,
         started: None,
     };
-    run(config, deps, shutdown).await.map_err(|error| error.to_string())
+    let metrics = Metrics::default();
+    if let Some(address) = &args.metrics_listen {
+        telemetry::serve_metrics(address, metrics.set(), shutdown.clone()).await;
+    }
+    run_measured(config, deps, metrics, shutdown).await.map_err(|error| error.to_string())
 }
 
 /// The first signal asks for an orderly end, the second ends the process.
@@ -279,6 +270,8 @@ mod tests {
             admin_key_file: None,
             spu_host: "127.0.0.1".to_owned(),
             spu_program: None,
+            metrics_listen: None,
+            log_format: LogFormat::Text,
         }
     }
 

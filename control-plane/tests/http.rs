@@ -12,6 +12,8 @@ mod client;
 mod errors;
 #[path = "http/lists.rs"]
 mod lists;
+#[path = "http/metrics.rs"]
+mod metrics;
 #[path = "http/routes.rs"]
 mod routes;
 #[path = "http/tokens.rs"]

@@ -9,6 +9,7 @@
 //! | [`log`] | segments, indexes, recovery on one disk | the disk |
 //! | [`metadata`] | the cluster's map as the control plane tells it, and what a request's generation is | `replica`'s words, `plant` |
 //! | [`session`] | registers with the control plane, applies its word, reports | `metadata`, `partition` |
+//! | [`metrics`] | what is counted, and what is shown at a scrape | `partition`, `session` |
 //! | [`token`], [`producer_ids`], [`seen`], [`data_folder`] | one noun each | |
 //! | [`config`], [`error`], [`run`](run()), `serve` | from arguments to a running process and its end | everything |
 //!
@@ -28,6 +29,7 @@ pub mod error;
 pub mod handler;
 pub mod log;
 pub mod metadata;
+pub mod metrics;
 pub mod partition;
 pub mod producer_ids;
 pub mod replica;
@@ -41,4 +43,5 @@ pub mod token;
 
 pub use config::{Config, Limits};
 pub use error::SpuError;
-pub use run::{Deps, run};
+pub use metrics::Metrics;
+pub use run::{Deps, run, run_measured};

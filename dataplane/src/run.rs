@@ -19,6 +19,7 @@ use crate::{
     error::SpuError,
     handler::{self, Shared},
     metadata::Cache,
+    metrics::Metrics,
     partition::Registry,
     producer_ids::{ProducerIds, Source},
     seen::Seen,
@@ -45,6 +46,20 @@ pub struct Deps {
 /// # Errors
 /// [`SpuError`]: what kept it from starting, or why it cannot go on.
 pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> Result<(), SpuError> {
+    // Boxed: it is large, and callers hold it.
+    Box::pin(run_measured(config, deps, Metrics::default(), shutdown)).await
+}
+
+/// As [`run`], counting into `metrics`, which the caller serves.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_measured(
+    config: Config,
+    deps: Deps,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) -> Result<(), SpuError> {
     let Deps { disk, clock } = deps;
     let owner =
         Owner { org_id: config.org_id, cluster_id: config.cluster_id, spu_id: config.spu_id };
@@ -75,7 +90,9 @@ pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> Res
     let (view, session_view) = watch::channel(SessionView::default());
     let channel = session::channel(&config.control_plane);
     let cache = Cache::new(limits.metadata_deltas_kept);
-    let registry = Registry::new(config.spu_id, disk, limits.clone(), config.log.clone());
+    let registry = Registry::new(config.spu_id, disk, limits.clone(), config.log.clone())
+        .measured(metrics.log_times());
+    metrics.watch(registry.clone(), session_view.clone());
     let tokens = Tokens::new(
         (config.org_id, config.cluster_id),
         clock,
@@ -117,6 +134,7 @@ pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> Res
         producer_ids,
         coordinator,
         session: session_view,
+        metrics,
         closing: closing.clone(),
     });
     let server = rpc::ServerConfig { drain_timeout: limits.drain_timeout, ..Default::default() };

@@ -1,25 +1,25 @@
 //! The SPU as a process: arguments, signals, the real disk. Shared by `weir-spu` and
 //! `weir run spu`.
 
-use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 use weir_protocol::ids::{ClusterId, LaunchId, OrgId, SpuId};
 use weir_runtime::{
     clock::Clock,
     disk::real::RealDisk,
     task::{self, CancellationToken},
+    telemetry::{self, LogFormat},
 };
 
-use crate::{Config, Deps, Limits, log::LogConfig, run};
+use crate::{Config, Deps, Limits, Metrics, log::LogConfig, run_measured};
 
 /// Holds the launch secret, so that it shows in no list of processes.
 const SECRET_VARIABLE: &str = "WEIR_LAUNCH_SECRET";
-/// Which log lines to write, as `tracing-subscriber` reads it.
-const LOG_VARIABLE: &str = "WEIR_LOG";
+/// What this process is called where traces are collected.
+pub const SERVICE: &str = "weir-spu";
 
 /// How an SPU is started, as a provisioner does it. The launch secret comes in the
 /// environment variable `WEIR_LAUNCH_SECRET`.
@@ -53,31 +53,20 @@ pub struct SpuArgs {
     /// not that of the machine. For measuring, and for data that nobody would miss
     #[arg(long, env = "WEIR_SPU_UNSAFE_NO_FSYNC")]
     pub unsafe_no_fsync: bool,
+    /// Where to serve GET /metrics, for Prometheus, over plain HTTP to whoever reaches it
+    /// [default: nowhere]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub metrics_listen: Option<String>,
+    /// How log lines look, on standard error: text or json
+    #[arg(long, env = "WEIR_LOG_FORMAT", value_name = "FORMAT", default_value_t)]
+    pub log_format: LogFormat,
 }
 
 /// Runs an SPU until SIGTERM or SIGINT: the whole life of the process. Makes its own tokio
 /// runtime, and logs to standard error.
 #[must_use]
 pub fn main(args: SpuArgs) -> ExitCode {
-    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
-    // Somebody may have set a subscriber already; then his is the one.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .try_init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let ended = match runtime {
-        Ok(runtime) => runtime.block_on(serve(args)),
-        Err(error) => Err(format!("cannot start the runtime: {error}")),
-    };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("error: {message}");
-            ExitCode::FAILURE
-        }
-    }
+    telemetry::server(SERVICE, args.log_format, serve(args))
 }
 
 /// Runs an SPU until SIGTERM or SIGINT, on the current runtime.
@@ -111,7 +100,12 @@ pub async fn serve(args: SpuArgs) -> Result<(), String> {
         limits: Limits::default(),
         log: LogConfig::default(),
     };
-    run(config, Deps { disk, clock: Clock }, shutdown).await.map_err(|error| error.to_string())
+    let metrics = Metrics::default();
+    if let Some(address) = &args.metrics_listen {
+        telemetry::serve_metrics(address, metrics.set(), shutdown.clone()).await;
+    }
+    let deps = Deps { disk, clock: Clock };
+    run_measured(config, deps, metrics, shutdown).await.map_err(|error| error.to_string())
 }
 
 /// The first signal asks for an orderly end, the second ends the process.

@@ -11,6 +11,9 @@
 //! | [`rpc`] | gRPC over hyper's HTTP/2 | the same code |
 //! | [`http`] | hyper's server, reqwest | the same server, a hyper client |
 //! | [`process`] | the machine's process table | the same: provisioners are replaced whole |
+//! | [`metrics`] | counters and histograms for Prometheus | the same code |
+//! | [`traceparent`] | carries a trace from process to process | the same code, with nothing to carry |
+//! | `telemetry` | log, traces and metrics of a process, for mains (feature `telemetry`) | nothing |
 //! | [`plant`] | compiled to `false` | switches for planted bugs |
 //! | [`trace`] | compiled to nothing | what a determinism test compares |
 //!
@@ -24,10 +27,14 @@
 pub mod clock;
 pub mod disk;
 pub mod http;
+pub mod metrics;
 pub mod net;
 pub mod plant;
 pub mod process;
 pub mod rng;
 pub mod rpc;
 pub mod task;
+#[cfg(all(feature = "telemetry", not(madsim)))]
+pub mod telemetry;
 pub mod trace;
+pub mod traceparent;

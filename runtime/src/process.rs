@@ -28,6 +28,21 @@ pub enum Carries {
     Unknown,
 }
 
+/// What this process uses; `None` where the system does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Open files and sockets.
+    pub open_files: Option<u64>,
+    /// Memory that lies in RAM, in bytes.
+    pub resident_bytes: Option<u64>,
+}
+
+/// What this process uses now.
+#[must_use]
+pub fn usage() -> Usage {
+    imp::usage()
+}
+
 /// Looks at a process; `None` when there is none with this pid.
 ///
 /// # Errors
@@ -70,7 +85,24 @@ fn contains(haystack: &[u8], needle: &str) -> bool {
 mod imp {
     use std::{fs, io};
 
-    use super::{Carries, ProcessView, contains};
+    use super::{Carries, ProcessView, Usage, contains};
+
+    pub(super) fn usage() -> Usage {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        // The folder that is being read is open too, and is not counted.
+        let files = fs::read_dir("/proc/self/fd").map(|files| files.count().saturating_sub(1));
+        Usage {
+            open_files: files.ok().map(|files| files as u64),
+            resident_bytes: parse_resident(&status),
+        }
+    }
+
+    /// `VmRSS`, which is told in KiB.
+    fn parse_resident(status: &str) -> Option<u64> {
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        kib.checked_mul(1024)
+    }
 
     pub(super) fn view(pid: u32) -> io::Result<Option<ProcessView>> {
         let stat = match fs::read_to_string(format!("/proc/{pid}/stat")) {
@@ -140,7 +172,11 @@ mod imp {
 mod imp {
     use std::{io, process::Command};
 
-    use super::{Carries, ProcessView, contains};
+    use super::{Carries, ProcessView, Usage, contains};
+
+    pub(super) fn usage() -> Usage {
+        Usage::default()
+    }
 
     fn ps(arguments: &[&str]) -> io::Result<Vec<u8>> {
         Ok(Command::new("ps").args(arguments).env("LC_ALL", "C").output()?.stdout)
@@ -187,6 +223,13 @@ mod tests {
         assert_eq!(imp::parse_stat(stat), Some(('S', 987_654)));
         assert_eq!(imp::parse_stat("77 (short) S 1"), None);
         assert_eq!(imp::parse_stat(""), None);
+    }
+
+    #[test]
+    fn what_this_process_uses_is_seen() {
+        let Usage { open_files, resident_bytes } = usage();
+        assert!(open_files.unwrap() >= 3, "{open_files:?}");
+        assert!(resident_bytes.unwrap() > 100_000, "{resident_bytes:?}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::{Args, Parser, Subcommand};
 use weir_control_plane::serve::{self as control_plane, ControlPlaneArgs};
 use weir_dataplane::serve::{self as dataplane, SpuArgs};
+use weir_runtime::telemetry::LogFormat;
 
 use crate::{
     args::Command,
@@ -101,12 +102,23 @@ pub fn prepare(command: &Command) -> Result<()> {
     Ok(())
 }
 
+/// What this process is called where traces are collected, and how its log lines look:
+/// servers write a log, commands none.
+pub fn service(command: &Command) -> (&'static str, Option<LogFormat>) {
+    match command {
+        Command::Run(run) => match &**run {
+            RunCommand::ControlPlane(run) => (control_plane::SERVICE, Some(run.args.log_format)),
+            RunCommand::Spu(args) => (dataplane::SERVICE, Some(args.log_format)),
+        },
+        _ => ("weir", None),
+    }
+}
+
 /// Runs a server until it is told to end.
 ///
 /// # Errors
 /// When it cannot start.
 pub async fn run(command: RunCommand) -> Result<()> {
-    control_plane::log_to_stderr();
     let (served, hint) = match command {
         RunCommand::ControlPlane(ControlPlane { args, .. }) => (
             control_plane::serve(args).await,

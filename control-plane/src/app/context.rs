@@ -13,6 +13,7 @@ use super::{ids::UuidSource, signals::Signals, status_board::StatusBoard};
 use crate::{
     auth::{Pepper, TokenSigner},
     config::ClusterDefaults,
+    metrics::Metrics,
     store::Store,
 };
 
@@ -26,6 +27,8 @@ pub struct App {
     pub ids: UuidSource,
     /// What is seen of SPUs.
     pub board: StatusBoard,
+    /// What is counted.
+    pub metrics: Metrics,
     /// Who is woken after a commit.
     pub signals: Signals,
     /// Hashes secrets.

@@ -81,6 +81,12 @@ impl StatusBoard {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many sessions stand.
+    #[must_use]
+    pub fn standing(&self) -> usize {
+        self.board().spus.values().filter(|seen| seen.standing().is_some()).count()
+    }
+
     /// A registration was accepted. Replaces an earlier session of this SPU.
     #[must_use]
     pub fn session_up(

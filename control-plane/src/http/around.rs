@@ -1,22 +1,23 @@
-//! Around every request: an id, a deadline, a line in the trace; and no error leaves that is
-//! not a problem.
+//! Around every request: an id, a deadline, a span of the caller's trace, a line in ours; and
+//! no error leaves that is not a problem.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::{self, Body},
-    extract::Request,
+    extract::{MatchedPath, Request},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
+use tracing::{Instrument as _, field::Empty};
 use weir_runtime::{
-    clock::Clock,
     trace::{self, Kind},
+    traceparent,
 };
 
 use super::Problem;
-use crate::app::uuid_v4;
+use crate::app::{App, uuid_v4};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id that is taken from a client.
@@ -26,33 +27,61 @@ const DETAIL_BYTES_MAX: usize = 4096;
 
 /// The outermost layer.
 pub(super) async fn around(
-    clock: Clock,
+    app: Arc<App>,
     limit: Duration,
     request: Request,
     next: Next,
 ) -> Response {
+    let clock = app.clock;
     let started = clock.now();
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let id = request_id(request.headers());
-    let mut response = match clock.timeout(limit, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Problem::timed_out().into_response(),
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map(MatchedPath::as_str);
+    let span = tracing::info_span!(
+        "http",
+        otel.name = %format_args!("{method} {}", route.unwrap_or("none")),
+        otel.kind = "server",
+        otel.status_code = Empty,
+        status = Empty,
+        request_id = id,
+        trace_id = Empty
+    );
+    let own = traceparent::begin(&span, request.headers());
+    let answer = async {
+        let response = match clock.timeout(limit, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => Problem::timed_out().into_response(),
+        };
+        match response.status() {
+            wrong if wrong.is_client_error() || wrong.is_server_error() => {
+                written(response, &path, &id).await
+            }
+            _ => response,
+        }
     };
-    if response.status().is_client_error() || response.status().is_server_error() {
-        response = written(response, &path, &id).await;
+    let mut response = answer.instrument(span.clone()).await;
+    if let Some(own) = own {
+        traceparent::write(response.headers_mut(), own);
     }
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
+    let took = clock.now().since(started);
+    app.metrics.answered(&method, route, response.status(), took);
     let status = response.status().as_u16();
+    span.record("status", status);
+    if response.status().is_server_error() {
+        span.record("otel.status_code", "ERROR");
+    }
     trace::line(Kind::Http, || format!("{method} {path} {status}"));
     tracing::debug!(
+        parent: &span,
         %method,
         path,
         status,
-        request_id = id,
-        took_us = clock.now().since(started).as_micros(),
+        took_us = took.as_micros(),
         "request"
     );
     response

@@ -83,16 +83,16 @@ pub fn verbs() -> [&'static [&'static str]; 3] {
 
 /// The whole API. `request_timeout` bounds each request.
 pub fn router(app: Arc<App>, request_timeout: Duration) -> Router {
-    let clock = app.clock;
     let (open, _) = open().split_for_parts();
     let (keyed, _) = keyed().split_for_parts();
     let keyed =
         keyed.route_layer(middleware::from_fn_with_state(Arc::clone(&app), caller::require));
+    let around_app = Arc::clone(&app);
     open.merge(keyed)
         .fallback(|request: Request| async move { Problem::no_route(request.uri().path()) })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(move |request: Request, next: Next| {
-            around::around(clock, request_timeout, request, next)
+            around::around(Arc::clone(&around_app), request_timeout, request, next)
         }))
         .with_state(app)
 }

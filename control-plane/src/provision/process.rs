@@ -41,7 +41,7 @@ const POLL: Duration = Duration::from_millis(25);
 const KILL_WAIT: Duration = Duration::from_secs(10);
 /// What an SPU inherits of the control plane's environment; everything else, such as the
 /// control plane's own secrets, stays here.
-const ENVIRONMENT: [&str; 10] = [
+const ENVIRONMENT: [&str; 20] = [
     "PATH",
     "HOME",
     "LANG",
@@ -50,9 +50,22 @@ const ENVIRONMENT: [&str; 10] = [
     "RUST_LOG",
     "RUST_BACKTRACE",
     "WEIR_LOG",
+    "WEIR_LOG_FORMAT",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+    "OTEL_BSP_SCHEDULE_DELAY",
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "OTEL_SDK_DISABLED",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
     "LLVM_PROFILE_FILE",
     "WEIR_SPU_UNSAFE_NO_FSYNC",
 ];
+
+/// How far above its own port an SPU serves its metrics.
+const METRICS_PORTS_ABOVE: u16 = 1000;
 
 /// Which program a [`ProcessProvisioner`] starts.
 #[derive(Clone, Debug)]
@@ -104,13 +117,20 @@ pub struct ProcessProvisioner {
     program: Program,
     clock: Clock,
     children: Arc<Children>,
+    metrics_host: Option<String>,
 }
 
 impl ProcessProvisioner {
     /// A provisioner that starts `program`.
     #[must_use]
     pub fn new(program: Program, clock: Clock) -> Self {
-        Self { program, clock, children: Arc::default() }
+        Self { program, clock, children: Arc::default(), metrics_host: None }
+    }
+
+    /// The same; SPUs that it starts serve their metrics at this host, if there is one.
+    #[must_use]
+    pub fn with_metrics(self, metrics_host: Option<String>) -> Self {
+        Self { metrics_host, ..self }
     }
 
     async fn look(&self, launch: &LaunchRecord) -> Result<Observed, ProvisionError> {
@@ -172,13 +192,12 @@ impl Provisioner for ProcessProvisioner {
     async fn start(&self, spec: &LaunchSpec) -> Result<LaunchHandle, ProvisionError> {
         let (program, spec_, children) =
             (self.program.clone(), spec.clone(), self.children.clone());
-        let handle =
-            task::blocking(move || spawn(&program, &spec_, &children)).await.map_err(|error| {
-                ProvisionError::StartFailed {
-                    spu_id: spec.spu_id,
-                    reason: format!("{}: {error}", self.program.path),
-                }
-            })?;
+        let metrics = self.metrics_host.as_deref().and_then(|host| metrics_at(host, &spec.listen));
+        let spawned = task::blocking(move || spawn(&program, &spec_, metrics, &children)).await;
+        let handle = spawned.map_err(|error| ProvisionError::StartFailed {
+            spu_id: spec.spu_id,
+            reason: format!("{}: {error}", self.program.path),
+        })?;
         tracing::info!(cluster = %spec.cluster_id, spu = %spec.spu_id, launch = %spec.launch_id, pid = handle.pid, "SPU process started");
         Ok(handle.to_launch())
     }
@@ -240,7 +259,18 @@ async fn remove(folder: String) -> Result<(), ProvisionError> {
     .map_err(|error| ProvisionError::DestroyFailed { folder, reason: error.to_string() })
 }
 
-fn spawn(program: &Program, spec: &LaunchSpec, children: &Children) -> io::Result<ProcessHandle> {
+/// Where an SPU that listens at `listen` serves its metrics; nowhere when there is no such port.
+fn metrics_at(host: &str, listen: &str) -> Option<String> {
+    let port: u16 = listen.rsplit_once(':')?.1.parse().ok()?;
+    Some(format!("{host}:{}", port.checked_add(METRICS_PORTS_ABOVE)?))
+}
+
+fn spawn(
+    program: &Program,
+    spec: &LaunchSpec,
+    metrics: Option<String>,
+    children: &Children,
+) -> io::Result<ProcessHandle> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&spec.data_dir)?;
     let log = fs::OpenOptions::new()
         .append(true)
@@ -257,6 +287,7 @@ fn spawn(program: &Program, spec: &LaunchSpec, children: &Children) -> io::Resul
         .args(["--launch-id", &spec.launch_id.to_string()])
         .args(["--data-dir", &spec.data_dir])
         .args(["--listen", &spec.listen])
+        .args(metrics.into_iter().flat_map(|address| ["--metrics-listen".to_owned(), address]))
         .env_clear()
         .envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
         // Not secret: it names the launch also where the command line was replaced.
@@ -344,7 +375,16 @@ fn send(pid: u32, signal: Signal) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_spu_of;
+    use super::{is_spu_of, metrics_at};
+
+    #[test]
+    fn metrics_lie_a_thousand_ports_above() {
+        let at = |listen| metrics_at("0.0.0.0", listen);
+        assert_eq!(at("127.0.0.1:9600").as_deref(), Some("0.0.0.0:10600"));
+        assert_eq!(metrics_at("[::1]", "[::1]:1").as_deref(), Some("[::1]:1001"));
+        assert_eq!(at("127.0.0.1:65000"), None);
+        assert_eq!(at("nowhere"), None);
+    }
 
     #[test]
     fn only_the_command_line_of_an_spu_of_this_launch_counts() {

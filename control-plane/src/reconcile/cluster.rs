@@ -68,7 +68,10 @@ pub(super) async fn keep(context: Arc<Context>, org: OrgId, id: ClusterId) {
     loop {
         // What is signalled from here on asks for another pass.
         signal.borrow_and_update();
-        let wait = match Box::pin(worker.pass()).await {
+        let began = context.app.clock.now();
+        let passed = Box::pin(worker.pass()).await;
+        context.app.metrics.pass(passed.is_ok(), context.app.clock.now().since(began));
+        let wait = match passed {
             Ok(Pass::Gone) => return,
             Ok(Pass::Acted) => Duration::ZERO,
             Ok(Pass::Wait(wait)) => wait,

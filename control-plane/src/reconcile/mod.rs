@@ -91,6 +91,7 @@ pub async fn run(
         workers.retain(|_, worker| !worker.is_finished());
         match list(&context).await {
             Ok(found) => {
+                context.app.metrics.clusters(&found);
                 for row in found {
                     workers.entry(row.id).or_insert_with(|| {
                         task::spawn(cluster::keep(Arc::clone(&context), row.org, row.id))

@@ -40,6 +40,7 @@ pub mod orgs;
 pub mod partitions;
 pub mod purges;
 pub mod spus;
+mod times;
 pub mod tombstones;
 pub mod topics;
 mod tx;
@@ -51,19 +52,27 @@ pub use driver::{
     Database, DbError, DbResult, FaultRates, Mode, Row, SqlFaults, Transaction, Value,
     sqlite::SqliteDatabase,
 };
+pub use times::SqlTimes;
 pub use tx::{Scoped, Tx};
 
 /// Opens transactions. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     database: Arc<dyn Database>,
+    times: SqlTimes,
 }
 
 impl Store {
     /// Over an open and migrated database.
     #[must_use]
     pub fn new(database: Arc<dyn Database>) -> Self {
-        Self { database }
+        Self { database, times: SqlTimes::default() }
+    }
+
+    /// The same, measured by `times`.
+    #[must_use]
+    pub fn measured(self, times: SqlTimes) -> Self {
+        Self { times, ..self }
     }
 
     /// A consistent view.
@@ -71,7 +80,7 @@ impl Store {
     /// # Errors
     /// As [`Database::begin`].
     pub async fn read(&self) -> DbResult<Tx> {
-        Ok(Tx::new(self.database.begin(Mode::Read).await?))
+        self.begin(Mode::Read).await
     }
 
     /// A serialized transaction that may write.
@@ -79,6 +88,11 @@ impl Store {
     /// # Errors
     /// As [`Database::begin`].
     pub async fn write(&self) -> DbResult<Tx> {
-        Ok(Tx::new(self.database.begin(Mode::Write).await?))
+        self.begin(Mode::Write).await
+    }
+
+    async fn begin(&self, mode: Mode) -> DbResult<Tx> {
+        let stopwatch = self.times.start(mode);
+        Ok(Tx::new(self.database.begin(mode).await?, stopwatch))
     }
 }

@@ -2,16 +2,20 @@
 
 use weir_protocol::ids::OrgId;
 
-use super::driver::{DbResult, Row, Transaction, Value};
+use super::{
+    driver::{DbResult, Row, Transaction, Value},
+    times::Stopwatch,
+};
 
 /// An open transaction. Dropped without [`Tx::commit`] it is rolled back.
 pub struct Tx {
     inner: Box<dyn Transaction>,
+    _stopwatch: Stopwatch,
 }
 
 impl Tx {
-    pub(super) fn new(inner: Box<dyn Transaction>) -> Self {
-        Self { inner }
+    pub(super) fn new(inner: Box<dyn Transaction>, stopwatch: Stopwatch) -> Self {
+        Self { inner, _stopwatch: stopwatch }
     }
 
     /// The same transaction, restricted to the rows of `org`.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use secrecy::SecretString;
 use uuid::Uuid;
 use weir_control_plane::{
-    ClusterDefaults,
+    ClusterDefaults, Metrics,
     app::{
         self, Answer, App, Principal, Signals, StatusBoard,
         bootstrap::{AdminKey, Bootstrapped},
@@ -46,6 +46,7 @@ pub async fn fixture() -> Fixture {
         clock: Clock,
         ids: app::UuidSource::default(),
         board: StatusBoard::default(),
+        metrics: Metrics::default(),
         signals: Signals::default(),
         pepper,
         signer,

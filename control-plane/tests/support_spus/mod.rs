@@ -12,6 +12,7 @@ use std::{sync::Arc, time::Duration};
 
 use tempfile::TempDir;
 use weir_control_plane::{
+    Metrics,
     app::{self, App, Principal, Signals, StatusBoard, view::ClusterView},
     config::ClusterDefaults,
     reconcile,
@@ -85,6 +86,7 @@ impl ControlPlane {
             clock,
             ids: weir_control_plane::app::UuidSource::default(),
             board: StatusBoard::default(),
+            metrics: Metrics::default(),
             signals: Signals::default(),
             pepper: boot.pepper,
             signer: boot.signer,

@@ -26,7 +26,10 @@ use super::{
     subscription::{Step, Subscription},
     turns::Turns,
 };
-use crate::token;
+use crate::{
+    metrics::{Call, OpenStream},
+    token,
+};
 
 pub(super) fn open(
     shared: Arc<Shared>,
@@ -35,12 +38,14 @@ pub(super) fn open(
     let claims = auth::bearer(&shared.tokens, request.metadata())?;
     token::require(&claims, Scope::Consume)?;
     let (out, responses) = mpsc::channel(shared.limits.fetch_responses_ahead.max(1));
+    let counted = shared.metrics.stream(Call::Fetch);
     let stream = Fetch {
         shared,
         claims,
         subscriptions: BTreeMap::new(),
         turns: Turns::default(),
         credit: 0,
+        _counted: counted,
     };
     task::spawn(stream.run(request.into_inner(), out));
     Ok(Response::new(ReceiverStream::new(responses)))
@@ -54,6 +59,7 @@ struct Fetch {
     turns: Turns,
     /// Bytes that the client still takes; below zero after a batch larger than the balance.
     credit: i64,
+    _counted: OpenStream,
 }
 
 impl Fetch {

@@ -18,7 +18,11 @@ use weir_runtime::{
 };
 
 use super::{Responses, Shared, auth, status};
-use crate::{metadata::cache::Cached, seen::Database};
+use crate::{
+    metadata::cache::Cached,
+    metrics::{Call, OpenStream},
+    seen::Database,
+};
 
 /// Updates that wait for a slow watcher.
 const UPDATES_AHEAD: usize = 4;
@@ -40,7 +44,8 @@ pub(super) fn open(
         .map(|database| (database, Revision(asked.from_revision)));
     let (out, updates) = mpsc::channel(UPDATES_AHEAD);
     let changes = shared.cache.watch();
-    task::spawn(relay(shared, claims, at, changes, out));
+    let counted = shared.metrics.stream(Call::WatchMetadata);
+    task::spawn(relay(shared, claims, at, changes, out, counted));
     Ok(Response::new(ReceiverStream::new(updates)))
 }
 
@@ -51,6 +56,7 @@ async fn relay(
     mut at: Option<(Database, Revision)>,
     mut changes: watch::Receiver<Arc<Cached>>,
     out: mpsc::Sender<Result<MetadataUpdate, Status>>,
+    _counted: OpenStream,
 ) {
     loop {
         if let Err(error) = shared.tokens.still_good(&claims) {

@@ -54,6 +54,7 @@ use crate::{
     config::{BATCH_BYTES_HARD_MAX, BATCH_BYTES_MAX_DEFAULT, Limits, MESSAGE_BYTES_MAX},
     coordinator::Coordinator,
     metadata::{Cache, ClusterMap},
+    metrics::Metrics,
     partition::{Partition, Registry},
     producer_ids::ProducerIds,
     session::SessionView,
@@ -80,6 +81,8 @@ pub struct Shared {
     pub coordinator: Coordinator,
     /// The session with the control plane.
     pub session: watch::Receiver<SessionView>,
+    /// What is counted.
+    pub metrics: Metrics,
     /// Set when the SPU goes down.
     pub closing: CancellationToken,
 }

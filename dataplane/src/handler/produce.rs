@@ -30,6 +30,7 @@ use weir_runtime::{
 use super::{Responses, Shared, auth, status};
 use crate::{
     metadata::resolve::resolve,
+    metrics::{Call, OpenStream},
     partition::{Offer, Partition},
     replica::{Ack, Acks},
     token,
@@ -45,6 +46,7 @@ pub(super) fn open(
     let claims = auth::bearer(&shared.tokens, request.metadata())?;
     token::require(&claims, Scope::Produce)?;
     let (out, responses) = mpsc::channel(ANSWERS_AHEAD);
+    let counted = shared.metrics.stream(Call::Produce);
     let stream = Produce {
         shared,
         claims,
@@ -52,6 +54,7 @@ pub(super) fn open(
         answers: FuturesUnordered::new(),
         admitting: None,
         bytes: 0,
+        _counted: counted,
     };
     task::spawn(stream.run(request.into_inner()));
     Ok(Response::new(ReceiverStream::new(responses)))
@@ -62,6 +65,8 @@ struct Waiter {
     correlation_id: u64,
     key: Option<PartitionKey>,
     bytes: usize,
+    records: u64,
+    arrived: Monotonic,
     deadline: Monotonic,
     partition: Option<Arc<Partition>>,
 }
@@ -80,6 +85,7 @@ struct Produce {
     admitting: Option<Admitting>,
     /// Of the requests that are not answered.
     bytes: usize,
+    _counted: OpenStream,
 }
 
 impl Produce {
@@ -135,11 +141,14 @@ impl Produce {
             0 => shared.limits.produce_timeout_default,
             ms => Duration::from_millis(ms.into()).min(shared.limits.produce_timeout_max),
         };
+        let arrived = shared.clock.now();
         let mut waiter = Waiter {
             correlation_id: request.correlation_id,
             key: request.partition.as_ref().and_then(PartitionKey::from_wire),
             bytes: request.batch.len(),
-            deadline: shared.clock.now().plus(limit),
+            records: 0,
+            arrived,
+            deadline: arrived.plus(limit),
             partition: None,
         };
         self.bytes += waiter.bytes;
@@ -147,6 +156,7 @@ impl Produce {
             Err(refusal) => self.answers.push(Box::pin(std::future::ready((waiter, Err(refusal))))),
             Ok((partition, offer)) => {
                 waiter.partition = Some(partition.clone());
+                waiter.records = offer.header.record_count.into();
                 let clock = shared.clock;
                 self.admitting = Some(Box::pin(async move {
                     let offered = clock.timeout(limit, partition.queue().offer(offer)).await;
@@ -187,7 +197,8 @@ impl Produce {
 
     async fn respond(&mut self, waiter: Waiter, answer: Result<Ack, WireError>) -> Result<(), ()> {
         self.bytes = self.bytes.saturating_sub(waiter.bytes);
-        let Waiter { correlation_id, key, partition, .. } = waiter;
+        let Waiter { correlation_id, key, partition, arrived, .. } = waiter;
+        let metrics = &self.shared.metrics;
         trace::line(Kind::Rpc, || {
             let key = key.map_or_else(String::new, |key| key.to_string());
             match &answer {
@@ -200,6 +211,8 @@ impl Produce {
         });
         let outcome = match answer {
             Ok(ack) => {
+                let took = self.shared.clock.now().since(arrived);
+                metrics.produced(waiter.records, waiter.bytes, took);
                 let log_start = partition.and_then(|partition| Some(partition.log()?.log_start()));
                 Outcome::Ack(ProduceAck {
                     base_offset: ack.base_offset.get(),
@@ -208,6 +221,7 @@ impl Produce {
                 })
             }
             Err(error) => {
+                metrics.refused(Call::Produce, error.code);
                 tracing::debug!(correlation_id, %error, "produce refused");
                 Outcome::Error(error.into())
             }

@@ -17,6 +17,7 @@ use crate::{
     config::Limits,
     log::LogError,
     metadata::resolve::resolve,
+    metrics::Call,
     partition::{Partition, Standing, View},
     replica::start_offset::{self, Readable},
 };
@@ -75,7 +76,10 @@ impl Subscription {
     pub async fn step(&mut self, shared: &Shared, claims: &Claims, credit: i64) -> Step {
         match self.try_step(shared, claims, credit).await {
             Ok(step) => step,
-            Err(error) => Step::Send(Event::Error(error.into())),
+            Err(error) => {
+                shared.metrics.refused(Call::Fetch, error.code);
+                Step::Send(Event::Error(error.into()))
+            }
         }
     }
 
@@ -117,13 +121,16 @@ impl Subscription {
             return Ok(Step::Starve);
         }
         let budget = self.max_bytes.min(usize::try_from(credit).unwrap_or(usize::MAX));
+        let began = shared.clock.now();
         let batches = read(&partition, next, readable, budget).await?;
         if batches.is_empty() {
             return Ok(wait(changes, view));
         }
-        self.position = Position::Next(end_of(&batches).map_err(|error| {
+        let (end, records) = end_of(&batches).map_err(|error| {
             WireError::new(ErrorCode::ReplicaOffline, format!("the log holds no batch: {error}"))
-        })?);
+        })?;
+        self.position = Position::Next(end);
+        shared.metrics.fetched(records, batches.len(), shared.clock.now().since(began));
         Ok(Step::Send(Event::Records(Records {
             batches,
             high_watermark: readable.high_watermark.get(),
@@ -187,12 +194,13 @@ async fn read(
     })
 }
 
-/// The offset after the last batch.
-fn end_of(batches: &Bytes) -> Result<Offset, BatchError> {
-    let (mut rest, mut end) = (batches.clone(), Offset::ZERO);
+/// The offset after the last batch, and how many records there are.
+fn end_of(batches: &Bytes) -> Result<(Offset, u64), BatchError> {
+    let (mut rest, mut end, mut records) = (batches.clone(), Offset::ZERO, 0);
     while let Some((header, _, after)) = batch::split_first(&rest)? {
         end = header.next_offset();
+        records += u64::from(header.record_count);
         rest = after;
     }
-    Ok(end)
+    Ok((end, records))
 }

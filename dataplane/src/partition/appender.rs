@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     log::{Assigned, Log, LogError},
+    metrics::LogTimes,
     replica::{
         Action, Assignment, Event, Problem, Produce, Refusal, Replica, RequestId, Role, Stamp,
     },
@@ -59,6 +60,7 @@ pub(super) struct Appender {
     view: watch::Sender<View>,
     /// Counts changes that the control plane should hear of at once.
     transitions: Arc<watch::Sender<u64>>,
+    times: LogTimes,
 }
 
 impl Appender {
@@ -68,6 +70,7 @@ impl Appender {
         group_bytes_max: usize,
         view: watch::Sender<View>,
         transitions: Arc<watch::Sender<u64>>,
+        times: LogTimes,
     ) -> Self {
         Self {
             replica,
@@ -80,6 +83,7 @@ impl Appender {
             group_bytes_max,
             view,
             transitions,
+            times,
         }
     }
 
@@ -162,12 +166,16 @@ impl Appender {
             }
         }
         if !batches.is_empty() {
+            let began = Clock.now();
             let written = match &self.log {
                 Some(log) => log.append(batches).await.map(drop),
                 None => Err(LogError::Closed),
             };
             let event = match written {
-                Ok(()) => Event::Appended,
+                Ok(()) => {
+                    self.times.appended(Clock.now().since(began));
+                    Event::Appended
+                }
                 Err(LogError::StorageFull(reason)) => {
                     tracing::debug!(partition = %self.replica.key(), reason, "no room to append");
                     Event::AppendRefused(Refusal::StorageFull)
@@ -228,8 +236,15 @@ impl Appender {
         }
         let Some(log) = &self.log else { return };
         if log.durable_end() < log.log_end() {
-            let log = log.clone();
-            self.syncing = Some(task::spawn(async move { log.sync().await }));
+            let (log, times) = (log.clone(), self.times.clone());
+            self.syncing = Some(task::spawn(async move {
+                let began = Clock.now();
+                let synced = log.sync().await;
+                if synced.is_ok() {
+                    times.synced(Clock.now().since(began));
+                }
+                synced
+            }));
         }
     }
 

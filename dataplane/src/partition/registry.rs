@@ -34,6 +34,7 @@ use crate::{
     config::Limits,
     log::LogConfig,
     metadata::ClusterMap,
+    metrics::LogTimes,
     replica::{Assignment, ReplicaLimits},
 };
 
@@ -51,6 +52,7 @@ pub(super) struct Inner {
     pub(super) disk: Arc<dyn Disk>,
     limits: Limits,
     log: LogConfig,
+    times: LogTimes,
     pub(super) partitions: RwLock<BTreeMap<PartitionKey, Arc<Partition>>>,
     /// Orders carried out: the map may name the replica for a while yet.
     pub(super) removed: Mutex<BTreeMap<PartitionKey, PartitionEpoch>>,
@@ -70,6 +72,7 @@ impl Registry {
             disk,
             log: LogConfig { producers_max: limits.producers_max, ..log },
             limits,
+            times: LogTimes::default(),
             partitions: RwLock::default(),
             removed: Mutex::default(),
             transitions: Arc::new(watch::channel(0).0),
@@ -77,6 +80,22 @@ impl Registry {
             closed: AtomicBool::new(false),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// The same, measured by `times`. Of use before it is shared.
+    #[must_use]
+    pub fn measured(mut self, times: LogTimes) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.times = times;
+        }
+        self
+    }
+
+    /// Every replica as it is now, in order.
+    #[must_use]
+    pub fn views(&self) -> Vec<(PartitionKey, View)> {
+        let partitions = self.inner.partitions.read().unwrap_or_else(PoisonError::into_inner);
+        partitions.iter().map(|(key, of)| (*key, of.view.borrow().clone())).collect()
     }
 
     /// A replica, if this SPU has it.
@@ -177,7 +196,7 @@ impl Registry {
             at_once: inner.opening.clone(),
         };
         let group_bytes_max = limits.group_bytes_max;
-        let transitions = inner.transitions.clone();
+        let (transitions, times) = (inner.transitions.clone(), inner.times.clone());
         let cell = log_cell.clone();
         let task = task::spawn(async move {
             let mut inbox = inbox;
@@ -186,7 +205,9 @@ impl Registry {
                 // Set once, here only.
                 let _ = cell.set(log.clone());
             }
-            Appender::new(replica, log, group_bytes_max, view_sender, transitions).run(inbox).await;
+            let appender =
+                Appender::new(replica, log, group_bytes_max, view_sender, transitions, times);
+            appender.run(inbox).await;
         });
         Arc::new(Partition {
             key,

@@ -27,6 +27,7 @@ mod damage;
 mod fetch;
 mod lifecycle;
 mod metadata;
+mod metrics;
 mod produce;
 mod removal;
 mod storage;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use uuid::Uuid;
-use weir_dataplane::{Config, Deps, Limits, SpuError, log::LogConfig, run};
+use weir_dataplane::{Config, Deps, Limits, Metrics, SpuError, log::LogConfig, run_measured};
 use weir_protocol::{
     ids::{LaunchId, SpuId},
     pb::session::ReplicaState,
@@ -24,6 +24,7 @@ pub struct Node {
     pub control_plane: ControlPlane,
     pub client: Client,
     pub folder: Arc<TempDir>,
+    pub metrics: Metrics,
     disk: Arc<dyn Disk>,
     shutdown: CancellationToken,
     task: JoinHandle<Result<(), SpuError>>,
@@ -98,10 +99,11 @@ impl Node {
         let shutdown = CancellationToken::new();
         let deps = Deps { disk: disk.clone(), clock: Clock };
         let config = Config { log, ..config(&control_plane.endpoint) };
-        let task = task::spawn(run(config, deps, shutdown.clone()));
+        let metrics = Metrics::default();
+        let task = task::spawn(run_measured(config, deps, metrics.clone(), shutdown.clone()));
         let register = control_plane.registered(before + 1).await;
         let client = Client::new(&register.endpoint);
-        Self { control_plane, client, folder, disk, shutdown, task }
+        Self { control_plane, client, folder, metrics, disk, shutdown, task }
     }
 
     /// Waits until a partition is open and reported at its newest epoch.

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 
 use super::{HttpError, HttpTransport, authority_of};
+use crate::traceparent;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -34,9 +35,10 @@ impl Transport {
 impl HttpTransport for Transport {
     async fn send(
         &self,
-        request: http::Request<Bytes>,
+        mut request: http::Request<Bytes>,
         limit: Duration,
     ) -> Result<http::Response<Bytes>, HttpError> {
+        traceparent::inject(request.headers_mut());
         let authority = authority_of(&request)?;
         let client = self.client.as_ref().map_err(|e| HttpError::Invalid(e.clone()))?;
         let mut request =

@@ -17,7 +17,7 @@ use super::{
     Timer,
     deadline::{self, Side},
 };
-use crate::{clock::Clock, net};
+use crate::{clock::Clock, net, traceparent};
 
 /// How a [`Channel`] dials and watches its connection.
 #[derive(Clone, Copy, Debug)]
@@ -133,7 +133,9 @@ impl tower::Service<http::Request<Body>> for Channel {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        // Here and not in the future: the span of whoever calls is the current one.
+        traceparent::inject(request.headers_mut());
         let channel = self.clone();
         Box::pin(async move {
             let Some(limit) = deadline::grpc_timeout(request.headers()) else {

@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::body::Body;
 use tower::ServiceExt as _;
+use tracing::Instrument as _;
 
 use super::{
     CONNECTION_WINDOW_BYTES, Executor, FRAME_BYTES_MAX, SEND_BUFFER_BYTES_MAX, STREAM_WINDOW_BYTES,
@@ -29,6 +30,7 @@ use crate::{
         accept::{self, Seat},
     },
     task::{CancellationToken, spawn},
+    traceparent,
 };
 
 /// Length of the HTTP/2 client preface (RFC 9113 §3.4).
@@ -139,12 +141,19 @@ async fn call(
     request: http::Request<Incoming>,
     limit_max: Duration,
 ) -> http::Response<Body> {
+    let span = tracing::info_span!(
+        "rpc",
+        otel.name = request.uri().path().trim_start_matches('/'),
+        otel.kind = "server",
+        trace_id = tracing::field::Empty
+    );
+    traceparent::begin(&span, request.headers());
     let asked = deadline::grpc_timeout(request.headers());
     let limit = asked.map_or(limit_max, |asked| asked.min(limit_max));
     let mut timer: deadline::Timer = Box::pin(Clock.sleep(limit));
     let response = tokio::select! {
         biased;
-        response = routes.oneshot(request.map(deadline::boxed)) => response,
+        response = routes.oneshot(request.map(deadline::boxed)).instrument(span) => response,
         () = &mut timer => return deadline::exceeded().into_http(),
     };
     match response {

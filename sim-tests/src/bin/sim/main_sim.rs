@@ -88,7 +88,7 @@ fn seed_range(text: &str) -> Result<Range<u64>, String> {
 pub(super) fn main() -> ExitCode {
     match Cli::parse().command {
         Command::List => {
-            for scenario in &scenarios::ALL {
+            for scenario in scenarios::ALL {
                 println!("{:22} {}", scenario.name, scenario.story);
             }
             ExitCode::SUCCESS
@@ -102,7 +102,8 @@ fn selected(names: &[String]) -> Result<Vec<&'static Scenario>, String> {
     if names.is_empty() {
         return Ok(scenarios::ALL.iter().collect());
     }
-    let known = || scenarios::ALL.map(|scenario| scenario.name).join(", ");
+    let known =
+        || scenarios::ALL.iter().map(|scenario| scenario.name).collect::<Vec<_>>().join(", ");
     names
         .iter()
         .map(|name| {
