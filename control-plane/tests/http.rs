@@ -12,6 +12,8 @@ mod client;
 mod errors;
 #[path = "http/lists.rs"]
 mod lists;
+#[path = "http/operations.rs"]
+mod operations;
 #[path = "http/routes.rs"]
 mod routes;
 #[path = "http/tokens.rs"]

@@ -6,6 +6,7 @@
 
 mod clusters;
 mod error;
+mod operations;
 mod request;
 mod topics;
 mod types;
@@ -20,9 +21,13 @@ use weir_runtime::{clock::Clock, http::HttpTransport};
 pub(crate) use self::request::Call;
 pub use self::{
     error::{AdminError, Problem},
+    operations::{
+        Operation, OperationFailure, OperationProgress, OperationStep, OperationTarget,
+        ScalePreview, SpuHolds, SpuHoldsTopic,
+    },
     types::{
-        Cluster, ClusterSpec, ClusterState, DesiredState, Page, Spu, SpuState, TokenGrant, Topic,
-        TopicCreate, TopicPartition, TopicState, WhoAmI,
+        Cluster, ClusterSpec, ClusterState, DesiredState, OperationKind, OperationState, Page, Spu,
+        SpuState, StepState, TokenGrant, Topic, TopicCreate, TopicPartition, TopicState, WhoAmI,
     },
 };
 use crate::retry::BackoffConfig;

@@ -4,7 +4,7 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`routes`] | the router and, from the same lines, the OpenAPI document |
-//! | `system`, `clusters`, `cluster_verbs`, `spus`, `topics`, `topic_verbs`, `tokens` | the routes |
+//! | `system`, `clusters`, `cluster_verbs`, `spus`, `operations`, `topics`, `topic_verbs`, `tokens` | the routes |
 //! | `around` | what happens around every request: id, deadline, trace, problems |
 //! | `caller` | from the bearer key to who asks |
 //! | [`problem`] | errors as they travel |
@@ -17,6 +17,7 @@ mod cluster_verbs;
 mod clusters;
 mod etag;
 mod list;
+mod operations;
 pub mod problem;
 mod reply;
 pub mod routes;

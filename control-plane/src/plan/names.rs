@@ -6,6 +6,9 @@ pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 pub const CLUSTER_NAME_BYTES_MAX: usize = 63;
 /// What the names of Weir's own topics begin with.
 pub const INTERNAL_PREFIX: &str = "__";
+/// The name of the internal topic that probes write to: one partition on each SPU, whose data
+/// is worth nothing to anybody else.
+pub const PROBE_TOPIC: &str = "__probe";
 
 /// What is wrong with a name; for people.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

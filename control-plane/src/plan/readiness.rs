@@ -55,6 +55,9 @@ pub fn judge(
     if plant::active("readiness_counts_registrations") {
         verdict.all_ready = counting(wanted.len(), registrations);
     }
+    if plant::active("readiness_waits_for_count") {
+        verdict.all_ready = registrations == wanted.len();
+    }
     verdict
 }
 

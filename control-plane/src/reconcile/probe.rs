@@ -23,8 +23,8 @@ use weir_runtime::{
     rpc::{Channel, ChannelConfig},
 };
 
-/// The name of the internal topic that probes write to.
-pub const PROBE_TOPIC: &str = "__probe";
+pub use crate::plan::names::PROBE_TOPIC;
+
 /// What is asked for, and the bound of what a probe decodes. Batches of probes are tiny.
 const FETCH_BYTES: u32 = 64 << 10;
 

@@ -10,9 +10,11 @@ use crate::{
         DbResult,
         clusters::{self, ClusterRow},
         launch_handles::{self, LiveLaunch},
+        operations::{self, OperationRow},
         partitions::{self, PartitionRow},
         spus::{self, SpuRow},
         topics::{self, TopicRow},
+        types::OperationState,
     },
 };
 
@@ -26,6 +28,8 @@ pub(super) struct Snapshot {
     /// First port of its SPUs, once that is settled.
     pub(super) ports_from: Option<u16>,
     pub(super) probe_topic: Option<(TopicRow, Vec<PartitionRow>)>,
+    /// What was ordered last, while it is being carried out.
+    pub(super) operation: Option<OperationRow>,
 }
 
 impl Snapshot {
@@ -42,7 +46,9 @@ impl Snapshot {
             }
             None => None,
         };
+        let operation = operations::newest(&mut scoped, id).await?;
         Ok(Some(Self {
+            operation: operation.filter(|row| row.account.state == OperationState::Running),
             ports_from: cluster.spec.port_base.or(chosen),
             spus: spus::list(&mut scoped, id).await?,
             launches: launch_handles::live(&mut scoped, id).await?,
@@ -54,7 +60,7 @@ impl Snapshot {
     /// The SPUs that the spec asks for: as many as it says, the lowest ids first.
     pub(super) fn in_spec(&self) -> impl Iterator<Item = &SpuRow> {
         let wanted = usize::try_from(self.cluster.spec.spus).unwrap_or(usize::MAX);
-        self.spus.iter().filter(|spu| !spu.removed).take(wanted)
+        self.spus.iter().filter(|spu| spu.stays()).take(wanted)
     }
 
     /// A launch as the provisioner needs it.

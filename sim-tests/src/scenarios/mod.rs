@@ -4,6 +4,7 @@
 
 mod control_plane_crash;
 mod partition_growth;
+mod scale_down;
 mod setup;
 mod spu_crash;
 mod stale_spu;
@@ -41,11 +42,12 @@ pub struct Scenario {
 }
 
 /// Every scenario.
-pub const ALL: [Scenario; 5] = [
+pub const ALL: [Scenario; 6] = [
     spu_crash::SCENARIO,
     topic_recreate::SCENARIO,
     partition_growth::SCENARIO,
     stale_spu::SCENARIO,
+    scale_down::SCENARIO,
     control_plane_crash::SCENARIO,
 ];
 
