@@ -11,6 +11,7 @@ use weir_protocol::ids::SpuId;
 
 use super::{
     lifecycle::SpuView,
+    names::INTERNAL_PREFIX,
     scale::{self, Blocking},
 };
 use crate::store::{
@@ -194,17 +195,14 @@ pub fn refused(before: &Account, blocking: &[Blocking]) -> Account {
 #[must_use]
 pub fn scale_hint(blocking: &[Blocking]) -> String {
     let topics = || blocking.iter().flat_map(|spu| &spu.topics);
-    let mut ways = Vec::new();
-    if topics().any(|topic| !topic.deleted) {
-        ways.push("delete the topics that are not needed and purge them");
+    let mut ways = vec!["Keep as many SPUs"];
+    if topics().any(|topic| !topic.deleted && !topic.name.starts_with(INTERNAL_PREFIX)) {
+        ways.push("or delete the topics that are not needed and purge them");
     }
     if topics().any(|topic| topic.deleted) {
-        ways.push("purge the topics that are deleted already");
+        ways.push("or purge the topics that are deleted already");
     }
-    format!(
-        "Keep as many SPUs, or {}. This version does not move replicas to other SPUs yet.",
-        ways.join(", and ")
-    )
+    format!("{}. This version does not move replicas to other SPUs yet.", ways.join(", "))
 }
 
 /// Why what should run never will, whatever is tried.

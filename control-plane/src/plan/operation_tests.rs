@@ -197,4 +197,8 @@ fn a_refused_removal_names_the_replicas_and_a_way_on() {
     assert!(error.detail.contains("SPU 3 holds orders (partition 0)"), "{}", error.detail);
     assert!(error.hint.contains("delete the topics"), "{}", error.hint);
     assert!(scale_hint(&blocking(true)).contains("purge the topics that are deleted"));
+    // Nobody is told to delete what is Weir's own.
+    let mut own = blocking(false);
+    own[0].topics[0].name = "__offsets".to_owned();
+    assert!(!scale_hint(&own).contains("delete"), "{}", scale_hint(&own));
 }

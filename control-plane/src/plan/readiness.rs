@@ -44,7 +44,7 @@ pub struct Readiness {
 }
 
 /// Judges a cluster. `registrations` is how many registrations, of whatever launch and
-/// accepted or not, the board has noted for it; only a planted bug looks at it.
+/// accepted or not, the board has noted for it; only planted bugs look at it.
 #[must_use]
 pub fn judge(
     wanted: &[WantedSpu],
@@ -56,7 +56,7 @@ pub fn judge(
         verdict.all_ready = counting(wanted.len(), registrations);
     }
     if plant::active("readiness_waits_for_count") {
-        verdict.all_ready = registrations == wanted.len();
+        verdict.all_ready = equalling(wanted.len(), registrations);
     }
     verdict
 }
@@ -64,6 +64,12 @@ pub fn judge(
 /// The planted bug: any registration counts, also one of a launch that was replaced.
 fn counting(wanted: usize, registrations: usize) -> bool {
     wanted > 0 && registrations >= wanted
+}
+
+/// The planted bug: as many registrations as SPUs are waited for, and neither those of removed
+/// SPUs nor those of earlier lives ever go away again.
+fn equalling(wanted: usize, registrations: usize) -> bool {
+    wanted > 0 && registrations == wanted
 }
 
 fn exact(wanted: &[WantedSpu], seen: &BTreeMap<SpuId, SeenSpu>) -> Readiness {
