@@ -30,6 +30,11 @@ impl Ui {
         self.quiet
     }
 
+    /// Whether somebody may be looking on.
+    pub fn terminal(self) -> bool {
+        self.terminal
+    }
+
     /// A sentence beside the result.
     pub fn note(self, text: &str) {
         if !self.quiet {

@@ -221,3 +221,56 @@ fn a_control_plane_that_no_file_names_is_found_again() {
     }
     assert!(home.servers().is_empty());
 }
+
+#[test]
+fn a_cluster_of_three_is_resumed_and_scaled_and_never_counts_wrong() {
+    let home = Home::for_servers();
+    home.weir(&["cluster", "create", "dev", "--spus", "3"]).ok();
+    home.weir(&["cluster", "shutdown"]).ok();
+    let refused = home.weir(&["cluster", "scale", "--spus", "1"]).refused(1, "shut down");
+    assert!(refused.hint().contains("weir cluster resume --name dev"), "{refused:?}");
+    home.weir(&["cluster", "resume"]).ok();
+    assert_eq!(home.servers().len(), 4);
+
+    // Three partitions on three SPUs: none can go, and nothing is changed.
+    home.weir(&["topic", "create", "spread", "-p", "3"]).ok();
+    for dry in [&[][..], &["--dry-run"][..]] {
+        let args = [&["cluster", "scale", "--spus", "1"], dry].concat();
+        let refused = home.weir(&args).refused(1, "SPU 2 holds spread (partition 1)");
+        assert!(refused.hint().contains("does not move replicas"), "{refused:?}");
+    }
+    let status = home.weir(&["cluster", "status"]).ok().text();
+    assert!(status.contains("3 of 3 ready"), "{status}");
+    home.weir(&["cluster", "delete", "--yes"]).ok();
+
+    // One partition lives on the first SPU: the others are empty.
+    home.weir(&["cluster", "create", "dev", "--spus", "3"]).ok();
+    home.weir(&["topic", "create", "kept", "-p", "1"]).ok();
+    home.weir_with(&["produce", "kept"], b"a\nb\n").ok();
+    let would = home.weir(&["cluster", "scale", "--spus", "1", "--dry-run"]).ok().text();
+    assert_eq!(would, "cluster dev would lose SPUs 2, 3, which are empty\n");
+    let scaled = home.weir(&["cluster", "scale", "--spus", "1"]).ok();
+    assert!(scaled.text().starts_with("cluster dev has 1 SPU now: 1 ("), "{scaled:?}");
+    assert!(scaled.stderr.contains("scale: mark removed done"), "{scaled:?}");
+    assert_eq!(home.servers().len(), 2, "{:?}", home.servers());
+    let status = home.weir(&["cluster", "status", "-o", "json"]).ok().json();
+    assert_eq!((&status["state"], &status["spus_ready"]), (&json!("running"), &json!(1)));
+    let folders = entries(&home.path().join("clusters"));
+    assert_eq!(folders.iter().flat_map(|folder| entries(folder)).count(), 1, "{folders:?}");
+
+    home.weir(&["cluster", "shutdown"]).ok();
+    home.weir(&["cluster", "resume"]).ok();
+    assert_eq!(home.servers().len(), 2);
+    assert_eq!(home.weir(&["consume", "kept", "-B", "-d"]).ok().text(), "a\nb\n");
+    let grown = home.weir(&["cluster", "scale", "--spus", "2", "-o", "json"]).ok().json();
+    let ids: Vec<_> = grown["spus"].as_array().unwrap().iter().map(|s| &s["spu_id"]).collect();
+    assert_eq!(ids, [&json!(1), &json!(4)]);
+    let list = home.weir(&["cluster", "operation", "list", "-o", "json"]).ok().json();
+    let kinds: Vec<_> = list.as_array().unwrap().iter().map(|o| &o["kind"]).collect();
+    assert_eq!(kinds, ["scale", "resume", "shutdown", "scale", "create"]);
+    let id = list[0]["id"].as_str().unwrap();
+    let shown = home.weir(&["cluster", "operation", "describe", id]).ok().text();
+    assert!(shown.contains("state     done") && shown.contains("add SPUs"), "{shown}");
+    home.weir(&["cluster", "delete", "--yes"]).ok();
+    assert!(home.servers().is_empty());
+}

@@ -14,6 +14,8 @@ mod errors;
 mod lists;
 #[path = "http/metrics.rs"]
 mod metrics;
+#[path = "http/operations.rs"]
+mod operations;
 #[path = "http/routes.rs"]
 mod routes;
 #[path = "http/tokens.rs"]

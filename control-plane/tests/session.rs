@@ -17,7 +17,7 @@ use weir_control_plane::{
 };
 use weir_protocol::{
     ErrorCode,
-    ids::{ClusterId, FolderId, LaunchId, PartitionKey, ProcessId, ProducerId, SpuId},
+    ids::{FolderId, LaunchId, PartitionKey, ProducerId, SpuId},
     pb::{
         metadata::{DatabaseRef, GenerationState},
         session::{AllocateProducerIdsRequest, spu_control_client::SpuControlClient},

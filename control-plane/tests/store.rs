@@ -20,6 +20,8 @@ mod launches;
 mod metadata;
 #[path = "store/migrations.rs"]
 mod migrations;
+#[path = "store/operations.rs"]
+mod operations;
 #[path = "store/revisions.rs"]
 mod revisions;
 #[path = "store/tombstones.rs"]

@@ -27,3 +27,4 @@ caught ack_before_fsync spu-crash 'acknowledged_is_readable|one_offset_one_value
 caught ignore_generation topic-recreate 'generations_are_apart|one_offset_one_value|acknowledged_is_readable'
 caught absence_removes topic-tombstone 'acknowledged_is_readable'
 caught readiness_counts_registrations stale-spu 'running_is_true'
+caught readiness_waits_for_count scale-down 'scenario'

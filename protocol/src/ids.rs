@@ -237,6 +237,10 @@ prefixed_id!(
     /// An API key's public part.
     ApiKeyId, "key_"
 );
+prefixed_id!(
+    /// What was ordered of a cluster (a UUIDv7: later orders sort later).
+    OperationId, "op_"
+);
 
 impl TopicGenerationId {
     /// From the 16 bytes of the wire.

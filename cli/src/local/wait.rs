@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use weir_client::admin::{Admin, Cluster, ClusterState};
+use weir_client::admin::{Admin, Cluster, ClusterState, OperationState};
 
+use super::operation;
 use crate::{
     context::Context,
     error::{CliError, Result},
@@ -101,11 +102,23 @@ pub async fn wait_for(
                     let limit = crate::error::duration(limit);
                     return Err(failed(context, name, goal, &format!("after {limit}: {state}")));
                 }
+                let state = match &cluster {
+                    Some(cluster) if context.ui.terminal() => {
+                        step(admin, cluster).await.unwrap_or(state)
+                    }
+                    _ => state,
+                };
                 spinner.set(|| format!("cluster {name}: {state}"));
             }
         }
         clock.sleep(POLL).await;
     }
+}
+
+/// The step of the operation that runs on a cluster, if one does and can be asked for.
+async fn step(admin: &Admin, cluster: &Cluster) -> Option<String> {
+    let operation = admin.operation(&cluster.operation_id?.to_string()).await.ok()?;
+    (operation.state == OperationState::Running).then(|| operation::step(&operation))
 }
 
 /// The cluster, if there is one of this name.

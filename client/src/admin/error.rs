@@ -26,6 +26,8 @@ pub struct Problem {
     pub hint: Option<String>,
     /// Names the request in the server's log.
     pub request_id: Option<String>,
+    /// Which SPUs hold what: there where a scale was refused.
+    pub blocking: Vec<super::SpuHolds>,
 }
 
 /// Why an administrative request did not succeed.

@@ -8,6 +8,7 @@ mod clusters;
 mod consumer_types;
 mod consumers;
 mod error;
+mod operations;
 mod request;
 mod topics;
 mod types;
@@ -26,9 +27,13 @@ pub use self::{
         ConsumerSummary, ConsumerTopic, PartitionReset, ResetTo,
     },
     error::{AdminError, Problem},
+    operations::{
+        Operation, OperationFailure, OperationProgress, OperationStep, OperationTarget,
+        ScalePreview, SpuHolds, SpuHoldsTopic,
+    },
     types::{
-        Cluster, ClusterSpec, ClusterState, DesiredState, Page, Spu, SpuState, TokenGrant, Topic,
-        TopicCreate, TopicPartition, TopicState, WhoAmI,
+        Cluster, ClusterSpec, ClusterState, DesiredState, OperationKind, OperationState, Page, Spu,
+        SpuState, StepState, TokenGrant, Topic, TopicCreate, TopicPartition, TopicState, WhoAmI,
     },
 };
 use crate::retry::BackoffConfig;

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use weir_protocol::{
     ids::{
         ApiKeyId, ClusterId, FolderId, GenerationNumber, Incarnation, LaunchId, LeaderEpoch,
-        Offset, OrgId, PartitionEpoch, PartitionIndex, Revision, SpuId, TopicGenerationId,
+        Offset, OperationId, OrgId, PartitionEpoch, PartitionIndex, Revision, SpuId,
+        TopicGenerationId,
     },
     token::Scope,
 };
@@ -91,6 +92,47 @@ states!(
         Purging = "purging",
     }
 );
+states!(
+    /// What was ordered of a cluster.
+    OperationKind {
+        /// That it is there and runs.
+        Create = "create",
+        /// That its SPUs stop.
+        Shutdown = "shutdown",
+        /// That they run again.
+        Resume = "resume",
+        /// That it has another number of SPUs.
+        Scale = "scale",
+        /// That nothing of it is left.
+        Delete = "delete",
+    }
+);
+states!(
+    /// What became of an order.
+    OperationState {
+        /// It is being carried out.
+        Running = "running",
+        /// It is so.
+        Done = "done",
+        /// It ended without; the error says why.
+        Failed = "failed",
+        /// A newer order took its place.
+        Superseded = "superseded",
+    }
+);
+states!(
+    /// What is so of one step of an operation.
+    StepState {
+        /// Its turn has not come.
+        Pending = "pending",
+        /// It is under way.
+        Running = "running",
+        /// It is done.
+        Done = "done",
+        /// The operation ended in it.
+        Failed = "failed",
+    }
+);
 
 /// Who an API key belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,6 +185,9 @@ pub struct Cluster {
     /// Version of its metadata.
     #[serde(default)]
     pub revision: Revision,
+    /// The newest operation on it: the one that an order began, or that brought it here.
+    #[serde(default)]
+    pub operation_id: Option<OperationId>,
     /// When it was created, in milliseconds since 1970.
     #[serde(default)]
     pub created_at_unix_ms: i64,
@@ -158,6 +203,9 @@ pub struct Spu {
     /// Whether it passed the probe since it registered.
     #[serde(default)]
     pub ready: bool,
+    /// Whether it is on its way out: the spec does not count it any more.
+    #[serde(default)]
+    pub leaving: bool,
     /// Where clients reach it, `host:port`; none before it registered.
     #[serde(default)]
     pub endpoint: Option<String>,

@@ -11,8 +11,9 @@ use crate::{
     store::{
         changes::{self, Change},
         clusters::{self, ClusterSpec},
+        operations::Target,
         spus,
-        types::{Desired, KeyScope},
+        types::{Desired, KeyScope, OperationKind},
     },
 };
 
@@ -52,8 +53,7 @@ pub async fn cluster_create(
                 state: found.state.as_str(),
             });
         }
-        let spus = spus::list(&mut org, found.id).await?;
-        return Ok(Created::Same(view::cluster(app, &found, &spus)));
+        return Ok(Created::Same(view::cluster(app, &mut org, &found).await?));
     }
     clusters::insert(&mut org, id, name, &spec, now).await?;
     for _ in 0..spec.spus {
@@ -63,14 +63,17 @@ pub async fn cluster_create(
     act::audit(app, &mut org, principal, "cluster.create", id, name, json!({ "spec": spec }))
         .await?;
     let row = super::lookup::cluster(&mut org, name).await?;
-    let spus = spus::list(&mut org, id).await?;
+    let target = Target { to: spec.spus, ..Target::default() };
+    act::operation(app, &mut org, principal, &row, OperationKind::Create, target).await?;
+    let view = view::cluster(app, &mut org, &row).await?;
     tx.commit().await?;
     tracing::info!(cluster = %id, name, spus = spec.spus, "cluster created");
     app.signals.reconcile();
-    Ok(Created::New(view::cluster(app, &row, &spus)))
+    Ok(Created::New(view))
 }
 
-fn check(app: &App, spec: &ClusterSpec) -> Result<(), AppError> {
+/// Whether a cluster may be so.
+pub(super) fn check(app: &App, spec: &ClusterSpec) -> Result<(), AppError> {
     let most = app.defaults.spus_max;
     if !(1..=most).contains(&spec.spus) {
         return Err(AppError::invalid(

@@ -1,7 +1,7 @@
 //! One cluster, and lists of them.
 
 use super::{App, AppError, Principal, lookup, page, view};
-use crate::store::{clusters, spus, types::KeyScope};
+use crate::store::{clusters, types::KeyScope};
 
 /// The cluster of this name or id.
 ///
@@ -16,8 +16,7 @@ pub async fn cluster_get(
     let mut tx = app.store.read().await?;
     let mut org = tx.scoped(principal.org);
     let row = lookup::cluster(&mut org, cluster).await?;
-    let spus = spus::list(&mut org, row.id).await?;
-    Ok(view::cluster(app, &row, &spus))
+    Ok(view::cluster(app, &mut org, &row).await?)
 }
 
 /// Clusters by name, after the name `after` (empty: from the first). Answers the name to go
@@ -38,8 +37,7 @@ pub async fn cluster_list(
     let (rows, next) = page::cut(rows, limit, |row| row.name.clone());
     let mut shown = Vec::with_capacity(rows.len());
     for row in rows {
-        let spus = spus::list(&mut org, row.id).await?;
-        shown.push(view::cluster(app, &row, &spus));
+        shown.push(view::cluster(app, &mut org, &row).await?);
     }
     Ok((shown, next))
 }

@@ -11,8 +11,9 @@ use crate::{
     plan::guards::{self, Order, Verdict},
     store::{
         changes::{self, Change},
-        clusters, spus,
-        types::KeyScope,
+        clusters,
+        operations::Target,
+        types::{KeyScope, OperationKind},
     },
 };
 
@@ -76,17 +77,19 @@ async fn order(
         Verdict::Want(desired, state) => {
             clusters::set_desired(&mut org, row.id, desired, state, now).await?;
             changes::record(&mut org, row.id, &Change::Cluster, now).await?;
-            let action = match order {
-                Order::Shutdown => "cluster.shutdown",
-                Order::Resume => "cluster.resume",
-                Order::Delete => "cluster.delete",
+            let (kind, action) = match order {
+                Order::Shutdown => (OperationKind::Shutdown, "cluster.shutdown"),
+                Order::Resume => (OperationKind::Resume, "cluster.resume"),
+                Order::Delete => (OperationKind::Delete, "cluster.delete"),
             };
+            let spus = row.spec.spus;
+            let target = Target { from: spus, to: spus, ..Target::default() };
+            act::operation(app, &mut org, principal, &row, kind, target).await?;
             act::audit(app, &mut org, principal, action, row.id, &row.name, json!({})).await?;
         }
     }
     let row = lookup::cluster(&mut org, &row.id.to_string()).await?;
-    let spus = spus::list(&mut org, row.id).await?;
-    let view = view::cluster(app, &row, &spus);
+    let view = view::cluster(app, &mut org, &row).await?;
     idempotency::remember(&mut org, principal, request, 202, &view, now).await?;
     tx.commit().await?;
     tracing::info!(cluster = %row.id, name = row.name, ?order, desired = %row.desired, "cluster ordered");

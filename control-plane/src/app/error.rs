@@ -6,7 +6,13 @@ use weir_protocol::ids::{PartitionKey, TopicGenerationId};
 
 use crate::{
     auth::{ApiKeyError, SignError},
-    plan::{guards, names::NameError, placement::PlacementError},
+    plan::{
+        guards,
+        names::NameError,
+        operation,
+        placement::PlacementError,
+        scale::{self, Blocking},
+    },
     store::{
         DbError,
         types::{Desired, KeyScope},
@@ -58,6 +64,25 @@ pub enum AppError {
     /// The cluster is being deleted.
     #[error("cluster {0} is being deleted")]
     ClusterDeleting(String),
+    /// Too few SPUs are empty for the cluster to have fewer.
+    #[error(
+        "cluster {cluster} cannot be scaled to {wanted}: {lacking} more of its SPUs would have to \
+         be empty; {}",
+        scale::told(blocking)
+    )]
+    ScaleRefused {
+        /// The cluster's name.
+        cluster: String,
+        /// How many SPUs it was to have.
+        wanted: u32,
+        /// How many more would have to be empty.
+        lacking: u32,
+        /// What each of those that are not holds.
+        blocking: Vec<Blocking>,
+    },
+    /// No such operation in this org.
+    #[error("there is no operation {0:?}")]
+    OperationNotFound(String),
     /// A topic of this name exists.
     #[error("topic {0} exists already")]
     TopicExists(String),
@@ -194,6 +219,8 @@ impl AppError {
             Self::ClusterNotFound(_) => "CLUSTER_NOT_FOUND",
             Self::ClusterShutDown(_) => "CLUSTER_SHUT_DOWN",
             Self::ClusterDeleting(_) => "CLUSTER_DELETING",
+            Self::ScaleRefused { .. } => operation::SCALE_REFUSED,
+            Self::OperationNotFound(_) => "OPERATION_NOT_FOUND",
             Self::TopicExists(_) | Self::TopicNameTaken { .. } => "TOPIC_EXISTS",
             Self::TopicNotFound(_) | Self::TombstoneNotFound(_) => "TOPIC_NOT_FOUND",
             Self::TopicNotDeleted(_) => "TOPIC_NOT_DELETED",
@@ -251,6 +278,12 @@ impl AppError {
             Self::ClusterShutDown(name) => format!("Start it again: weir cluster resume {name}"),
             Self::ClusterDeleting(_) => {
                 "Nothing brings it back. Its name is free once the deletion is done.".to_owned()
+            }
+            Self::ScaleRefused { blocking, .. } => operation::scale_hint(blocking),
+            Self::OperationNotFound(_) => {
+                "List what there is: weir cluster operation list. Operations that ended are kept \
+                 for 30 days."
+                    .to_owned()
             }
             Self::TopicExists(name) => {
                 format!("Use it as it is, take another name, or: weir topic delete {name}")

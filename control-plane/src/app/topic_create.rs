@@ -120,7 +120,7 @@ pub(super) async fn place(
     let spus = spus::list(org, cluster.id).await?;
     let candidates: Vec<_> = spus
         .iter()
-        .filter(|spu| !spu.removed)
+        .filter(|spu| spu.stays())
         .map(|spu| {
             let carries = load.get(&spu.id).copied().unwrap_or_default();
             Candidate {

@@ -6,16 +6,19 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use weir_protocol::{
     ids::{
-        ClusterId, DatabaseId, FolderId, LaunchId, OrgId, PartitionKey, SpuId, TopicGenerationId,
+        ClusterId, DatabaseId, FolderId, LaunchId, OperationId, OrgId, PartitionKey, SpuId,
+        TopicGenerationId,
     },
     pb::session::{ReplicaState, ReplicaStatus},
 };
 
 use super::{App, status_board::SpuSeen};
 use crate::store::{
+    DbResult, Scoped,
     clusters::{ClusterRow, ClusterSpec},
+    operations,
     partitions::PartitionRow,
-    spus::SpuRow,
+    spus::{self, SpuRow},
     topics::TopicRow,
     types::{ClusterState, Desired, SpuState, TopicState},
 };
@@ -41,7 +44,7 @@ pub struct ClusterView {
     pub reason: Option<String>,
     /// What is wanted in detail.
     pub spec: ClusterSpec,
-    /// How many SPUs serve: registered, and a probe passed since.
+    /// How many SPUs of the spec serve: registered, and a probe passed since.
     pub spus_ready: u32,
     /// Its SPUs, by id, without the removed ones.
     pub spus: Vec<SpuView>,
@@ -50,6 +53,9 @@ pub struct ClusterView {
     pub database_id: DatabaseId,
     /// The version of the cluster's metadata.
     pub revision: u64,
+    /// The newest operation on it: the one that an order began, or that brought it here.
+    #[schema(value_type = Option<String>, example = "op_0192f0c17a6e7c0e8a1b5d2f3c4e5a6b")]
+    pub operation_id: Option<OperationId>,
     /// Milliseconds since 1970.
     pub created_at_unix_ms: i64,
 }
@@ -64,6 +70,8 @@ pub struct SpuView {
     pub state: SpuState,
     /// Whether it serves.
     pub ready: bool,
+    /// Whether it is on its way out: the spec does not count it any more.
+    pub leaving: bool,
     /// `host:port` of its data plane, once it registered.
     pub endpoint: Option<String>,
     /// Which of its lives this is; 0 before the first registration.
@@ -163,6 +171,7 @@ pub fn spu(row: &SpuRow, seen: Option<&SpuSeen>) -> SpuView {
         spu_id: row.id.0,
         state,
         ready: !row.removed && seen.is_some_and(|seen| seen.ready(row.launch_id)),
+        leaving: row.leaving,
         endpoint: row.endpoint.clone(),
         incarnation: row.incarnation.0,
         launch_id: row.launch_id,
@@ -172,13 +181,21 @@ pub fn spu(row: &SpuRow, seen: Option<&SpuSeen>) -> SpuView {
     }
 }
 
-/// Shows a cluster.
-#[must_use]
-pub fn cluster(app: &App, row: &ClusterRow, spus: &[SpuRow]) -> ClusterView {
+/// Shows a cluster, as the transaction sees it.
+///
+/// # Errors
+/// As the store.
+pub async fn cluster(
+    app: &App,
+    scoped: &mut Scoped<'_>,
+    row: &ClusterRow,
+) -> DbResult<ClusterView> {
+    let spus = spus::list(scoped, row.id).await?;
+    let operation = operations::newest(scoped, row.id).await?;
     let seen = app.board.cluster(row.id);
     let spus: Vec<_> =
         spus.iter().filter(|row| !row.removed).map(|row| spu(row, seen.get(&row.id))).collect();
-    ClusterView {
+    Ok(ClusterView {
         id: row.id,
         org_id: row.org,
         name: row.name.clone(),
@@ -186,12 +203,13 @@ pub fn cluster(app: &App, row: &ClusterRow, spus: &[SpuRow]) -> ClusterView {
         state: row.state,
         reason: row.reason.clone(),
         spec: row.spec.clone(),
-        spus_ready: spus.iter().map(|spu| u32::from(spu.ready)).sum(),
+        spus_ready: spus.iter().map(|spu| u32::from(spu.ready && !spu.leaving)).sum(),
         spus,
         database_id: app.database_id,
         revision: row.revision.0,
+        operation_id: operation.map(|operation| operation.id),
         created_at_unix_ms: row.created_at_unix_ms,
-    }
+    })
 }
 
 /// Shows a topic.
@@ -208,7 +226,8 @@ pub fn topic(row: &TopicRow, partitions: &[PartitionRow], seen: &Seen) -> TopicV
         created_at_unix_ms: row.created_at_unix_ms,
         deleted_at_unix_ms: row.deleted_at_unix_ms,
         ready: row.state == TopicState::Active
-            && partitions.iter().all(|partition| served(partition, seen)),
+            // One whose only holder was removed for good is nobody's to serve.
+            && partitions.iter().all(|p| p.replicas.is_empty() || served(p, seen)),
         replication: row.replication,
         partitions: shown,
     }

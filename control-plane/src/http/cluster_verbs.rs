@@ -9,12 +9,14 @@ use axum::{
     response::Response,
 };
 use http::StatusCode;
+use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::{Problem, body::Posted, caller::Caller, problem::Problems, reply, tokens};
-use crate::app::{self, App, Principal, view::ClusterView};
+use crate::app::{self, App, Principal, ScalePreview, Scaled, view::ClusterView};
 
 /// What [`dispatch`] knows.
-pub(super) const VERBS: [&str; 3] = ["shutdown", "resume", "token"];
+pub(super) const VERBS: [&str; 4] = ["shutdown", "resume", "scale", "token"];
 
 /// Tells the verbs apart.
 pub(super) async fn dispatch(
@@ -26,6 +28,7 @@ pub(super) async fn dispatch(
     match segment.rsplit_once(':') {
         Some((cluster, "shutdown")) => shutdown(&app, &principal, cluster, &posted).await,
         Some((cluster, "resume")) => resume(&app, &principal, cluster, &posted).await,
+        Some((cluster, "scale")) => scale(&app, &principal, cluster, &posted).await,
         Some((cluster, "token")) => tokens::issue(&app, &principal, cluster, &posted).await,
         _ => Err(unknown(&VERBS)),
     }
@@ -47,7 +50,8 @@ pub(super) fn unknown(verbs: &[&str]) -> Problem {
     operation_id = "cluster_shutdown", security(("api_key" = [])),
     params(("cluster" = String, Path, description = "Name or id"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition safe")),
-    responses((status = 202, body = ClusterView, description = "It will be so"), Problems))]
+    responses((status = 202, body = ClusterView, description = "It will be so",
+        headers(("Location" = String, description = "The operation"))), Problems))]
 pub(super) async fn shutdown(
     app: &App,
     principal: &Principal,
@@ -56,7 +60,7 @@ pub(super) async fn shutdown(
 ) -> Result<Response, Problem> {
     let request = posted.repeatable()?;
     let answer = app::cluster_shutdown(app, principal, cluster, request.as_ref()).await?;
-    reply::answer(StatusCode::ACCEPTED, answer)
+    reply::ordered(answer)
 }
 
 /// Starts a cluster's SPUs again, with the spec that it has. Safe to repeat.
@@ -64,7 +68,8 @@ pub(super) async fn shutdown(
     operation_id = "cluster_resume", security(("api_key" = [])),
     params(("cluster" = String, Path, description = "Name or id"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition safe")),
-    responses((status = 202, body = ClusterView, description = "It will be so"), Problems))]
+    responses((status = 202, body = ClusterView, description = "It will be so",
+        headers(("Location" = String, description = "The operation"))), Problems))]
 pub(super) async fn resume(
     app: &App,
     principal: &Principal,
@@ -73,5 +78,43 @@ pub(super) async fn resume(
 ) -> Result<Response, Problem> {
     let request = posted.repeatable()?;
     let answer = app::cluster_resume(app, principal, cluster, request.as_ref()).await?;
-    reply::answer(StatusCode::ACCEPTED, answer)
+    reply::ordered(answer)
+}
+
+/// How many SPUs a cluster should have.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClusterScale {
+    /// So many.
+    #[schema(minimum = 1, example = 3)]
+    spus: u32,
+    /// Only say what would be done.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Gives a running cluster another number of SPUs. SPUs go only when they hold no replica: if
+/// too few are empty it is refused (409, `SCALE_REFUSED`), and `blocking` says what they hold.
+/// Safe to repeat.
+#[utoipa::path(post, path = "/v1/clusters/{cluster}:scale", tag = "clusters",
+    operation_id = "cluster_scale", security(("api_key" = [])),
+    params(("cluster" = String, Path, description = "Name or id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition safe")),
+    request_body = ClusterScale,
+    responses((status = 202, body = ClusterView, description = "It will be so",
+            headers(("Location" = String, description = "The operation"))),
+        (status = 200, body = ScalePreview, description = "What would be done"), Problems))]
+pub(super) async fn scale(
+    app: &App,
+    principal: &Principal,
+    cluster: &str,
+    posted: &Posted,
+) -> Result<Response, Problem> {
+    let ClusterScale { spus, dry_run } = posted.json()?;
+    let request = posted.repeatable()?;
+    let request = request.as_ref();
+    match app::cluster_scale(app, principal, cluster, spus, dry_run, request).await? {
+        Scaled::Ordered(answer) => reply::ordered(answer),
+        Scaled::Preview(preview) => reply::view(StatusCode::OK, &preview),
+    }
 }

@@ -88,13 +88,14 @@ pub(super) async fn show(
 #[utoipa::path(delete, path = "/v1/clusters/{cluster}", tag = "clusters",
     security(("api_key" = [])),
     params(("cluster" = String, Path, description = "Name or id")),
-    responses((status = 202, body = ClusterView, description = "It will be gone"), Problems))]
+    responses((status = 202, body = ClusterView, description = "It will be gone",
+        headers(("Location" = String, description = "The operation"))), Problems))]
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
     Caller(principal): Caller,
     Path(cluster): Path<String>,
 ) -> Result<Response, Problem> {
-    reply::answer(StatusCode::ACCEPTED, app::cluster_delete(&app, &principal, &cluster).await?)
+    reply::ordered(app::cluster_delete(&app, &principal, &cluster).await?)
 }
 
 /// The org's clusters, by name.

@@ -4,7 +4,7 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`routes`] | the router and, from the same lines, the OpenAPI document |
-//! | `system`, `clusters`, `cluster_verbs`, `spus`, `topics`, `topic_verbs`, `consumers`, `consumer_verbs`, `tokens` | the routes |
+//! | `system`, `clusters`, `cluster_verbs`, `spus`, `operations`, `topics`, `topic_verbs`, `consumers`, `consumer_verbs`, `tokens` | the routes |
 //! | `around` | what happens around every request: id, deadline, trace, problems |
 //! | `caller` | from the bearer key to who asks |
 //! | [`problem`] | errors as they travel |
@@ -19,6 +19,7 @@ mod consumer_verbs;
 mod consumers;
 mod etag;
 mod list;
+mod operations;
 pub mod problem;
 mod reply;
 pub mod routes;

@@ -5,7 +5,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoResponses, ToSchema};
 
-use crate::app::AppError;
+use crate::{app::AppError, plan::scale::Blocking};
 
 /// What an error's `type` begins with; the rest is its code.
 const TYPE_PREFIX: &str = "urn:weir:problem:";
@@ -23,6 +23,8 @@ pub struct Problem {
     pub retryable: bool,
     /// What a person can do about it.
     pub hint: String,
+    /// Which SPUs hold what, where that is the problem.
+    pub blocking: Vec<Blocking>,
 }
 
 /// An error answer.
@@ -50,6 +52,9 @@ pub struct ProblemBody {
     pub hint: String,
     /// Names this request in the control plane's log.
     pub request_id: String,
+    /// Which SPUs hold what: there where a scale was refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocking: Vec<Blocking>,
 }
 
 /// In the OpenAPI document: every operation may answer with a problem.
@@ -70,7 +75,8 @@ impl Problem {
         detail: impl Into<String>,
         hint: impl Into<String>,
     ) -> Self {
-        Self { status, code, detail: detail.into(), retryable: false, hint: hint.into() }
+        let (detail, hint) = (detail.into(), hint.into());
+        Self { status, code, detail, retryable: false, hint, blocking: Vec::new() }
     }
 
     /// As it is sent, for the request of this id.
@@ -90,6 +96,7 @@ impl Problem {
             retryable: self.retryable,
             hint: self.hint.clone(),
             request_id: request_id.to_owned(),
+            blocking: self.blocking.clone(),
         }
     }
 
@@ -162,12 +169,14 @@ impl From<AppError> for Problem {
             "FORBIDDEN" => StatusCode::FORBIDDEN,
             "INVALID_REQUEST" => StatusCode::BAD_REQUEST,
             "CLUSTER_EXISTS" => StatusCode::PRECONDITION_FAILED,
-            "CLUSTER_NOT_FOUND" | "TOPIC_NOT_FOUND" | "CONSUMER_NOT_FOUND" => StatusCode::NOT_FOUND,
+            "CLUSTER_NOT_FOUND"
+            | "TOPIC_NOT_FOUND"
+            | "CONSUMER_NOT_FOUND"
+            | "OPERATION_NOT_FOUND" => StatusCode::NOT_FOUND,
             "TOPIC_DELETED" | "TOPIC_PURGED" => StatusCode::GONE,
-            "CLUSTER_SHUT_DOWN" | "CLUSTER_DELETING" | "TOPIC_EXISTS" | "TOPIC_NOT_DELETED"
-            | "REPLICAS_LOST" | "NOT_ENOUGH_SPUS" | "REPLICAS_EXHAUSTED" | "DATABASE_WENT_BACK" => {
-                StatusCode::CONFLICT
-            }
+            "SCALE_REFUSED" | "CLUSTER_SHUT_DOWN" | "CLUSTER_DELETING" | "TOPIC_EXISTS"
+            | "TOPIC_NOT_DELETED" | "REPLICAS_LOST" | "NOT_ENOUGH_SPUS" | "REPLICAS_EXHAUSTED"
+            | "DATABASE_WENT_BACK" => StatusCode::CONFLICT,
             "IDEMPOTENCY_KEY_REUSED" | "OFFSET_OUT_OF_RANGE" => StatusCode::UNPROCESSABLE_ENTITY,
             "OVERLOADED" | "OUTCOME_UNKNOWN" | "COORDINATOR_UNAVAILABLE" | "LEADER_UNAVAILABLE" => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -175,9 +184,13 @@ impl From<AppError> for Problem {
             "STORAGE_FULL" => StatusCode::INSUFFICIENT_STORAGE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self {
+        let problem = Self {
             retryable: error.retryable(),
             ..Self::new(status, error.code(), error.to_string(), error.hint())
+        };
+        match error {
+            AppError::ScaleRefused { blocking, .. } => Self { blocking, ..problem },
+            _ => problem,
         }
     }
 }

@@ -8,7 +8,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 use super::Problem;
-use crate::app::Answer;
+use crate::app::{Answer, view::ClusterView};
 
 /// A view as JSON text.
 pub(super) fn encoded<T: Serialize>(view: &T) -> Result<String, Problem> {
@@ -44,4 +44,21 @@ pub(super) fn answer<T: Serialize>(
             Ok(response)
         }
     }
+}
+
+/// What an order was answered, now or before; `Location` is the operation to follow.
+pub(super) fn ordered(answer: Answer<ClusterView>) -> Result<Response, Problem> {
+    let operation = match &answer {
+        Answer::Fresh(view) => view.operation_id,
+        Answer::Repeated { body, .. } => {
+            serde_json::from_str::<ClusterView>(body).ok().and_then(|view| view.operation_id)
+        }
+    };
+    let mut response = self::answer(StatusCode::ACCEPTED, answer)?;
+    if let Some(id) = operation
+        && let Ok(place) = HeaderValue::from_str(&format!("/v1/operations/{id}"))
+    {
+        response.headers_mut().insert(header::LOCATION, place);
+    }
+    Ok(response)
 }

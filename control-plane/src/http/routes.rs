@@ -16,7 +16,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Problem, around, body::BODY_BYTES_MAX, caller, cluster_verbs, clusters, consumer_verbs,
-    consumers, problem::ProblemBody, spus, system, tokens, topic_verbs, topics,
+    consumers, operations, problem::ProblemBody, spus, system, tokens, topic_verbs, topics,
 };
 use crate::app::App;
 
@@ -31,6 +31,7 @@ use crate::app::App;
     paths(
         cluster_verbs::shutdown,
         cluster_verbs::resume,
+        cluster_verbs::scale,
         tokens::issue,
         topic_verbs::add_partitions,
         topic_verbs::undelete,
@@ -55,6 +56,9 @@ fn keyed() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(clusters::show, clusters::create, clusters::delete))
         .route("/v1/clusters/{cluster}", post(cluster_verbs::dispatch))
         .routes(routes!(spus::list))
+        .routes(routes!(operations::list_of_cluster))
+        .routes(routes!(operations::list))
+        .routes(routes!(operations::show))
         .routes(routes!(topics::list, topics::create))
         .routes(routes!(topics::show, topics::delete))
         .route("/v1/clusters/{cluster}/topics/{topic}", post(topic_verbs::dispatch))

@@ -34,6 +34,8 @@ pub struct SpuView {
     /// Gone for good, which it is only once no replica is left on it. An SPU that the spec
     /// does not ask for any more runs until then.
     pub removed: bool,
+    /// Removed, and its data folder is gone too.
+    pub destroyed: bool,
     /// Whether its launch runs.
     pub running: bool,
     /// Whether it may be started now, as `plan::restart` says.
@@ -51,6 +53,8 @@ pub enum Action {
     Start(SpuId),
     /// Stop an SPU's launch.
     Stop(SpuId),
+    /// Remove a removed SPU's data folder.
+    DestroySpu(SpuId),
     /// Remove the cluster's data, then its rows.
     Destroy,
 }
@@ -71,15 +75,18 @@ pub struct Plan {
 pub fn decide(view: &View) -> Plan {
     match view.desired {
         Desired::Running => run(view),
-        Desired::Shutdown => halt(view, ClusterState::Stopping, ClusterState::Shutdown, None),
+        Desired::Shutdown => {
+            halt(view, ClusterState::Stopping, ClusterState::Shutdown, destroys(view).collect())
+        }
         Desired::Deleted => {
-            halt(view, ClusterState::Deleting, ClusterState::Deleting, Some(Action::Destroy))
+            halt(view, ClusterState::Deleting, ClusterState::Deleting, vec![Action::Destroy])
         }
     }
 }
 
 fn run(view: &View) -> Plan {
     let mut actions: Vec<_> = stops(view, |spu| spu.removed).collect();
+    actions.extend(destroys(view));
     // A cluster that has served and lacks something now is degraded at once; one that is
     // still coming up only after repeated failure.
     let served = matches!(view.state, ClusterState::Running | ClusterState::Degraded);
@@ -105,13 +112,21 @@ fn run(view: &View) -> Plan {
     Plan { state, reason: failing.or_else(|| join(view, |spu| spu.lacks.as_deref())), actions }
 }
 
-fn halt(view: &View, under_way: ClusterState, done: ClusterState, last: Option<Action>) -> Plan {
+fn halt(view: &View, under_way: ClusterState, done: ClusterState, last: Vec<Action>) -> Plan {
     let actions: Vec<_> = stops(view, |_| true).collect();
     if actions.is_empty() {
-        Plan { state: done, reason: None, actions: last.into_iter().collect() }
+        Plan { state: done, reason: None, actions: last }
     } else {
         Plan { state: under_way, reason: None, actions }
     }
+}
+
+/// What is left of removed SPUs, once they have stopped.
+fn destroys(view: &View) -> impl Iterator<Item = Action> {
+    view.spus
+        .iter()
+        .filter(|spu| spu.removed && !spu.running && !spu.destroyed)
+        .map(|spu| Action::DestroySpu(spu.spu_id))
 }
 
 fn stops(view: &View, which: impl Fn(&SpuView) -> bool) -> impl Iterator<Item = Action> {
@@ -144,6 +159,7 @@ mod tests {
             spu_id: SpuId(id),
             in_spec: true,
             removed: false,
+            destroyed: false,
             running,
             start_due: true,
             failing: None,
@@ -224,9 +240,17 @@ mod tests {
         view.spus[1].running = false;
         assert_eq!(decide(&view).actions, [Action::Start(SpuId(3))]);
         view.spus[1].removed = true;
-        assert!(decide(&view).actions.is_empty());
         view.spus[1].running = true;
         assert_eq!(decide(&view).actions, [Action::Stop(SpuId(3))]);
+        // Its data goes last, also where the cluster is to be shut down, and once.
+        view.spus[1].running = false;
+        assert_eq!(decide(&view).actions, [Action::DestroySpu(SpuId(3))]);
+        view.spus[0].running = false;
+        let down = View { desired: Desired::Shutdown, ..view.clone() };
+        assert_eq!(decide(&down).state, ClusterState::Shutdown);
+        assert_eq!(decide(&down).actions, [Action::DestroySpu(SpuId(3))]);
+        view.spus[1].destroyed = true;
+        assert_eq!(decide(&view).actions, [Action::Start(SpuId(1))]);
     }
 
     #[test]

@@ -10,6 +10,9 @@ pub const CONSUMER_NAME_BYTES_MAX: usize = 249;
 pub const INTERNAL_PREFIX: &str = "__";
 /// The internal topic that keeps what named consumers have committed.
 pub const OFFSETS_TOPIC: &str = "__offsets";
+/// The name of the internal topic that probes write to: one partition on each SPU, whose data
+/// is worth nothing to anybody else.
+pub const PROBE_TOPIC: &str = "__probe";
 
 /// What is wrong with a name; for people.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -44,7 +44,7 @@ pub struct Readiness {
 }
 
 /// Judges a cluster. `registrations` is how many registrations, of whatever launch and
-/// accepted or not, the board has noted for it; only a planted bug looks at it.
+/// accepted or not, the board has noted for it; only planted bugs look at it.
 #[must_use]
 pub fn judge(
     wanted: &[WantedSpu],
@@ -55,12 +55,21 @@ pub fn judge(
     if plant::active("readiness_counts_registrations") {
         verdict.all_ready = counting(wanted.len(), registrations);
     }
+    if plant::active("readiness_waits_for_count") {
+        verdict.all_ready = equalling(wanted.len(), registrations);
+    }
     verdict
 }
 
 /// The planted bug: any registration counts, also one of a launch that was replaced.
 fn counting(wanted: usize, registrations: usize) -> bool {
     wanted > 0 && registrations >= wanted
+}
+
+/// The planted bug: as many registrations as SPUs are waited for, and neither those of removed
+/// SPUs nor those of earlier lives ever go away again.
+fn equalling(wanted: usize, registrations: usize) -> bool {
+    wanted > 0 && registrations == wanted
 }
 
 fn exact(wanted: &[WantedSpu], seen: &BTreeMap<SpuId, SeenSpu>) -> Readiness {

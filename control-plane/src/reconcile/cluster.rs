@@ -9,7 +9,7 @@ use std::{
 use weir_protocol::ids::{ClusterId, OrgId, SpuId};
 use weir_runtime::clock::Monotonic;
 
-use super::{Context, launch, prepare, prober::Prober, snapshot::Snapshot, watch};
+use super::{Context, launch, outcome, prepare, prober::Prober, remove, snapshot::Snapshot, watch};
 use crate::{
     app::status_board::SpuSeen,
     plan::{
@@ -19,8 +19,6 @@ use crate::{
     },
     store::{
         DbResult,
-        changes::{self, Change},
-        clusters,
         types::{ClusterState, Desired, SpuState},
     },
 };
@@ -95,6 +93,9 @@ impl Worker {
         let Some(mut snapshot) = Snapshot::load(&context.app, self.org, self.id).await? else {
             return Ok(Pass::Gone);
         };
+        if remove::remove_leaving(&context, &snapshot).await? {
+            return Ok(Pass::Acted);
+        }
         for _ in 0..PREPARE_ROUNDS_MAX {
             if snapshot.cluster.desired != Desired::Running
                 || !prepare::prepare(&context, &snapshot).await?
@@ -122,7 +123,7 @@ impl Worker {
         let view = self.view(&snapshot, &seen, &readiness, ordered);
         let plan = lifecycle::decide(&view);
         self.decided = Some(plan.state);
-        store_state(&context, &snapshot, &plan).await?;
+        outcome::store(&context, &snapshot, &view, &plan, &self.port_conflicts).await?;
         if snapshot.cluster.desired == Desired::Running {
             self.probe(&snapshot, &seen);
         }
@@ -133,6 +134,10 @@ impl Worker {
             match action {
                 Action::Start(spu) => self.start(&snapshot, spu).await?,
                 Action::Stop(spu) => stops.push(spu),
+                Action::DestroySpu(spu) => {
+                    // Not at once again, as below.
+                    acted &= remove::destroy(&context, &snapshot, spu).await?;
+                }
                 Action::Destroy => {
                     if launch::destroy(&context, &snapshot).await? {
                         return Ok(Pass::Gone);
@@ -185,6 +190,7 @@ impl Worker {
         tracing::info!(cluster = %self.id, spu = %ended.spu, launch = %ended.launch, reason = ended.reason, "SPU ended");
         if snapshot.cluster.desired == Desired::Running
             && snapshot.is_current(ended.spu, ended.launch)
+            && !snapshot.spus.iter().any(|row| row.id == ended.spu && row.removed)
         {
             let reason = ended.reason.clone();
             self.account(ended.spu, |account| account.failed(&policy, now, reason));
@@ -201,14 +207,14 @@ impl Worker {
             .iter()
             .filter(|row| !row.removed && snapshot.cluster.desired == Desired::Running)
             .filter(|row| !runs(snapshot, row.id))
-            .map(|row| row.id)
             .collect();
-        self.port_conflicts.retain(|spu, _| waiting.contains(spu));
-        for spu in waiting {
+        self.port_conflicts.retain(|spu, _| waiting.iter().any(|row| row.id == *spu));
+        for row in waiting {
+            let spu = row.id;
             if !self.restarts.get(&spu).is_none_or(|account| account.due(now)) {
                 continue;
             }
-            let Some(address) = launch::listen(&self.context, snapshot, spu) else { continue };
+            let Some(address) = launch::listen(&self.context, snapshot, row) else { continue };
             if self.context.provisioner.port_free(&address).await {
                 self.port_conflicts.remove(&spu);
             } else {
@@ -250,6 +256,7 @@ impl Worker {
                 spu_id: row.id,
                 in_spec: in_spec.contains(&row.id),
                 removed: row.removed,
+                destroyed: row.destroyed,
                 running,
                 start_due: snapshot.ports_from.is_some()
                     && !self.port_conflicts.contains_key(&row.id)
@@ -345,35 +352,4 @@ fn judge(snapshot: &Snapshot, seen: &BTreeMap<SpuId, SpuSeen>) -> Readiness {
         verdict.all_ready = false;
     }
     verdict
-}
-
-/// Stores a new state, if the owner still wants what the plan was made for.
-async fn store_state(
-    context: &Context,
-    snapshot: &Snapshot,
-    plan: &lifecycle::Plan,
-) -> DbResult<()> {
-    let (app, row) = (&context.app, &snapshot.cluster);
-    if row.state == plan.state && row.reason == plan.reason {
-        return Ok(());
-    }
-    let now = app.now_unix_ms();
-    let mut tx = app.store.write().await?;
-    let mut scoped = tx.scoped(row.org);
-    let reason = plan.reason.as_deref();
-    let believed = (row.desired, row.state);
-    if !clusters::set_state(&mut scoped, row.id, believed, plan.state, reason, now).await? {
-        return Ok(());
-    }
-    let mut revision = None;
-    // Reasons come and go while SPUs start; watchers hear of states.
-    if row.state != plan.state {
-        revision = Some(changes::record(&mut scoped, row.id, &Change::Cluster, now).await?);
-    }
-    tx.commit().await?;
-    if let Some(revision) = revision {
-        tracing::info!(cluster = %row.id, name = row.name, from = %row.state, to = %plan.state, reason, "cluster changed");
-        app.signals.metadata(row.id, revision);
-    }
-    Ok(())
 }

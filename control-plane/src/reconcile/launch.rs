@@ -9,11 +9,12 @@ use super::{Context, ports, snapshot::Snapshot};
 use crate::{
     app::uuid_v4,
     auth::{pepper::Purpose, random_secret},
+    plan::operation,
     provision::{LaunchSpec, ProvisionError, spu_folder},
     store::{
         DbError, DbResult, audit,
         changes::{self, Change},
-        clusters, launch_handles, launches,
+        clusters, launch_handles, launches, operations,
         spus::{self, SpuRow},
         types::{Desired, SpuState},
     },
@@ -37,13 +38,13 @@ pub(super) enum StartError {
 
 /// `host:port` that an SPU listens on; `None` while the ports are not settled, or past the
 /// last port.
-pub(super) fn listen(context: &Context, snapshot: &Snapshot, spu: SpuId) -> Option<String> {
+pub(super) fn listen(context: &Context, snapshot: &Snapshot, spu: &SpuRow) -> Option<String> {
     let port = ports::port_of(snapshot.ports_from?, spu)?;
     Some(format!("{}:{port}", context.config.spu_listen_host))
 }
 
 /// The folder that holds the clusters' folders.
-fn base_dir<'a>(context: &'a Context, snapshot: &'a Snapshot) -> &'a str {
+pub(super) fn base_dir<'a>(context: &'a Context, snapshot: &'a Snapshot) -> &'a str {
     snapshot.cluster.spec.data_dir.as_deref().unwrap_or(&context.config.data_root)
 }
 
@@ -54,7 +55,7 @@ pub(super) async fn start(
     row: &SpuRow,
 ) -> Result<(), StartError> {
     let (app, cluster) = (&context.app, &snapshot.cluster);
-    let listen = listen(context, snapshot, row.id).ok_or(StartError::NoPort)?;
+    let listen = listen(context, snapshot, row).ok_or(StartError::NoPort)?;
     let launch_id = LaunchId(uuid_v4()?);
     let secret = random_secret()?;
     let hash = app.pepper.hash(Purpose::Launch, &launch_id.to_string(), &secret);
@@ -168,6 +169,10 @@ pub(super) async fn destroy(context: &Context, snapshot: &Snapshot) -> DbResult<
         return Ok(false);
     }
     clusters::remove(&mut scoped, cluster.id).await?;
+    if let Some(row) = &snapshot.operation {
+        let done = operation::finished(&row.account);
+        operations::account(&mut scoped, row.id, &done, now).await?;
+    }
     let entry = audit::Entry {
         id,
         actor: ACTOR,

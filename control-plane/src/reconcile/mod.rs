@@ -11,18 +11,24 @@
 //! | `snapshot` | what the database holds of a cluster, in one read |
 //! | `prepare`, `offsets_topic` | SPU rows, ports, internal topics: what must be there before a start |
 //! | `watch` | launches that ended, SPUs that stayed away |
+//! | `spu_ports` | another port for an SPU whose own is taken |
 //! | `launch` | start, stop, destroy |
+//! | `remove` | SPUs that leave: the last check, the removal, their data |
+//! | `outcome` | the cluster's state and its operation's progress, written together |
 //! | `prober`, [`probe`] | does an SPU serve? |
 //! | [`ports`] | which ports a cluster listens on |
 
 mod cluster;
 mod launch;
 mod offsets_topic;
+mod outcome;
 pub mod ports;
 mod prepare;
 pub mod probe;
 mod prober;
+mod remove;
 mod snapshot;
+mod spu_ports;
 mod watch;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

@@ -1,9 +1,12 @@
-//! Which ports a cluster's SPUs listen on: the n-th SPU on `ports_from + n`.
+//! Which ports a cluster's SPUs listen on: the n-th SPU on `ports_from + n`, unless it was
+//! given another one because somebody has that.
 //!
 //! Where the spec names no `port_base`, a block is chosen that no other cluster of this
 //! database has, and whose ports are free now. Pure but for the question whether one is free.
 
 use weir_protocol::ids::SpuId;
+
+use crate::store::spus::SpuRow;
 
 /// Where the choice begins.
 pub const FIRST: u16 = 9600;
@@ -20,15 +23,27 @@ pub struct Ports {
 }
 
 impl Ports {
+    /// Whether this is one of them.
+    #[must_use]
+    pub fn contains(self, port: u16) -> bool {
+        self.overlaps(Self { from: port, count: 1 })
+    }
+
     fn overlaps(self, other: Self) -> bool {
         let (a, b) = (u32::from(self.from), u32::from(other.from));
         a < b.saturating_add(other.count) && b < a.saturating_add(self.count)
     }
 }
 
-/// The port of an SPU, ids counted from 1; `None` when it would be past the last port.
+/// The port of an SPU: its own, or the one that follows from its id.
 #[must_use]
-pub fn port_of(ports_from: u16, spu_id: SpuId) -> Option<u16> {
+pub fn port_of(ports_from: u16, spu: &SpuRow) -> Option<u16> {
+    spu.port.or_else(|| port_by_id(ports_from, spu.id))
+}
+
+/// The port that follows from an SPU's id, ids counted from 1; `None` when it would be past the last port.
+#[must_use]
+pub fn port_by_id(ports_from: u16, spu_id: SpuId) -> Option<u16> {
     u16::try_from(spu_id.get().checked_sub(1)?).ok()?.checked_add(ports_from)
 }
 
@@ -66,9 +81,9 @@ mod tests {
 
     #[test]
     fn ports_end_at_the_last_one() {
-        assert_eq!(port_of(9600, SpuId(1)), Some(9600));
-        assert_eq!(port_of(65_535, SpuId(2)), None);
-        assert_eq!(port_of(9600, SpuId(0)), None);
-        assert_eq!(port_of(9600, SpuId(u32::MAX)), None);
+        assert_eq!(port_by_id(9600, SpuId(1)), Some(9600));
+        assert_eq!(port_by_id(65_535, SpuId(2)), None);
+        assert_eq!(port_by_id(9600, SpuId(0)), None);
+        assert_eq!(port_by_id(9600, SpuId(u32::MAX)), None);
     }
 }

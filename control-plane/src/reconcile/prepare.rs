@@ -9,6 +9,7 @@ use super::{
     ports::{self, Ports},
     probe::PROBE_TOPIC,
     snapshot::Snapshot,
+    spu_ports,
 };
 use crate::store::{
     DbError, DbResult,
@@ -26,6 +27,7 @@ const BLOCKS_MAX: usize = 64;
 pub(super) async fn prepare(context: &Context, snapshot: &Snapshot) -> DbResult<bool> {
     Ok(add_spus(context, snapshot).await?
         || choose_ports(context, snapshot).await?
+        || spu_ports::choose(context, snapshot).await?
         || extend_probe_topic(context, snapshot).await?
         || offsets_topic::ensure(context, snapshot).await?)
 }
@@ -51,7 +53,7 @@ async fn add_spus(context: &Context, snapshot: &Snapshot) -> DbResult<bool> {
 }
 
 fn count(spus: &[SpuRow]) -> u32 {
-    u32::try_from(spus.iter().filter(|spu| !spu.removed).count()).unwrap_or(u32::MAX)
+    u32::try_from(spus.iter().filter(|spu| spu.stays()).count()).unwrap_or(u32::MAX)
 }
 
 /// A block of ports, where the spec leaves the choice to us. It is kept while anything runs
@@ -63,8 +65,8 @@ async fn choose_ports(context: &Context, snapshot: &Snapshot) -> DbResult<bool> 
         return Ok(false);
     }
     if let Some(from) = snapshot.ports_from {
-        let block = Ports { from, count: spus };
-        if !snapshot.launches.is_empty() || all_free(context, block, spus).await {
+        let mine = snapshot.in_spec().filter_map(|spu| ports::port_of(from, spu));
+        if !snapshot.launches.is_empty() || all_free(context, mine).await {
             return Ok(false);
         }
         tracing::info!(cluster = %id, from, "another program has one of its ports; choosing others");
@@ -74,7 +76,7 @@ async fn choose_ports(context: &Context, snapshot: &Snapshot) -> DbResult<bool> 
         taken(&launch_handles::system_ports(&mut tx).await?)
     };
     for block in ports::candidates(spus, &taken).take(BLOCKS_MAX) {
-        if !all_free(context, block, spus).await {
+        if !all_free(context, (block.from..=u16::MAX).take(spus as usize)).await {
             continue;
         }
         let mut tx = app.store.write().await?;
@@ -96,7 +98,7 @@ async fn choose_ports(context: &Context, snapshot: &Snapshot) -> DbResult<bool> 
     Ok(false)
 }
 
-fn taken(clusters: &[ClusterPorts]) -> Vec<Ports> {
+pub(super) fn taken(clusters: &[ClusterPorts]) -> Vec<Ports> {
     clusters
         .iter()
         .filter_map(|cluster| {
@@ -111,8 +113,8 @@ fn taken(clusters: &[ClusterPorts]) -> Vec<Ports> {
         .collect()
 }
 
-async fn all_free(context: &Context, block: Ports, spus: u32) -> bool {
-    for port in (block.from..=u16::MAX).take(spus as usize) {
+async fn all_free(context: &Context, ports: impl Iterator<Item = u16>) -> bool {
+    for port in ports {
         let address = format!("{}:{port}", context.config.spu_listen_host);
         if !context.provisioner.port_free(&address).await {
             return false;
@@ -155,7 +157,7 @@ async fn extend_probe_topic(context: &Context, snapshot: &Snapshot) -> DbResult<
     // As they are now: one that registered meanwhile leads from the start.
     let spus = spus::list(&mut scoped, id).await?;
     let missing = spus.iter().filter(|spu| {
-        !spu.removed && !existing.iter().any(|p| p.replicas.iter().any(|r| r.spu == spu.id))
+        spu.stays() && !existing.iter().any(|p| p.replicas.iter().any(|r| r.spu == spu.id))
     });
     let first = u32::try_from(existing.len()).unwrap_or(u32::MAX);
     for (index, spu) in (first..).zip(missing) {

@@ -23,10 +23,9 @@ use weir_runtime::{
     rpc::{Channel, ChannelConfig},
 };
 
-use crate::data_plane::bearer;
+pub use crate::plan::names::PROBE_TOPIC;
 
-/// The name of the internal topic that probes write to.
-pub const PROBE_TOPIC: &str = "__probe";
+use crate::data_plane::bearer;
 /// What is asked for, and the bound of what a probe decodes. Batches of probes are tiny.
 const FETCH_BYTES: u32 = 64 << 10;
 

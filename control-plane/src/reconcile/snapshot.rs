@@ -11,9 +11,11 @@ use crate::{
         DbResult,
         clusters::{self, ClusterRow},
         launch_handles::{self, LiveLaunch},
+        operations::{self, OperationRow},
         partitions::{self, PartitionRow},
         spus::{self, SpuRow},
         topics::{self, TopicRow},
+        types::OperationState,
     },
 };
 
@@ -29,6 +31,8 @@ pub(super) struct Snapshot {
     pub(super) probe_topic: Option<(TopicRow, Vec<PartitionRow>)>,
     /// Whether there is one.
     pub(super) offsets_topic: bool,
+    /// What was ordered last, while it is being carried out.
+    pub(super) operation: Option<OperationRow>,
 }
 
 impl Snapshot {
@@ -46,8 +50,10 @@ impl Snapshot {
             None => None,
         };
         let offsets_topic = topics::by_name(&mut scoped, id, OFFSETS_TOPIC).await?;
+        let operation = operations::newest(&mut scoped, id).await?;
         Ok(Some(Self {
             offsets_topic: offsets_topic.is_some(),
+            operation: operation.filter(|row| row.account.state == OperationState::Running),
             ports_from: cluster.spec.port_base.or(chosen),
             spus: spus::list(&mut scoped, id).await?,
             launches: launch_handles::live(&mut scoped, id).await?,
@@ -59,7 +65,7 @@ impl Snapshot {
     /// The SPUs that the spec asks for: as many as it says, the lowest ids first.
     pub(super) fn in_spec(&self) -> impl Iterator<Item = &SpuRow> {
         let wanted = usize::try_from(self.cluster.spec.spus).unwrap_or(usize::MAX);
-        self.spus.iter().filter(|spu| !spu.removed).take(wanted)
+        self.spus.iter().filter(|spu| spu.stays()).take(wanted)
     }
 
     /// A launch as the provisioner needs it.

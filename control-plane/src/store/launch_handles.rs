@@ -22,7 +22,8 @@ pub struct LiveLaunch {
 pub struct ClusterPorts {
     /// Whose they are.
     pub cluster: ClusterId,
-    /// How many SPUs the spec asks for.
+    /// How many ports it may use: as many as the spec asks for SPUs, and no fewer than it
+    /// ever had of them.
     pub spus: u32,
     /// First port, when the spec names it.
     pub port_base: Option<u16>,
@@ -82,7 +83,10 @@ pub async fn live(scoped: &mut Scoped<'_>, cluster: ClusterId) -> DbResult<Vec<L
 /// As the database.
 pub async fn system_ports(tx: &mut Tx) -> DbResult<Vec<ClusterPorts>> {
     let rows = tx
-        .query("SELECT cluster_id, spec, ports_from FROM clusters ORDER BY cluster_id", vec![])
+        .query(
+            "SELECT cluster_id, spec, last_spu_id, ports_from FROM clusters ORDER BY cluster_id",
+            vec![],
+        )
         .await?;
     rows.iter()
         .map(|row| {
@@ -91,7 +95,7 @@ pub async fn system_ports(tx: &mut Tx) -> DbResult<Vec<ClusterPorts>> {
                 serde_json::from_str(&spec).map_err(|_| decode("spec", "cluster spec"))?;
             Ok(ClusterPorts {
                 cluster: row.get("cluster_id")?,
-                spus: spec.spus,
+                spus: spec.spus.max(row.get("last_spu_id")?),
                 port_base: spec.port_base,
                 ports_from: row.get("ports_from")?,
             })
@@ -113,7 +117,7 @@ pub async fn ports_from(scoped: &mut Scoped<'_>, cluster: ClusterId) -> DbResult
     row.map_or(Ok(None), |row| row.get("ports_from"))
 }
 
-/// Keeps the choice of a cluster's ports.
+/// Keeps the choice of a cluster's ports. Ports that single SPUs were given are forgotten.
 ///
 /// # Errors
 /// As the database.
@@ -126,6 +130,12 @@ pub async fn set_ports_from(
         .execute(
             "UPDATE clusters SET ports_from = $3 WHERE org_id = $1 AND cluster_id = $2",
             params![cluster, u32::from(ports_from)],
+        )
+        .await?;
+    scoped
+        .execute(
+            "UPDATE spus SET port = NULL WHERE org_id = $1 AND cluster_id = $2",
+            params![cluster],
         )
         .await?;
     Ok(())

@@ -18,6 +18,7 @@
 //! | [`clusters`] | desired and observed state, counters |
 //! | [`spus`], [`launches`] | brokers, and what the provisioner started |
 //! | [`launch_handles`] | how a launch is found again; which ports a cluster got |
+//! | [`operations`] | what was ordered, and how far it has come |
 //! | [`topics`], [`partitions`] | generations, who leads, who holds replicas |
 //! | [`consumer_offsets`] | what named consumers have committed |
 //! | [`tombstones`], [`purges`] | deleted generations; those whose data is being removed |
@@ -36,6 +37,7 @@ pub mod launches;
 pub mod leadership;
 pub mod meta;
 pub mod migrate;
+pub mod operations;
 pub mod orgs;
 pub mod partitions;
 pub mod purges;

@@ -63,6 +63,19 @@ pub struct SpuLoad {
     pub preferred: u32,
 }
 
+/// A replica that an SPU holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// What the data belongs to.
+    pub generation: TopicGenerationId,
+    /// The topic's name.
+    pub topic: String,
+    /// Whether the topic was deleted, and its data is still kept.
+    pub deleted: bool,
+    /// Which of its partitions.
+    pub partition: PartitionIndex,
+}
+
 /// Folds rows of the join, ordered by partition and position, into partitions.
 fn partitions(rows: &[Row]) -> DbResult<Vec<PartitionRow>> {
     let mut found: Vec<PartitionRow> = Vec::new();
@@ -296,4 +309,65 @@ pub async fn load(
             Ok((row.get("spu_id")?, load))
         })
         .collect()
+}
+
+/// What each SPU holds, by topic and partition, without the topic `except`; SPUs that hold
+/// nothing are not named. Tombstones count, and so do Weir's own topics.
+///
+/// # Errors
+/// As the database.
+pub async fn held(
+    scoped: &mut Scoped<'_>,
+    cluster: ClusterId,
+    except: &str,
+) -> DbResult<BTreeMap<SpuId, Vec<Held>>> {
+    let rows = scoped
+        .query(
+            "SELECT r.spu_id, r.idx, g.generation_id, g.name, g.state
+             FROM replicas r
+             JOIN topic_generations g ON g.org_id = r.org_id AND g.cluster_id = r.cluster_id
+                AND g.generation_id = r.generation_id
+             WHERE r.org_id = $1 AND r.cluster_id = $2 AND g.name <> $3
+             ORDER BY r.spu_id, g.name, g.number, r.idx",
+            params![cluster, except],
+        )
+        .await?;
+    let mut held: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for row in &rows {
+        held.entry(row.get("spu_id")?).or_default().push(Held {
+            generation: row.get("generation_id")?,
+            topic: row.get("name")?,
+            deleted: row.get::<TopicState>("state")? != TopicState::Active,
+            partition: row.get("idx")?,
+        });
+    }
+    Ok(held)
+}
+
+/// Takes an SPU off the partitions of one generation: for replicas whose data goes with their
+/// SPU. Those that it led have no leader any more.
+///
+/// # Errors
+/// As the database.
+pub async fn drop_replicas(
+    scoped: &mut Scoped<'_>,
+    cluster: ClusterId,
+    generation: TopicGenerationId,
+    spu: SpuId,
+) -> DbResult<()> {
+    scoped
+        .execute(
+            "UPDATE partitions SET leader_spu_id = NULL, partition_epoch = partition_epoch + 1
+             WHERE org_id = $1 AND cluster_id = $2 AND generation_id = $3 AND leader_spu_id = $4",
+            params![cluster, generation, spu],
+        )
+        .await?;
+    scoped
+        .execute(
+            "DELETE FROM replicas
+             WHERE org_id = $1 AND cluster_id = $2 AND generation_id = $3 AND spu_id = $4",
+            params![cluster, generation, spu],
+        )
+        .await?;
+    Ok(())
 }

@@ -14,8 +14,14 @@ pub struct SpuRow {
     pub state: SpuState,
     /// Why, when that needs saying.
     pub reason: Option<String>,
+    /// To be removed once no replica is left on it. Nothing new is placed on it.
+    pub leaving: bool,
     /// Gone for good.
     pub removed: bool,
+    /// Removed, and its data folder is gone too.
+    pub destroyed: bool,
+    /// Its port, where that is not the one that follows from its id.
+    pub port: Option<u16>,
     /// `host:port` of its data plane, once it registered.
     pub endpoint: Option<String>,
     /// Its data folder, once it registered.
@@ -45,12 +51,23 @@ pub struct Registration {
     pub endpoint: String,
 }
 
+impl SpuRow {
+    /// Whether it stays: neither gone nor on its way out. The spec counts these and no others.
+    #[must_use]
+    pub const fn stays(&self) -> bool {
+        !self.removed && !self.leaving
+    }
+}
+
 fn spu(row: &Row) -> DbResult<SpuRow> {
     Ok(SpuRow {
         id: row.get("spu_id")?,
         state: row.get("state")?,
         reason: row.get("reason")?,
+        leaving: row.get("leaving")?,
         removed: row.get("removed")?,
+        destroyed: row.get("destroyed")?,
+        port: row.get("port")?,
         endpoint: row.get("endpoint")?,
         folder_id: row.get("folder_id")?,
         incarnation: row.get("incarnation")?,
@@ -210,9 +227,70 @@ pub async fn remove(
 ) -> DbResult<()> {
     scoped
         .execute(
-            "UPDATE spus SET removed = 1, state = $4, reason = NULL, updated_at_unix_ms = $5
+            "UPDATE spus SET removed = 1, leaving = 0, state = $4, reason = NULL,
+                updated_at_unix_ms = $5
              WHERE org_id = $1 AND cluster_id = $2 AND spu_id = $3",
             params![cluster, id, SpuState::Removed, now_unix_ms],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Says that an SPU is to be removed, or that it stays after all.
+///
+/// # Errors
+/// As the database.
+pub async fn set_leaving(
+    scoped: &mut Scoped<'_>,
+    cluster: ClusterId,
+    id: SpuId,
+    leaving: bool,
+    now_unix_ms: i64,
+) -> DbResult<()> {
+    scoped
+        .execute(
+            "UPDATE spus SET leaving = $4, updated_at_unix_ms = $5
+             WHERE org_id = $1 AND cluster_id = $2 AND spu_id = $3 AND removed = 0",
+            params![cluster, id, leaving, now_unix_ms],
+        )
+        .await?;
+    Ok(())
+}
+
+/// A removed SPU's data folder is gone.
+///
+/// # Errors
+/// As the database.
+pub async fn set_destroyed(
+    scoped: &mut Scoped<'_>,
+    cluster: ClusterId,
+    id: SpuId,
+    now_unix_ms: i64,
+) -> DbResult<()> {
+    scoped
+        .execute(
+            "UPDATE spus SET destroyed = 1, port = NULL, updated_at_unix_ms = $4
+             WHERE org_id = $1 AND cluster_id = $2 AND spu_id = $3 AND removed = 1",
+            params![cluster, id, now_unix_ms],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Gives an SPU a port of its own.
+///
+/// # Errors
+/// As the database.
+pub async fn set_port(
+    scoped: &mut Scoped<'_>,
+    cluster: ClusterId,
+    id: SpuId,
+    port: u16,
+) -> DbResult<()> {
+    scoped
+        .execute(
+            "UPDATE spus SET port = $4 WHERE org_id = $1 AND cluster_id = $2 AND spu_id = $3",
+            params![cluster, id, u32::from(port)],
         )
         .await?;
     Ok(())

@@ -134,6 +134,50 @@ states!(
 );
 
 states!(
+    /// What was ordered of a cluster.
+    OperationKind {
+        /// That it is there and runs.
+        Create = "create",
+        /// That its SPUs stop.
+        Shutdown = "shutdown",
+        /// That they run again.
+        Resume = "resume",
+        /// That it has another number of SPUs.
+        Scale = "scale",
+        /// That nothing of it is left.
+        Delete = "delete",
+    }
+);
+
+states!(
+    /// What became of an order.
+    OperationState {
+        /// It is being carried out.
+        Running = "running",
+        /// It is so.
+        Done = "done",
+        /// It ended without; the error says why.
+        Failed = "failed",
+        /// A newer order took its place.
+        Superseded = "superseded",
+    }
+);
+
+states!(
+    /// What is so of one step of an operation.
+    StepState {
+        /// Its turn has not come.
+        Pending = "pending",
+        /// It is under way.
+        Running = "running",
+        /// It is done.
+        Done = "done",
+        /// The operation ended in it.
+        Failed = "failed",
+    }
+);
+
+states!(
     /// What an API key permits.
     KeyScope {
         /// Everything in its org.

@@ -41,7 +41,7 @@ async fn the_life_of_a_cluster() {
     assert_eq!(cluster["spus"].as_array().unwrap().len(), 3);
     assert_eq!(cluster["reason"], json!(null));
     assert!(cluster["id"].as_str().unwrap().starts_with("cl_"));
-    for field in ["org_id", "database_id", "revision", "created_at_unix_ms", "spus_ready"] {
+    for field in ["org_id", "database_id", "revision", "created_at_unix_ms", "operation_id"] {
         assert!(!cluster[field].is_null(), "{field}");
     }
     assert_eq!(put(3).send(&router).await.ok(200)["id"], cluster["id"]);

@@ -13,6 +13,9 @@ const METHODS: [&str; 8] = ["get", "put", "post", "delete", "patch", "head", "op
 /// What needs no key.
 const OPEN: [&str; 3] = ["GET /live", "GET /ready", "GET /v1/openapi.json"];
 
+/// Of nobody.
+const NO_OPERATION: &str = "op_0192f0c17a6e7c0e8a1b5d2f3c4e5a6b";
+
 /// Every operation as `METHOD path`.
 fn operations() -> Vec<(String, String)> {
     let document = serde_json::to_value(document()).unwrap();
@@ -30,6 +33,7 @@ fn operations() -> Vec<(String, String)> {
 /// A body that the operation takes.
 fn body(operation: &str) -> Option<Value> {
     match operation {
+        "POST /v1/clusters/{cluster}:scale" => Some(json!({ "spus": 2 })),
         "PUT /v1/clusters/{cluster}" => Some(json!({ "spus": 1 })),
         "POST /v1/clusters/{cluster}/topics" => Some(json!({ "name": "new", "partitions": 1 })),
         "POST /v1/clusters/{cluster}/topics/{topic}:add-partitions" => Some(json!({ "add": 1 })),
@@ -44,6 +48,9 @@ fn body(operation: &str) -> Option<Value> {
         | "POST /v1/clusters/{cluster}:resume"
         | "POST /v1/clusters/{cluster}:token"
         | "GET /v1/clusters/{cluster}/spus"
+        | "GET /v1/clusters/{cluster}/operations"
+        | "GET /v1/operations"
+        | "GET /v1/operations/{operation}"
         | "GET /v1/clusters/{cluster}/topics"
         | "GET /v1/clusters/{cluster}/topics/{topic}"
         | "DELETE /v1/clusters/{cluster}/topics/{topic}"
@@ -54,7 +61,8 @@ fn body(operation: &str) -> Option<Value> {
 }
 
 fn build(method: &str, path: &str, cluster: &str, topic: &str) -> Call {
-    let call = call(method, &path.replace("{cluster}", cluster).replace("{topic}", topic));
+    let place = path.replace("{cluster}", cluster).replace("{topic}", topic);
+    let call = call(method, &place.replace("{operation}", NO_OPERATION));
     match body(&format!("{method} {path}")) {
         Some(body) => call.json(&body),
         None => call,
@@ -85,7 +93,15 @@ async fn nothing_answers_without_a_key() {
 async fn another_org_s_key_finds_nothing() {
     let f = fixture().await;
     let router = f.router();
-    let cluster = f.cluster("demo", 1).await.id.to_string();
+    let view = f.cluster("demo", 1).await;
+    let cluster = view.id.to_string();
+    let operation = format!("/v1/operations/{}", view.operation_id.unwrap());
+    call("GET", &operation).key(&f.admin_key).send(&router).await.ok(200);
+    let foreign = call("GET", &operation).key(&f.other_key).send(&router).await;
+    foreign.problem(404, "OPERATION_NOT_FOUND");
+    // Before they have any of their own.
+    let none = call("GET", "/v1/operations").key(&f.other_key).send(&router).await;
+    assert_eq!(none.ok(200)["items"], json!([]));
     let made = build("POST", "/v1/clusters/{cluster}/topics", "demo", "").key(&f.admin_key);
     let topic = made.send(&router).await.ok(201)["generation_id"].as_str().unwrap().to_owned();
     for (cluster, topic) in
@@ -118,6 +134,15 @@ async fn another_org_s_key_finds_nothing() {
                     }
                 }
                 "GET /v1/clusters" => assert_eq!(answer.ok(200)["items"], json!([])),
+                "GET /v1/operations" => {
+                    let own = answer.ok(200);
+                    for operation in own["items"].as_array().unwrap() {
+                        assert_ne!(operation["cluster_id"], view.id.to_string());
+                    }
+                }
+                "GET /v1/operations/{operation}" => {
+                    answer.problem(404, "OPERATION_NOT_FOUND");
+                }
                 "GET /v1/whoami" => {
                     assert_eq!(answer.ok(200)["org_id"], f.other.org.to_string());
                 }

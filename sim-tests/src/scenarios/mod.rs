@@ -8,6 +8,7 @@ mod control_plane_crash;
 mod coordinator_crash;
 mod partition_growth;
 mod recreate_offsets;
+mod scale_down;
 mod setup;
 mod spu_crash;
 mod stale_spu;
@@ -52,6 +53,7 @@ pub const ALL: &[Scenario] = &[
     topic_tombstone::SCENARIO,
     partition_growth::SCENARIO,
     stale_spu::SCENARIO,
+    scale_down::SCENARIO,
     control_plane_crash::SCENARIO,
     consumer_crash::SCENARIO,
     recreate_offsets::SCENARIO,

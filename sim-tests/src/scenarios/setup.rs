@@ -8,6 +8,7 @@ use std::{
 
 use madsim::runtime::NodeHandle;
 use weir_client::admin::{Cluster, ClusterSpec, ClusterState, Topic, TopicCreate};
+use weir_protocol::ids::LaunchId;
 use weir_runtime::{clock::Clock, rng};
 
 use super::Played;
@@ -68,6 +69,26 @@ pub async fn running(world: &World) -> Result<Cluster, String> {
     };
     let waited = Clock.timeout(CONVERGE, wait).await;
     waited.map_err(|_| format!("the cluster does not run after {CONVERGE:?}; last seen: {last}"))
+}
+
+/// Notes what the cluster says and what is so.
+pub fn observe(world: &World, cluster: &Cluster) {
+    if cluster.state != ClusterState::Running {
+        return;
+    }
+    let launch = |id: Option<LaunchId>| id.map_or("none".into(), |l| l.to_string());
+    let counted = cluster.spus.iter().filter(|spu| spu.ready);
+    let ready = counted.map(|spu| (spu.spu_id.0, launch(spu.launch_id))).collect::<Vec<_>>();
+    // The number counts as a claim too, whatever the list beside it says.
+    let ready = if (ready.len() as u64) < u64::from(cluster.spus_ready) || ready.is_empty() {
+        cluster.spus.iter().map(|spu| (spu.spu_id.0, launch(spu.launch_id))).collect()
+    } else {
+        ready
+    };
+    world.history.add(Event::ReportedRunning { ready });
+    let up = world.machines.all().into_iter();
+    let up = up.filter_map(|(id, m)| m.running().map(|launch| (id, launch.to_string()))).collect();
+    world.history.add(Event::ReallyUp { up });
 }
 
 /// Creates a topic, notes its generation, and waits until it is ready.

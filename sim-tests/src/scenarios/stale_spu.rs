@@ -10,10 +10,9 @@ use weir_runtime::clock::Clock;
 
 use super::{
     Least, Scenario,
-    setup::{CONVERGE, between, cluster, on_client_node, running, topic},
+    setup::{CONVERGE, between, cluster, observe, on_client_node, running, topic},
 };
 use crate::{
-    history::Event,
     workload::{self, Producing},
     world::{CLUSTER, Machine, World},
 };
@@ -87,27 +86,6 @@ fn refused(exit: &str) -> bool {
 
 fn ids(cluster: &Cluster) -> Vec<SpuId> {
     cluster.spus.iter().map(|spu| spu.spu_id).collect()
-}
-
-/// Notes what the cluster says and what is so.
-fn observe(world: &World, cluster: &Cluster) {
-    if cluster.state != ClusterState::Running {
-        return;
-    }
-    let launch =
-        |id: Option<weir_protocol::ids::LaunchId>| id.map_or("none".into(), |l| l.to_string());
-    let counted = cluster.spus.iter().filter(|spu| spu.ready);
-    let ready = counted.map(|spu| (spu.spu_id.0, launch(spu.launch_id))).collect::<Vec<_>>();
-    // The number counts as a claim too, whatever the list beside it says.
-    let ready = if (ready.len() as u64) < u64::from(cluster.spus_ready) || ready.is_empty() {
-        cluster.spus.iter().map(|spu| (spu.spu_id.0, launch(spu.launch_id))).collect()
-    } else {
-        ready
-    };
-    world.history.add(Event::ReportedRunning { ready });
-    let up = world.machines.all().into_iter();
-    let up = up.filter_map(|(id, m)| m.running().map(|launch| (id, launch.to_string()))).collect();
-    world.history.add(Event::ReallyUp { up });
 }
 
 /// The stranger was refused, so nobody may be sent to it.

@@ -4,7 +4,9 @@ mod create;
 mod delete;
 pub mod ensure;
 mod list;
+mod operation;
 mod resume;
+mod scale;
 mod shutdown;
 mod spu;
 mod status;
@@ -55,11 +57,23 @@ Examples:
     /// Start a cluster again that was shut down
     #[command(after_help = "Examples:\n  weir cluster resume\n  weir cluster resume --name big")]
     Resume(resume::ResumeArgs),
+    /// Give a cluster another number of SPUs
+    #[command(after_help = "\
+Examples:
+  weir cluster scale --spus 3
+  weir cluster scale --name big --spus 1 --dry-run
+
+SPUs go only when they hold no data: otherwise nothing is done, and the topics and
+partitions in the way are named. The ids of those that went are never used again.")]
+    Scale(scale::ScaleArgs),
     /// Delete a cluster and all its data
     #[command(
         after_help = "Examples:\n  weir cluster delete\n  weir cluster delete --name big --yes"
     )]
     Delete(delete::DeleteArgs),
+    /// Look at what was ordered of a cluster
+    #[command(subcommand, after_help = "Example:\n  weir cluster operation list")]
+    Operation(operation::OperationCommand),
     /// Look at a cluster's SPUs
     #[command(subcommand, after_help = "Example:\n  weir cluster spu list")]
     Spu(spu::SpuCommand),
@@ -100,6 +114,8 @@ pub async fn run(command: ClusterCommand, context: &Context) -> Result<()> {
         ClusterCommand::Status(args) => status::run(&args, context).await,
         ClusterCommand::Shutdown(args) => shutdown::run(&args, context).await,
         ClusterCommand::Resume(args) => resume::run(&args, context).await,
+        ClusterCommand::Scale(args) => scale::run(&args, context).await,
+        ClusterCommand::Operation(command) => operation::run(&command, context).await,
         ClusterCommand::Delete(args) => delete::run(&args, context).await,
         ClusterCommand::Spu(command) => spu::run(&command, context).await,
     }

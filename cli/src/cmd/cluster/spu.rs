@@ -55,7 +55,7 @@ pub fn table(spus: &[Spu]) -> String {
         spus.iter().map(|spu| {
             [
                 spu.spu_id.to_string(),
-                spu.state.to_string(),
+                if spu.leaving { "leaving".to_owned() } else { spu.state.to_string() },
                 if spu.ready { "yes" } else { "no" }.to_owned(),
                 or_dash(spu.endpoint.as_ref()),
                 or_dash(spu.incarnation),

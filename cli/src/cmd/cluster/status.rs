@@ -1,7 +1,7 @@
 //! `weir cluster status`.
 
 use clap::Args;
-use weir_client::admin::Cluster;
+use weir_client::admin::{Cluster, Operation, OperationState};
 
 use super::{NameArg, list, spu};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     error::Result,
     local::{
         endpoint::{self, State},
-        wait,
+        operation, wait,
     },
     out::{self, OutputArg},
 };
@@ -51,10 +51,16 @@ pub async fn run(args: &StatusArgs, context: &Context) -> Result<()> {
         return Err(super::unknown_cluster(&admin, &name).await);
     };
     super::learn(context, &endpoint, &cluster, false).await?;
-    out::print(args.output.format, &cluster, || describe(&cluster, &endpoint.url()))
+    let operation = match cluster.operation_id {
+        // What is told of it is beside the point: without it the rest is told.
+        Some(id) => admin.operation(&id.to_string()).await.ok(),
+        None => None,
+    };
+    let url = endpoint.url();
+    out::print(args.output.format, &cluster, || describe(&cluster, operation.as_ref(), &url))
 }
 
-fn describe(cluster: &Cluster, url: &str) -> String {
+fn describe(cluster: &Cluster, operation: Option<&Operation>, url: &str) -> String {
     let mut lines = vec![
         format!("name           {}", cluster.name),
         format!("id             {}", cluster.id),
@@ -65,6 +71,16 @@ fn describe(cluster: &Cluster, url: &str) -> String {
     }
     if let Some(reason) = &cluster.reason {
         lines.push(format!("reason         {reason}"));
+    }
+    match operation {
+        Some(operation) if operation.state == OperationState::Running => {
+            let step = operation::step(operation);
+            lines.push(format!("operation      {}: {step}", operation.kind));
+        }
+        Some(Operation { kind, error: Some(error), .. }) => {
+            lines.push(format!("operation      {kind} failed: {}", error.detail));
+        }
+        _ => {}
     }
     lines.push(format!("SPUs           {} of {} ready", cluster.spus_ready, cluster.spec.spus));
     lines.push(format!("control plane  {url}"));
@@ -82,10 +98,10 @@ mod tests {
     #[test]
     fn a_degraded_cluster_says_why() {
         let mut cluster = cluster("a", &["127.0.0.1:9500"]);
-        assert!(!describe(&cluster, "u").contains("wanted"));
+        assert!(!describe(&cluster, None, "u").contains("wanted"));
         cluster.state = weir_client::admin::ClusterState::Degraded;
         cluster.reason = Some("SPU 1: exited".into());
-        let text = describe(&cluster, "http://127.0.0.1:9400");
+        let text = describe(&cluster, None, "http://127.0.0.1:9400");
         assert!(text.contains(
             "state          degraded\nwanted         running\nreason         SPU 1: exited"
         ));

@@ -6,8 +6,8 @@ use std::{str::FromStr, sync::Arc};
 use secrecy::SecretString;
 use weir_protocol::ids::{
     ApiKeyId, ClusterId, ControllerTerm, DatabaseId, FolderId, GenerationNumber, Incarnation,
-    LaunchId, LeaderEpoch, OrgId, PartitionEpoch, PartitionIndex, ProcessId, ProducerId,
-    RestoreNumber, Revision, SpuId, TopicGenerationId,
+    LaunchId, LeaderEpoch, OperationId, OrgId, PartitionEpoch, PartitionIndex, ProcessId,
+    ProducerId, RestoreNumber, Revision, SpuId, TopicGenerationId,
 };
 
 use super::{DbError, DbResult, Value};
@@ -177,4 +177,14 @@ macro_rules! texts {
     )*};
 }
 
-texts!(ApiKeyId, ClusterId, DatabaseId, FolderId, LaunchId, OrgId, ProcessId, TopicGenerationId);
+texts!(
+    ApiKeyId,
+    ClusterId,
+    DatabaseId,
+    FolderId,
+    LaunchId,
+    OperationId,
+    OrgId,
+    ProcessId,
+    TopicGenerationId,
+);

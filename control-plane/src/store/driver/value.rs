@@ -3,8 +3,8 @@
 use secrecy::{ExposeSecret as _, SecretString};
 use weir_protocol::ids::{
     ApiKeyId, ClusterId, ControllerTerm, DatabaseId, FolderId, GenerationNumber, Incarnation,
-    LaunchId, LeaderEpoch, OrgId, PartitionEpoch, PartitionIndex, ProcessId, ProducerId,
-    RestoreNumber, Revision, SpuId, TopicGenerationId,
+    LaunchId, LeaderEpoch, OperationId, OrgId, PartitionEpoch, PartitionIndex, ProcessId,
+    ProducerId, RestoreNumber, Revision, SpuId, TopicGenerationId,
 };
 
 /// A parameter of a statement, or a field of a row.
@@ -118,7 +118,17 @@ macro_rules! texts {
     )*};
 }
 
-texts!(ApiKeyId, ClusterId, DatabaseId, FolderId, LaunchId, OrgId, ProcessId, TopicGenerationId);
+texts!(
+    ApiKeyId,
+    ClusterId,
+    DatabaseId,
+    FolderId,
+    LaunchId,
+    OperationId,
+    OrgId,
+    ProcessId,
+    TopicGenerationId,
+);
 
 /// A list of parameters: `params![org, name, 3_u32]`.
 #[macro_export]

@@ -1,0 +1,139 @@
+//! `weir cluster scale`.
+
+use clap::Args;
+use weir_client::admin::{Admin, AdminError, Cluster, ScalePreview};
+
+use super::NameArg;
+use crate::{
+    context::Context,
+    error::{CliError, Result},
+    home::lock::HomeLock,
+    local::{
+        endpoint::{self, State},
+        operation, start,
+        wait::{self, Goal},
+    },
+    out::{self, OutputArg},
+};
+
+/// Options of `weir cluster scale`.
+#[derive(Debug, Args)]
+pub struct ScaleArgs {
+    #[command(flatten)]
+    name: NameArg,
+    /// How many SPUs it is to have
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    spus: u32,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// Return before it is done
+    #[arg(long)]
+    no_wait: bool,
+    #[command(flatten)]
+    output: OutputArg,
+}
+
+/// Does it. Safe to repeat: a cluster that has so many SPUs has them.
+///
+/// # Errors
+/// Why it was not done; then nothing is changed.
+pub async fn run(args: &ScaleArgs, context: &Context) -> Result<()> {
+    let name = args.name.resolve(context)?;
+    let begin = context.clock.now();
+    let limit = context.lifecycle_timeout();
+    let lock = HomeLock::acquire(&context.home, context.clock, limit).await?;
+    if let state @ (State::Never | State::Stopped(_)) = endpoint::look(&context.home)? {
+        return Err(context.not_running(&state));
+    }
+    let local = start::ensure(context, &lock).await?;
+    drop(lock);
+    let admin = &local.admin;
+    if args.dry_run {
+        let preview = admin.cluster_scale_preview(&name, args.spus).await;
+        let preview = told(admin, &name, preview).await?;
+        return out::print(args.output.format, &preview, || would(&name, &preview));
+    }
+    let ordered = admin.cluster_scale(&name, args.spus).await;
+    let ordered = told(admin, &name, ordered).await?;
+    if args.no_wait {
+        return out::print(args.output.format, &ordered, || {
+            let spus = out::count(u64::from(args.spus), "SPU");
+            format!(
+                "cluster {name} is to have {spus}; follow it with: weir cluster status --name \
+                 {name}"
+            )
+        });
+    }
+    if let Some(id) = ordered.operation_id {
+        operation::wait_for(context, admin, id, limit).await?;
+    }
+    let left = limit.saturating_sub(context.clock.now().since(begin));
+    let cluster = wait::wait_for(context, admin, &name, Goal::Running, left).await?;
+    let cluster = cluster.unwrap_or(ordered);
+    super::learn(context, &local.endpoint, &cluster, false).await?;
+    let seconds = context.clock.now().since(begin).as_secs_f64();
+    out::print(args.output.format, &cluster, || format!("{} ({seconds:.1} s)", has(&cluster)))
+}
+
+/// The answer, or why there is none in the words of the command line.
+async fn told<T>(admin: &Admin, name: &str, answer: Result<T, AdminError>) -> Result<T> {
+    match answer {
+        Ok(answer) => Ok(answer),
+        Err(error) if error.status() == Some(404) => Err(super::unknown_cluster(admin, name).await),
+        Err(AdminError::Problem(problem)) if problem.code == "CLUSTER_SHUT_DOWN" => {
+            Err(CliError::new(
+                format!("cluster {name} is shut down"),
+                format!("start it again first: weir cluster resume --name {name}"),
+            ))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn has(cluster: &Cluster) -> String {
+    let spus = out::count(u64::from(cluster.spec.spus), "SPU");
+    let there = cluster.spus.iter().filter(|spu| !spu.leaving);
+    let ids: Vec<_> = there.map(|spu| spu.spu_id.to_string()).collect();
+    format!("cluster {} has {spus} now: {}", cluster.name, ids.join(", "))
+}
+
+fn would(name: &str, preview: &ScalePreview) -> String {
+    let mut removed = preview.remove.clone();
+    removed.sort_unstable();
+    let removed: Vec<_> = removed.iter().map(ToString::to_string).collect();
+    match (preview.add, removed.as_slice()) {
+        (0, []) => format!("cluster {name} has {} already", out::count(preview.to.into(), "SPU")),
+        (0, [one]) => format!("cluster {name} would lose SPU {one}, which is empty"),
+        (0, several) => {
+            format!("cluster {name} would lose SPUs {}, which are empty", several.join(", "))
+        }
+        (add, _) => format!("cluster {name} would get {} more", out::count(add.into(), "SPU")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_protocol::ids::SpuId;
+
+    use super::*;
+    use crate::home::profiles::tests::cluster;
+
+    #[test]
+    fn what_would_be_done_is_told() {
+        let would = |add, remove: &[u32]| {
+            let remove = remove.iter().copied().map(SpuId).collect();
+            would("a", &ScalePreview { from: 3, to: 1, add, remove })
+        };
+        assert_eq!(would(0, &[]), "cluster a has 1 SPU already");
+        assert_eq!(would(0, &[3]), "cluster a would lose SPU 3, which is empty");
+        assert_eq!(would(0, &[3, 2]), "cluster a would lose SPUs 2, 3, which are empty");
+        assert_eq!(would(2, &[]), "cluster a would get 2 SPUs more");
+    }
+
+    #[test]
+    fn what_it_has_is_named() {
+        let cluster = cluster("dev", &["h:1", "h:2"]);
+        assert_eq!(has(&cluster), "cluster dev has 2 SPUs now: 1, 2");
+    }
+}

@@ -1,0 +1,260 @@
+//! How far an operation has come, from what is seen of its cluster: its steps, its progress,
+//! and whether it is done or has failed.
+//!
+//! Pure, and it looks at nothing but what is so: after a restart of the control plane an
+//! operation goes on where it was. That a newer order supersedes it is written with that
+//! order.
+
+use std::collections::BTreeMap;
+
+use weir_protocol::ids::SpuId;
+
+use super::{
+    lifecycle::SpuView,
+    names::INTERNAL_PREFIX,
+    scale::{self, Blocking},
+};
+use crate::store::{
+    operations::{Account, Failure, Step, Target},
+    types::{ClusterState, OperationKind, OperationState, StepState},
+};
+
+/// The code of an operation that failed because its cluster cannot come up.
+const BLOCKED: &str = "CLUSTER_BLOCKED";
+/// The code of a scale that was refused.
+pub const SCALE_REFUSED: &str = "SCALE_REFUSED";
+
+/// What is seen of a cluster, as far as its operations need it.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// Its state, as decided now.
+    pub state: ClusterState,
+    /// Why it is no better.
+    pub reason: Option<&'a str>,
+    /// How many SPUs its spec asks for.
+    pub wanted: u32,
+    /// All SPUs that it ever had.
+    pub spus: &'a [SpuView],
+    /// Why SPUs cannot listen, by SPU.
+    pub conflicts: &'a BTreeMap<SpuId, String>,
+}
+
+/// A step while it is being worked out.
+struct Work {
+    name: &'static str,
+    done: u32,
+    total: u32,
+    /// What it waits for.
+    waits_for: Option<String>,
+}
+
+fn work(name: &'static str, done: usize, total: usize) -> Work {
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    Work { name, done: number(done.min(total)), total: number(total), waits_for: None }
+}
+
+fn once(name: &'static str, done: bool) -> Work {
+    work(name, usize::from(done), 1)
+}
+
+/// How an operation begins, before anything of it was done.
+#[must_use]
+pub fn begun(kind: OperationKind, target: &Target) -> Account {
+    let spus = usize::try_from(target.to).unwrap_or(usize::MAX);
+    let before = usize::try_from(target.from).unwrap_or(usize::MAX);
+    let steps = match kind {
+        OperationKind::Create => {
+            vec![work("rows", 0, spus), work("start SPUs", 0, spus), work("ready", 0, spus)]
+        }
+        OperationKind::Resume => vec![work("start SPUs", 0, spus), work("ready", 0, spus)],
+        OperationKind::Shutdown => vec![work("stop SPUs", 0, before)],
+        OperationKind::Delete => {
+            let stop = work("stop SPUs", 0, before);
+            vec![stop, once("destroy data", false), once("remove rows", false)]
+        }
+        OperationKind::Scale if target.remove.is_empty() => {
+            let added = target.add.len();
+            vec![work("add SPUs", 0, added), work("start SPUs", 0, added), work("ready", 0, spus)]
+        }
+        OperationKind::Scale => {
+            let go = target.remove.len();
+            vec![
+                once("check replicas", false),
+                work("mark removed", 0, go),
+                work("stop", 0, go),
+                work("destroy", 0, go),
+            ]
+        }
+    };
+    account(steps, OperationState::Running, None)
+}
+
+/// How far a running operation has come.
+#[must_use]
+pub fn advance(kind: OperationKind, target: &Target, view: &View<'_>) -> Account {
+    let count =
+        |which: &dyn Fn(&SpuView) -> bool| view.spus.iter().filter(|spu| which(spu)).count();
+    let wanted = usize::try_from(view.wanted).unwrap_or(usize::MAX);
+    let ready = |spu: &SpuView| spu.in_spec && spu.running && spu.lacks.is_none();
+    let ready =
+        Work { waits_for: view.reason.map(str::to_owned), ..work("ready", count(&ready), wanted) };
+    let up = |steps: Vec<Work>| match failure(kind, target, view) {
+        Some(error) => account(steps, OperationState::Failed, Some(error)),
+        None if view.state == ClusterState::Running => all_done(steps),
+        None => account(steps, OperationState::Running, None),
+    };
+    let stopped = || {
+        let there = count(&|spu| !spu.removed || spu.running);
+        work("stop SPUs", there - count(&|spu| spu.running), there)
+    };
+    match kind {
+        OperationKind::Create => {
+            let rows = work("rows", count(&|spu| spu.in_spec), wanted);
+            let start = work("start SPUs", count(&|spu| spu.in_spec && spu.running), wanted);
+            up(vec![rows, start, ready])
+        }
+        OperationKind::Resume => {
+            let start = work("start SPUs", count(&|spu| spu.in_spec && spu.running), wanted);
+            up(vec![start, ready])
+        }
+        OperationKind::Shutdown => match view.state {
+            ClusterState::Shutdown => all_done(vec![stopped()]),
+            _ => account(vec![stopped()], OperationState::Running, None),
+        },
+        // Its last two steps end in the transaction that removes the rows: see `finished`.
+        OperationKind::Delete => {
+            let last = [once("destroy data", false), once("remove rows", false)];
+            let steps = [stopped()].into_iter().chain(last).collect();
+            account(steps, OperationState::Running, None)
+        }
+        OperationKind::Scale if target.remove.is_empty() => {
+            let added = |spu: &SpuView| target.add.contains(&spu.spu_id);
+            let total = target.add.len();
+            let rows = work("add SPUs", count(&added), total);
+            let start = work("start SPUs", count(&|spu| added(spu) && spu.running), total);
+            up(vec![rows, start, ready])
+        }
+        OperationKind::Scale => {
+            let goes = |spu: &SpuView| target.remove.contains(&spu.spu_id);
+            let total = target.remove.len();
+            let removed = count(&|spu| goes(spu) && spu.removed);
+            let stopped = count(&|spu| goes(spu) && spu.removed && !spu.running);
+            let destroyed = count(&|spu| goes(spu) && spu.destroyed);
+            let steps = vec![
+                once("check replicas", removed == total),
+                work("mark removed", removed, total),
+                work("stop", stopped, total),
+                work("destroy", destroyed, total),
+            ];
+            match destroyed == total {
+                true => all_done(steps),
+                false => account(steps, OperationState::Running, None),
+            }
+        }
+    }
+}
+
+/// The same operation with every step done: for the transaction that ends it.
+#[must_use]
+pub fn finished(before: &Account) -> Account {
+    let steps = before.steps.iter().map(|step| Step {
+        state: StepState::Done,
+        detail: None,
+        name: step.name.clone(),
+    });
+    Account {
+        state: OperationState::Done,
+        steps: steps.collect(),
+        done: before.total,
+        total: before.total,
+        error: None,
+    }
+}
+
+/// A removal of SPUs that found replicas on them in its last check.
+#[must_use]
+pub fn refused(before: &Account, blocking: &[Blocking]) -> Account {
+    let mut steps = before.steps.clone();
+    if let Some(step) = steps.iter_mut().find(|step| step.state != StepState::Done) {
+        step.state = StepState::Failed;
+        step.detail = Some(scale::told(blocking));
+    }
+    let error = Failure {
+        code: SCALE_REFUSED.to_owned(),
+        detail: format!(
+            "replicas were placed on an SPU that was to be removed, so it stays: {}",
+            scale::told(blocking)
+        ),
+        hint: scale_hint(blocking),
+    };
+    let Account { done, total, .. } = *before;
+    Account { state: OperationState::Failed, steps, done, total, error: Some(error) }
+}
+
+/// What to do about SPUs that hold replicas.
+#[must_use]
+pub fn scale_hint(blocking: &[Blocking]) -> String {
+    let topics = || blocking.iter().flat_map(|spu| &spu.topics);
+    let mut ways = vec!["Keep as many SPUs"];
+    if topics().any(|topic| !topic.deleted && !topic.name.starts_with(INTERNAL_PREFIX)) {
+        ways.push("or delete the topics that are not needed and purge them");
+    }
+    if topics().any(|topic| topic.deleted) {
+        ways.push("or purge the topics that are deleted already");
+    }
+    format!("{}. This version does not move replicas to other SPUs yet.", ways.join(", "))
+}
+
+/// Why what should run never will, whatever is tried.
+fn failure(kind: OperationKind, target: &Target, view: &View<'_>) -> Option<Failure> {
+    let detail = match kind {
+        OperationKind::Scale => target.add.iter().find_map(|spu| {
+            let conflict = view.conflicts.get(spu)?;
+            Some(format!("SPU {spu} cannot listen: {conflict}"))
+        }),
+        _ => (view.state == ClusterState::Failed)
+            .then(|| view.reason.unwrap_or("no reason is known").to_owned()),
+    };
+    Some(Failure {
+        code: BLOCKED.to_owned(),
+        detail: detail?,
+        hint: "Mend what is in the way: it is tried again by itself, and at once by a resume."
+            .to_owned(),
+    })
+}
+
+fn all_done(steps: Vec<Work>) -> Account {
+    let steps = steps.into_iter().map(|work| Work { done: work.total, waits_for: None, ..work });
+    account(steps.collect(), OperationState::Done, None)
+}
+
+/// The steps as they are shown: what is done, the one that is under way, what is to come.
+fn account(works: Vec<Work>, state: OperationState, error: Option<Failure>) -> Account {
+    let sum = |part: fn(&Work) -> u32| works.iter().map(part).fold(0, u32::saturating_add);
+    let (done, total) = (sum(|work| work.done), sum(|work| work.total));
+    let mut under_way = match state {
+        OperationState::Failed => StepState::Failed,
+        _ => StepState::Running,
+    };
+    let steps = works.into_iter().map(|work| {
+        let counted = (work.total > 1).then(|| format!("{} of {}", work.done, work.total));
+        let finished = work.done == work.total
+            && under_way != StepState::Pending
+            && (work.waits_for.is_none() || state == OperationState::Done);
+        if finished {
+            return Step { name: work.name.to_owned(), state: StepState::Done, detail: counted };
+        }
+        let step_state = std::mem::replace(&mut under_way, StepState::Pending);
+        let waits_for = work.waits_for.filter(|_| step_state != StepState::Pending);
+        let detail = match (counted, waits_for) {
+            (Some(counted), Some(reason)) => Some(format!("{counted}: {reason}")),
+            (counted, reason) => counted.or(reason),
+        };
+        Step { name: work.name.to_owned(), state: step_state, detail }
+    });
+    Account { state, steps: steps.collect(), done, total, error }
+}
+
+#[cfg(test)]
+#[path = "operation_tests.rs"]
+mod tests;

@@ -1,0 +1,152 @@
+//! Orders are answered with an operation that can be followed; scaling is one of them.
+
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Answer, Call, call},
+    support::{Fixture, fixture},
+};
+
+fn scale(f: &Fixture, body: &Value) -> Call {
+    call("POST", "/v1/clusters/demo:scale").key(&f.admin_key).json(body)
+}
+
+async fn get(f: &Fixture, path: &str) -> Answer {
+    call("GET", path).key(&f.admin_key).send(&f.router()).await
+}
+
+async fn topic(f: &Fixture, name: &str, partitions: u32) {
+    let body = json!({ "name": name, "partitions": partitions });
+    let create = call("POST", "/v1/clusters/demo/topics").key(&f.admin_key).json(&body);
+    create.send(&f.router()).await.ok(201);
+}
+
+#[tokio::test]
+async fn every_order_has_an_operation_and_a_newer_one_supersedes_it() {
+    let f = fixture().await;
+    let router = f.router();
+    f.cluster("demo", 2).await;
+    let order = async |method: &str, path: &str| {
+        let answer = call(method, path).key(&f.admin_key).send(&router).await;
+        let view = answer.ok(202);
+        let location = format!("/v1/operations/{}", view["operation_id"].as_str().unwrap());
+        assert_eq!(answer.header("location"), location);
+        location
+    };
+    let shutdown = order("POST", "/v1/clusters/demo:shutdown").await;
+    // What changes nothing begins nothing.
+    assert_eq!(order("POST", "/v1/clusters/demo:shutdown").await, shutdown);
+    let resume = order("POST", "/v1/clusters/demo:resume").await;
+    let delete = order("DELETE", "/v1/clusters/demo").await;
+    assert_eq!(get(&f, &shutdown).await.ok(200)["state"], "superseded");
+    assert!(get(&f, &resume).await.ok(200)["ended_at_unix_ms"].is_i64());
+    let shown = get(&f, &delete).await.ok(200);
+    assert_eq!((&shown["state"], &shown["kind"]), (&json!("running"), &json!("delete")));
+    assert_eq!(shown["progress"], json!({ "done": 0, "total": 4 }));
+    assert_eq!(
+        shown["steps"][0],
+        json!({ "name": "stop SPUs", "state": "running", "detail": "0 of 2" })
+    );
+    assert_eq!(shown["actor"], f.admin.key_id.to_string());
+    assert_eq!((&shown["error"], &shown["cluster_name"]), (&json!(null), &json!("demo")));
+
+    // Newest first, page by page.
+    for path in ["/v1/clusters/demo/operations", "/v1/operations"] {
+        let (mut kinds, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = get(&f, &format!("{path}?limit=3{cursor}")).await.ok(200);
+            kinds.extend(page["items"].as_array().unwrap().iter().map(|o| o["kind"].clone()));
+            let Some(next) = page["next_cursor"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!(kinds, ["delete", "resume", "shutdown", "create"]);
+    }
+    for missing in ["op_0192f0c17a6e7c0e8a1b5d2f3c4e5a6b", "demo"] {
+        get(&f, &format!("/v1/operations/{missing}")).await.problem(404, "OPERATION_NOT_FOUND");
+    }
+}
+
+#[tokio::test]
+async fn scaling_says_what_it_does_and_does_it_once() {
+    let f = fixture().await;
+    let router = f.router();
+    f.cluster("demo", 2).await;
+    let up = json!({ "spus": 4, "dry_run": true });
+    let preview = scale(&f, &up).send(&router).await.ok(200);
+    assert_eq!(preview, json!({ "from": 2, "to": 4, "add": 2, "remove": [] }));
+    assert_eq!(get(&f, "/v1/clusters/demo").await.ok(200)["spec"]["spus"], 2);
+
+    let order = || scale(&f, &json!({ "spus": 4 })).header("idempotency-key", "one");
+    let first = order().send(&router).await;
+    let again = order().send(&router).await;
+    assert_eq!(again.ok(202), first.ok(202));
+    assert_eq!(again.header("location"), first.header("location"));
+    assert!(again.header("location").starts_with("/v1/operations/op_"));
+    let cluster = get(&f, "/v1/clusters/demo").await.ok(200);
+    assert_eq!(
+        (&cluster["spec"]["spus"], cluster["spus"].as_array().unwrap().len()),
+        (&json!(4), 4)
+    );
+    let operation = get(&f, first.header("location")).await.ok(200);
+    assert_eq!(operation["target"], json!({ "from": 2, "to": 4, "add": [3, 4], "remove": [] }));
+
+    // Empty SPUs go, and count no more at once.
+    let down = scale(&f, &json!({ "spus": 1 })).send(&router).await.ok(202);
+    assert_eq!((&down["spec"]["spus"], &down["spus_ready"]), (&json!(1), &json!(0)));
+    let leaving: Vec<_> =
+        down["spus"].as_array().unwrap().iter().map(|spu| spu["leaving"].clone()).collect();
+    assert_eq!(leaving, [false, true, true, true]);
+    // Nothing is placed on what leaves.
+    topic(&f, "late", 3).await;
+    let late = get(&f, "/v1/clusters/demo/topics/late").await.ok(200);
+    for partition in late["partitions"].as_array().unwrap() {
+        assert_eq!(partition["replica_spu_ids"], json!([1]));
+    }
+}
+
+#[tokio::test]
+async fn a_scale_that_would_lose_data_is_refused_by_name() {
+    let f = fixture().await;
+    let router = f.router();
+    f.cluster("demo", 3).await;
+    topic(&f, "orders", 5).await;
+    topic(&f, "old", 1).await;
+    let old = get(&f, "/v1/clusters/demo/topics/old").await.ok(200);
+    assert_eq!(old["partitions"][0]["leader_spu_id"], 3);
+    call("DELETE", "/v1/clusters/demo/topics/old").key(&f.admin_key).send(&router).await.ok(200);
+    let before = get(&f, "/v1/clusters/demo").await.ok(200);
+    for dry_run in [true, false] {
+        let body = json!({ "spus": 2, "dry_run": dry_run });
+        let refused = scale(&f, &body).send(&router).await.problem(409, "SCALE_REFUSED");
+        let detail = refused["detail"].as_str().unwrap();
+        for part in [
+            "SPU 1 holds orders (partitions 0, 3)",
+            "SPU 2 holds orders (partitions 1, 4)",
+            "SPU 3 holds old (deleted, not purged) (partition 0), orders (partition 2)",
+        ] {
+            assert!(detail.contains(part), "{detail}");
+        }
+        assert!(refused["hint"].as_str().unwrap().contains("purge"), "{refused}");
+        let blocking = refused["blocking"].as_array().unwrap();
+        assert_eq!(blocking.len(), 3);
+        assert_eq!(blocking[2]["topics"][0]["deleted"], true);
+        assert_eq!(blocking[0]["topics"][0]["partitions"], json!([0, 3]));
+    }
+    assert_eq!(get(&f, "/v1/clusters/demo").await.ok(200), before, "something changed");
+}
+
+#[tokio::test]
+async fn a_scale_needs_a_running_cluster_and_a_possible_number() {
+    let f = fixture().await;
+    let router = f.router();
+    f.cluster("demo", 1).await;
+    for body in [json!({ "spus": 0 }), json!({ "spus": 11 }), json!({}), json!({ "spu": 1 })] {
+        scale(&f, &body).send(&router).await.problem(400, "INVALID_REQUEST");
+    }
+    call("POST", "/v1/clusters/demo:shutdown").key(&f.admin_key).send(&router).await.ok(202);
+    let shut = scale(&f, &json!({ "spus": 2 })).send(&router).await;
+    let shut = shut.problem(409, "CLUSTER_SHUT_DOWN");
+    assert!(shut["hint"].as_str().unwrap().contains("weir cluster resume"), "{shut}");
+    call("DELETE", "/v1/clusters/demo").key(&f.admin_key).send(&router).await.ok(202);
+    scale(&f, &json!({ "spus": 2 })).send(&router).await.problem(409, "CLUSTER_DELETING");
+}

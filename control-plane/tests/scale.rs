@@ -1,0 +1,296 @@
+//! Clusters get another number of SPUs, and every order's operation ends.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[path = "support_spus/mod.rs"]
+mod support;
+
+use support::{ControlPlane, provisioner::InMemory, spu, until};
+use tempfile::TempDir;
+use weir_control_plane::{
+    app::{self, AppError, OperationView, Scaled, TopicRequest, view::ClusterView},
+    plan::names::PROBE_TOPIC,
+    store::{
+        FaultRates,
+        clusters::ClusterSpec,
+        partitions::{self, NewPartition},
+        spus,
+        topics::{self, NewTopic},
+        types::{ClusterState, OperationKind, OperationState, StepState},
+    },
+};
+use weir_protocol::ids::{ClusterId, PartitionIndex, SpuId, TopicGenerationId};
+
+fn running(cluster: &ClusterView) -> bool {
+    cluster.state == ClusterState::Running
+}
+
+async fn start(folder: &TempDir, provisioner: &InMemory) -> ControlPlane {
+    let control = ControlPlane::start(folder).await;
+    control.reconcile(provisioner);
+    control
+}
+
+fn ids(cluster: &ClusterView) -> Vec<u32> {
+    cluster.spus.iter().map(|spu| spu.spu_id).collect()
+}
+
+async fn scale(control: &ControlPlane, spus: u32) -> Result<ClusterView, AppError> {
+    let scaled = app::cluster_scale(&control.app, &control.principal, "demo", spus, false, None);
+    match scaled.await? {
+        Scaled::Ordered(app::Answer::Fresh(view)) => Ok(view),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The operation, once it ended.
+async fn ended(control: &ControlPlane, id: weir_protocol::ids::OperationId) -> OperationView {
+    let mut last = None;
+    until("the operation ends", async || {
+        let shown = app::operation_get(&control.app, &control.principal, &id.to_string()).await;
+        last = Some(shown.unwrap());
+        last.as_ref().unwrap().state != OperationState::Running
+    })
+    .await;
+    last.unwrap()
+}
+
+/// Scales, and waits until that is done and the cluster runs.
+async fn scaled(control: &ControlPlane, id: ClusterId, spus: u32) -> ClusterView {
+    let operation = scale(control, spus).await.unwrap().operation_id.unwrap();
+    let operation = ended(control, operation).await;
+    assert_eq!((operation.state, &operation.error), (OperationState::Done, &None));
+    assert_eq!(operation.progress.done, operation.progress.total);
+    assert!(operation.steps.iter().all(|step| step.state == StepState::Done), "{operation:?}");
+    control.until("it runs", id, |c| running(c) && c.spus_ready == spus).await
+}
+
+async fn topic(control: &ControlPlane, name: &str, partitions: u32) {
+    let wanted = TopicRequest { name: name.to_owned(), partitions, replication: 1 };
+    app::topic_create(&control.app, &control.principal, "demo", &wanted, None).await.unwrap();
+}
+
+/// Puts a topic on an SPU, past the placement: as one that was under way would.
+async fn topic_on(control: &ControlPlane, id: ClusterId, name: &str, on: SpuId) {
+    let generation = TopicGenerationId(control.app.uuid_v7().unwrap());
+    let new = NewTopic { generation, name: name.to_owned(), internal: false, replication: 1 };
+    let partition = NewPartition {
+        index: PartitionIndex(0),
+        label: String::new(),
+        replicas: vec![on],
+        leader: None,
+    };
+    let mut tx = control.app.store.write().await.unwrap();
+    let mut scoped = tx.scoped(control.org());
+    topics::insert(&mut scoped, id, &new, 1).await.unwrap();
+    partitions::insert(&mut scoped, id, generation, &partition).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn three_then_shutdown_resume_and_one() {
+    let (folder, provisioner) = (TempDir::new().unwrap(), InMemory::default());
+    let control = start(&folder, &provisioner).await;
+    let id = control.create("demo", 3).await;
+    let first = control.until("it runs", id, running).await;
+    let (app, principal) = (&control.app, &control.principal);
+    assert_eq!(ended(&control, first.operation_id.unwrap()).await.kind, OperationKind::Create);
+    app::cluster_shutdown(app, principal, "demo", None).await.unwrap();
+    let down = control.until("it is shut down", id, |c| c.state == ClusterState::Shutdown).await;
+    let shutdown = ended(&control, down.operation_id.unwrap()).await;
+    assert_eq!((shutdown.kind, shutdown.state), (OperationKind::Shutdown, OperationState::Done));
+    app::cluster_resume(app, principal, "demo", None).await.unwrap();
+    let up = control.until("it runs again", id, running).await;
+    let resume = ended(&control, up.operation_id.unwrap()).await;
+    assert_eq!((resume.kind, resume.state), (OperationKind::Resume, OperationState::Done));
+
+    let one = scaled(&control, id, 1).await;
+    assert_eq!((ids(&one), one.spec.spus), (vec![1], 1));
+    assert_eq!(one.spus[0].launch_id, up.spus[0].launch_id, "the one that stays was left alone");
+    assert_eq!(provisioner.running(), [spu(1)]);
+    let expected: Vec<_> = [2, 3].iter().map(|n| format!("/test/{id}/spu-{n}")).collect();
+    assert_eq!(provisioner.destroyed(), expected);
+    // What is resumed is what there was.
+    app::cluster_shutdown(app, principal, "demo", None).await.unwrap();
+    control.until("it is shut down", id, |c| c.state == ClusterState::Shutdown).await;
+    app::cluster_resume(app, principal, "demo", None).await.unwrap();
+    let again = control.until("it runs again", id, running).await;
+    assert_eq!((ids(&again), again.spus_ready), (vec![1], 1));
+    assert_eq!(provisioner.destroyed(), expected, "nothing is destroyed twice");
+    // And the deletion's operation is there when the cluster is not.
+    app::cluster_delete(app, principal, "demo").await.unwrap();
+    until("it is gone", async || control.cluster(id).await.is_none()).await;
+    let (all, _) = app::operation_list(app, principal, None, None, 1).await.unwrap();
+    assert_eq!((all[0].kind, all[0].state), (OperationKind::Delete, OperationState::Done));
+    assert_eq!(all[0].cluster_id, id);
+}
+
+#[tokio::test]
+async fn ids_are_never_used_again_and_ports_are() {
+    let (folder, provisioner) = (TempDir::new().unwrap(), InMemory::default());
+    let control = start(&folder, &provisioner).await;
+    let id = control.create("demo", 2).await;
+    control.until("it runs", id, running).await;
+    scaled(&control, id, 1).await;
+    let more = scaled(&control, id, 3).await;
+    assert_eq!(ids(&more), [1, 3, 4]);
+    // The user named three ports from 9500, and gets no other.
+    let listens: Vec<_> = provisioner.specs().into_iter().map(|spec| spec.listen).collect();
+    let expected = [9500, 9501, 9502, 9501].map(|port| format!("127.0.0.1:{port}"));
+    assert_eq!(listens.iter().collect::<std::collections::BTreeSet<_>>().len(), 3);
+    assert!(expected.iter().all(|port| listens.contains(port)), "{listens:?}");
+    // Topics go to what is there, and its holders do not go.
+    topic(&control, "orders", 2).await;
+    let two = scaled(&control, id, 2).await;
+    assert_eq!(ids(&two), [1, 3]);
+    let refused = scale(&control, 1).await.unwrap_err();
+    assert!(matches!(refused, AppError::ScaleRefused { lacking: 1, .. }), "{refused:?}");
+    assert_eq!(ids(&control.cluster(id).await.unwrap()), [1, 3]);
+    // The probe's partitions of those that went are nobody's, and nobody waits for them.
+    let mut tx = control.app.store.read().await.unwrap();
+    let mut scoped = tx.scoped(control.org());
+    let probe = topics::by_name(&mut scoped, id, PROBE_TOPIC).await.unwrap().unwrap();
+    let rows = partitions::of_generation(&mut scoped, id, probe.generation).await.unwrap();
+    let held: Vec<_> = rows.iter().map(|row| row.replicas.first().map(|r| r.spu.0)).collect();
+    assert_eq!(held, [Some(1), None, Some(3), None]);
+    assert!(rows.iter().all(|row| row.leader == row.replicas.first().map(|r| r.spu)));
+}
+
+#[tokio::test]
+async fn an_added_spu_whose_port_is_taken_gets_another_of_the_block() {
+    let (folder, provisioner) = (TempDir::new().unwrap(), InMemory::default());
+    let control = start(&folder, &provisioner).await;
+    let spec = ClusterSpec { spus: 1, port_base: None, data_dir: None };
+    let id = control.create_with("demo", spec).await;
+    control.until("it runs", id, running).await;
+    provisioner.take_port("127.0.0.1:9601");
+    scaled(&control, id, 3).await;
+    let listens: Vec<_> = provisioner.specs().into_iter().map(|spec| spec.listen).collect();
+    for port in ["127.0.0.1:9600", "127.0.0.1:9602", "127.0.0.1:9603"] {
+        assert!(listens.iter().any(|listen| listen == port), "{listens:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_user_s_port_that_is_taken_fails_the_scale_by_name() {
+    let (folder, provisioner) = (TempDir::new().unwrap(), InMemory::default());
+    let control = start(&folder, &provisioner).await;
+    let id = control.create("demo", 1).await;
+    control.until("it runs", id, running).await;
+    provisioner.take_port("127.0.0.1:9501");
+    let operation = scale(&control, 2).await.unwrap().operation_id.unwrap();
+    let operation = ended(&control, operation).await;
+    assert_eq!(operation.state, OperationState::Failed);
+    let error = operation.error.unwrap();
+    assert!(error.detail.contains("SPU 2") && error.detail.contains("9501"), "{error:?}");
+    // Ordered again it is tried again; the way back is open, and so is the way on.
+    let again = scale(&control, 2).await.unwrap().operation_id.unwrap();
+    assert_ne!(again, operation.id);
+    scaled(&control, id, 1).await;
+    provisioner.free_port("127.0.0.1:9501");
+    scaled(&control, id, 2).await;
+}
+
+#[tokio::test]
+async fn a_topic_that_came_in_between_ends_the_scale_and_everything_stays() {
+    let (folder, provisioner) = (TempDir::new().unwrap(), InMemory::default());
+    let control = start(&folder, &provisioner).await;
+    let id = control.create("demo", 3).await;
+    let before = control.until("it runs", id, running).await;
+    // Nobody reconciles between the order and the topic.
+    let control = control.restart(&folder).await;
+    let order = scale(&control, 1).await.unwrap();
+    assert_eq!((order.spec.spus, ids(&order)), (1, vec![1, 2, 3]));
+    topic_on(&control, id, "orders", spu(3)).await;
+    control.reconcile(&provisioner);
+    let operation = ended(&control, order.operation_id.unwrap()).await;
+    assert_eq!(operation.state, OperationState::Failed);
+    let error = operation.error.unwrap();
+    assert_eq!(error.code, "SCALE_REFUSED");
+    assert!(error.detail.contains("SPU 3 holds orders (partition 0)"), "{error:?}");
+    let after = control.until("it runs with all", id, |c| running(c) && c.spus_ready == 3).await;
+    assert_eq!((after.spec.spus, ids(&after)), (3, vec![1, 2, 3]));
+    assert!(after.spus.iter().all(|spu| !spu.leaving));
+    assert_eq!(after.spus[2].launch_id, before.spus[2].launch_id);
+    assert!(provisioner.destroyed().is_empty());
+    // With the holder kept, the empty one can go.
+    assert_eq!(ids(&scaled(&control, id, 2).await), [1, 3]);
+}
+
+#[tokio::test]
+async fn a_scale_goes_on_from_any_step_after_a_restart() {
+    // 0: before the last check; 1: removed and not stopped; 2: stopped and not destroyed.
+    for step in 0..3 {
+        let (folder, provisioner) = (TempDir::new().unwrap(), InMemory::default());
+        let control = start(&folder, &provisioner).await;
+        let id = control.create("demo", 3).await;
+        control.until("it runs", id, running).await;
+        let control = control.restart(&folder).await;
+        let operation = scale(&control, 1).await.unwrap().operation_id.unwrap();
+        if step > 0 {
+            let mut tx = control.app.store.write().await.unwrap();
+            let mut scoped = tx.scoped(control.org());
+            for gone in [2, 3] {
+                spus::remove(&mut scoped, id, spu(gone), 1).await.unwrap();
+            }
+            tx.commit().await.unwrap();
+        }
+        if step > 1 {
+            provisioner.kill(spu(2));
+            provisioner.kill(spu(3));
+        }
+        let control = control.restart(&folder).await;
+        control.reconcile(&provisioner);
+        let operation = ended(&control, operation).await;
+        assert_eq!(operation.state, OperationState::Done, "{step}");
+        let view = control.until("it runs", id, |c| running(c) && c.spus_ready == 1).await;
+        assert_eq!((ids(&view), provisioner.running()), (vec![1], vec![spu(1)]), "{step}");
+        assert_eq!(provisioner.destroyed().len(), 2, "{step}");
+    }
+}
+
+#[tokio::test]
+async fn orders_in_the_middle_of_a_scale_supersede_it_and_lose_nothing() {
+    let (folder, provisioner) = (TempDir::new().unwrap(), InMemory::default());
+    let control = start(&folder, &provisioner).await;
+    let id = control.create("demo", 3).await;
+    control.until("it runs", id, running).await;
+    let control = control.restart(&folder).await;
+    let (app, principal) = (&control.app, &control.principal);
+    let scale = scale(&control, 1).await.unwrap().operation_id.unwrap();
+    app::cluster_shutdown(app, principal, "demo", None).await.unwrap();
+    control.reconcile(&provisioner);
+    assert_eq!(ended(&control, scale).await.state, OperationState::Superseded);
+    let down = control.until("it is shut down", id, |c| c.state == ClusterState::Shutdown).await;
+    assert_eq!(ended(&control, down.operation_id.unwrap()).await.state, OperationState::Done);
+    // The spec of before holds: exactly one comes back.
+    app::cluster_resume(app, principal, "demo", None).await.unwrap();
+    let view = control.until("it runs", id, |c| running(c) && c.spus_ready == 1).await;
+    assert_eq!(ids(&view), [1]);
+    until("the data of the others is gone", async || provisioner.destroyed().len() == 2).await;
+}
+
+#[tokio::test]
+async fn a_database_that_fails_now_and_then_delays_a_scale_and_breaks_nothing() {
+    let (folder, provisioner) = (TempDir::new().unwrap(), InMemory::default());
+    let control = start(&folder, &provisioner).await;
+    let id = control.create("demo", 3).await;
+    control.until("it runs", id, running).await;
+    control.faults.set(FaultRates {
+        delay_max: std::time::Duration::from_millis(2),
+        busy_per_million: 10_000,
+        commit_unknown_per_million: 200_000,
+    });
+    until("it is ordered", async || scale(&control, 2).await.is_ok()).await;
+    let count = |n: u32| {
+        move |c: &ClusterView| running(c) && c.spus_ready == n && ids(c).len() == n as usize
+    };
+    control.until("two run", id, count(2)).await;
+    until("it is ordered", async || scale(&control, 3).await.is_ok()).await;
+    control.until("three run", id, count(3)).await;
+    control.faults.set(FaultRates::default());
+    let view = control.cluster(id).await.unwrap();
+    assert_eq!(ids(&view), [1, 2, 4]);
+    assert_eq!(ended(&control, view.operation_id.unwrap()).await.state, OperationState::Done);
+    assert!(control.faults.fired() > 0);
+}

@@ -1,0 +1,166 @@
+//! A cluster of three gets fewer SPUs while it is written to. Where topics stand in the way
+//! it is refused, and nothing changes; where an SPU is empty it goes, whatever crashes
+//! meanwhile: the operation ends, the count is exact, every record is there.
+
+use std::time::Duration;
+
+use weir_client::admin::{Operation, OperationState};
+use weir_protocol::ids::OperationId;
+use weir_runtime::clock::Clock;
+
+use super::{
+    Least, Scenario,
+    setup::{
+        CONVERGE, acknowledged_more, between, cluster, every_partition_takes, observe,
+        on_client_node, running, topic,
+    },
+};
+use crate::{
+    faults::{Fault, Step},
+    nemesis,
+    workload::{self, Producing},
+    world::{CLUSTER, World},
+};
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "scale-down",
+    story: "a cluster gets fewer SPUs while it is written to and things crash",
+    least: Least { acknowledged: 200, faults: 1, recoveries: 1 },
+    play: |world| {
+        on_client_node(world, |world, node| async move {
+            cluster(&world, 3).await?;
+            // A partition on each: none of the three is empty.
+            topic(&world, "spread", 3).await?;
+            refused(&world, 2).await?;
+            let admin = world.admin();
+            admin.cluster_scale(CLUSTER, 4).await.map_err(|e| format!("scale up: {e}"))?;
+            exactly(&world, &[1, 2, 3, 4]).await?;
+
+            let writer = workload::produce(&world, &node, Producing::new(1, "spread"));
+            acknowledged_more(&world, 50, Duration::from_secs(20)).await?;
+            // Something that is needed for it, or somebody who stays, dies about now.
+            let crashes = draw_crashes();
+            let crashing = madsim::task::spawn(nemesis::run(world.clone(), crashes, vec![]));
+            Clock.sleep(Duration::from_millis(between(0, 1_500))).await;
+            let ordered = admin.cluster_scale(CLUSTER, 3).await;
+            let ordered = ordered.map_err(|e| format!("scale down: {e}"))?;
+            let operation = ordered.operation_id.ok_or("an order without an operation")?;
+            let operation = ended(&world, operation).await?;
+            if operation.state != OperationState::Done {
+                return Err(format!("the scale did not get done: {operation:?}"));
+            }
+            crashing.await.expect("a nemesis does not panic");
+
+            exactly(&world, &[1, 2, 3]).await?;
+            if world.machines.get(4).is_some_and(|machine| machine.running().is_some()) {
+                return Err("the removed SPU still runs".into());
+            }
+            gone_for_good(&world).await?;
+            refused(&world, 1).await?;
+            exactly(&world, &[1, 2, 3]).await?;
+            acknowledged_more(&world, 50, Duration::from_secs(30)).await?;
+            every_partition_takes(&world, 3, Duration::from_secs(30)).await?;
+            writer.stop().await;
+            workload::final_read(&world, &node, 100, "spread", Duration::from_secs(60)).await
+        })
+    },
+};
+
+/// One crash of an SPU, and perhaps one of the control plane.
+fn draw_crashes() -> Vec<Step> {
+    let spu = u32::try_from(between(1, 5)).unwrap_or(1);
+    let crash = Fault::CrashSpu { spu, down_ms: between(50, 3_000) };
+    let mut steps = vec![Step { at_ms: between(0, 2_000), fault: crash }];
+    if between(0, 2) == 1 {
+        let fault = Fault::CrashControlPlane { down_ms: between(200, 4_000) };
+        steps.push(Step { at_ms: between(0, 2_500), fault });
+    }
+    // One that stays, so that every run has a recovery.
+    let stays = u32::try_from(between(1, 4)).unwrap_or(1);
+    let crash = Fault::CrashSpu { spu: stays, down_ms: between(50, 2_000) };
+    steps.push(Step { at_ms: between(2_500, 5_000), fault: crash });
+    steps.sort_by_key(|step| step.at_ms);
+    steps
+}
+
+/// Asks for fewer SPUs than there can be: refused by name, and the cluster is as it was.
+async fn refused(world: &World, spus: u32) -> Result<(), String> {
+    let admin = world.admin();
+    let before = admin.cluster(CLUSTER).await.map_err(|e| e.to_string())?;
+    let error = match admin.cluster_scale(CLUSTER, spus).await {
+        Ok(_) => return Err(format!("scaled to {spus} although every SPU holds data")),
+        Err(error) => error,
+    };
+    if error.code() != "SCALE_REFUSED" || !error.to_string().contains("spread (partition") {
+        return Err(format!("not refused by name: {error}"));
+    }
+    let after = admin.cluster(CLUSTER).await.map_err(|e| e.to_string())?;
+    if (after.spec, after.operation_id) != (before.spec, before.operation_id) {
+        return Err("a refused scale changed the cluster".into());
+    }
+    Ok(())
+}
+
+/// The operation, once it ended.
+async fn ended(world: &World, id: OperationId) -> Result<Operation, String> {
+    let admin = world.admin();
+    let mut last = None;
+    let wait = async {
+        loop {
+            match admin.operation(&id.to_string()).await {
+                Ok(operation) if operation.state != OperationState::Running => return operation,
+                Ok(operation) => last = Some(format!("{:?}", operation.steps)),
+                Err(error) => last = Some(error.to_string()),
+            }
+            Clock.sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let waited = Clock.timeout(CONVERGE, wait).await;
+    waited.map_err(|_| format!("the operation has not ended after {CONVERGE:?}: {last:?}"))
+}
+
+/// Waits until the cluster runs, with exactly these SPUs.
+async fn exactly(world: &World, ids: &[u32]) -> Result<(), String> {
+    let admin = world.admin();
+    let mut last = String::new();
+    let wait = async {
+        loop {
+            let cluster = running(world).await?;
+            observe(world, &cluster);
+            let listed: Vec<_> = cluster.spus.iter().map(|spu| spu.spu_id.0).collect();
+            if listed == ids && cluster.spus_ready as usize == ids.len() {
+                let running = admin.operation_list(CLUSTER).await.map_err(|e| e.to_string())?;
+                if running.iter().all(|operation| operation.state != OperationState::Running) {
+                    return Ok(());
+                }
+            }
+            last = format!("{} ready of {listed:?}", cluster.spus_ready);
+            Clock.sleep(Duration::from_millis(100)).await;
+        }
+    };
+    match Clock.timeout(CONVERGE, wait).await {
+        Ok(came) => came,
+        Err(_) => Err(format!("not {ids:?} after {CONVERGE:?}: {last}")),
+    }
+}
+
+/// The removed SPU's process comes back, on another machine: it is told that it is removed.
+async fn gone_for_good(world: &World) -> Result<(), String> {
+    let machine = world.machines.get(4).ok_or("SPU 4 was never started")?;
+    let spec = machine.last_spec().ok_or("SPU 4 was never started")?;
+    let back = world.machines.stranger("back");
+    back.start(spec)?;
+    let wait = async {
+        while back.running().is_some() {
+            Clock.sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let waited = Clock.timeout(CONVERGE, wait).await;
+    waited.map_err(|_| "the removed SPU that came back was not sent away")?;
+    let exit = back.last_exit().unwrap_or_default();
+    if !exit.contains("SPU_REMOVED") && !exit.contains("removed from its cluster") {
+        return Err(format!("the removed SPU that came back was told: {exit}"));
+    }
+    back.power_off();
+    Ok(())
+}
