@@ -167,7 +167,9 @@ impl From<AppError> for Problem {
             "CLUSTER_SHUT_DOWN" | "CLUSTER_DELETING" | "TOPIC_EXISTS" | "NOT_ENOUGH_SPUS"
             | "REPLICAS_EXHAUSTED" | "DATABASE_WENT_BACK" => StatusCode::CONFLICT,
             "IDEMPOTENCY_KEY_REUSED" => StatusCode::UNPROCESSABLE_ENTITY,
-            "OVERLOADED" | "OUTCOME_UNKNOWN" => StatusCode::SERVICE_UNAVAILABLE,
+            "OVERLOADED" | "DATABASE_UNAVAILABLE" | "OUTCOME_UNKNOWN" => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             "STORAGE_FULL" => StatusCode::INSUFFICIENT_STORAGE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

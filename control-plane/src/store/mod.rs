@@ -46,6 +46,11 @@ pub use driver::{
     Database, DbError, DbResult, FaultRates, Mode, Row, SqlFaults, Transaction, Value,
     sqlite::SqliteDatabase,
 };
+#[cfg(not(madsim))]
+pub use driver::{
+    postgres::PostgresDatabase,
+    postgres_connect::{ConnectError, without_password},
+};
 pub use tx::{Scoped, Tx};
 
 /// Opens transactions. Cheap to clone.
