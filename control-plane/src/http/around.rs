@@ -35,9 +35,15 @@ pub(super) async fn around(
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let id = request_id(request.headers());
-    let mut response = match clock.timeout(limit, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Problem::timed_out().into_response(),
+    // No name has a character 0, and databases take no text with one.
+    let zero = request.uri().path_and_query().is_some_and(|path| path.as_str().contains("%00"));
+    let mut response = if zero {
+        Problem::invalid("the path holds the character 0", "Leave %00 out.").into_response()
+    } else {
+        clock
+            .timeout(limit, next.run(request))
+            .await
+            .unwrap_or_else(|_| Problem::timed_out().into_response())
     };
     if response.status().is_client_error() || response.status().is_server_error() {
         response = written(response, &path, &id).await;

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`routes`] | the router and, from the same lines, the OpenAPI document |
 //! | `system`, `clusters`, `cluster_verbs`, `spus`, `topics`, `topic_verbs`, `tokens` | the routes |
+//! | `docs` | the document as a page for people |
 //! | `around` | what happens around every request: id, deadline, trace, problems |
 //! | `caller` | from the bearer key to who asks |
 //! | [`problem`] | errors as they travel |
@@ -15,6 +16,7 @@ mod body;
 mod caller;
 mod cluster_verbs;
 mod clusters;
+mod docs;
 mod etag;
 mod list;
 pub mod problem;

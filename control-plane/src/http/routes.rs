@@ -15,8 +15,8 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Problem, around, body::BODY_BYTES_MAX, caller, cluster_verbs, clusters, problem::ProblemBody,
-    spus, system, tokens, topic_verbs, topics,
+    Problem, around, body::BODY_BYTES_MAX, caller, cluster_verbs, clusters, docs,
+    problem::ProblemBody, spus, system, tokens, topic_verbs, topics,
 };
 use crate::app::App;
 
@@ -43,6 +43,7 @@ fn open() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(system::live))
         .routes(routes!(system::ready))
         .routes(routes!(system::openapi))
+        .routes(routes!(docs::docs))
 }
 
 fn keyed() -> OpenApiRouter<Arc<App>> {

@@ -49,6 +49,7 @@ pub use driver::{
 #[cfg(not(madsim))]
 pub use driver::{
     postgres::PostgresDatabase,
+    postgres_alone::AloneError,
     postgres_connect::{ConnectError, without_password},
 };
 pub use tx::{Scoped, Tx};

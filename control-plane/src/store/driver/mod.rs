@@ -11,6 +11,8 @@ pub mod faults;
 #[cfg(not(madsim))]
 pub mod postgres;
 #[cfg(not(madsim))]
+pub mod postgres_alone;
+#[cfg(not(madsim))]
 pub mod postgres_connect;
 #[cfg(not(madsim))]
 mod postgres_values;

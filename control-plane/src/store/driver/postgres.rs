@@ -38,9 +38,11 @@ const TURN_WAIT_MAX: Duration = Duration::from_secs(10);
 /// only when the server or the way to it is gone.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(40);
 /// The server's limits: waiting for a lock, running a statement, sitting in a transaction
-/// (whoever hangs in one must not keep the other writers out for ever).
+/// (whoever hangs in one must not keep the other writers out for ever). And a nudge: the
+/// planner has no statistics of rows that this very transaction wrote, and would join ten
+/// thousand partitions with their replicas by looking at every pair.
 const SESSION: &str = "SET lock_timeout = '10s'; SET statement_timeout = '30s';
-    SET idle_in_transaction_session_timeout = '60s'";
+    SET idle_in_transaction_session_timeout = '60s'; SET enable_nestloop = off";
 const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// The number is ours alone within a database: "weirwrit" in ASCII.
 const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
@@ -78,6 +80,14 @@ impl PostgresDatabase {
             readers: Arc::new(Semaphore::new(READERS)),
             clock,
         })
+    }
+
+    pub(super) const fn options(&self) -> &PgConnectOptions {
+        &self.options
+    }
+
+    pub(super) const fn clock(&self) -> Clock {
+        self.clock
     }
 
     async fn lend(&self, mode: Mode) -> DbResult<Lease> {

@@ -143,7 +143,7 @@ fn parse(url: &SecretString) -> Result<PgConnectOptions, ConnectError> {
         .disable_statement_logging())
 }
 
-fn shown(options: &PgConnectOptions) -> String {
+pub(super) fn shown(options: &PgConnectOptions) -> String {
     let host = options.get_socket().map_or_else(
         || format!("{}:{}", options.get_host(), options.get_port()),
         |socket| format!("[{}]", socket.display()),
