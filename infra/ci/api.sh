@@ -86,7 +86,9 @@ api GET /v1/openapi.json | sed '1s/^200 //' > "$work/openapi.json"
 "$work/venv/bin/python" -m openapi_spec_validator --schema 3.1 "$work/openapi.json"
 
 echo "== every operation keeps to the document"
-"$work/venv/bin/schemathesis" --config-file infra/ci/api.toml run "$work/openapi.json" --url "$url" \
+config="$PWD/infra/ci/api.toml"
+cd "$work" # it writes what it found where it stands
+"$work/venv/bin/schemathesis" --config-file "$config" run "$work/openapi.json" --url "$url" \
   --header "Authorization: Bearer $(cat "$work/control-plane/admin-key")" \
   --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance \
   --phases examples,coverage,fuzzing --max-examples 25 --seed 1 --generation-database none \

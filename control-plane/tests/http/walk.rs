@@ -170,7 +170,16 @@ fn every_operation_is_described() {
         let open = OPEN.contains(&name.as_str());
         assert_eq!(operation["security"].is_null(), open, "{name}");
         assert!(open || operation["responses"]["default"].is_object(), "{name}");
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let words = response["description"].as_str();
+            assert!(words.is_some_and(|text| !text.is_empty()), "{name}: {status}");
+        }
     }
+    // What is shown as text is documented as that text.
+    assert_eq!(
+        document["components"]["schemas"]["Desired"]["enum"],
+        json!(["running", "shutdown", "deleted"])
+    );
     // Every reference leads somewhere.
     let text = document.to_string();
     for reference in text.split("\"#/components/schemas/").skip(1) {
