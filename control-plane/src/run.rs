@@ -163,8 +163,9 @@ async fn bootstrap(config: &Config, store: &Store, clock: Clock) -> Result<Boots
     let mut tries = 1;
     loop {
         match app::bootstrap(store, clock.unix_ms(), &admin_key).await {
-            Err(AppError::Store(DbError::Busy | DbError::CommitUnknown { .. }))
-                if tries < BOOTSTRAP_TRIES_MAX =>
+            Err(AppError::Store(error))
+                if (error.retriable() || matches!(error, DbError::CommitUnknown { .. }))
+                    && tries < BOOTSTRAP_TRIES_MAX =>
             {
                 tries += 1;
                 clock.sleep(BOOTSTRAP_PAUSE).await;

@@ -1,6 +1,8 @@
 //! The control plane as a process: arguments, files, signals. Shared by
 //! `weir-control-plane` and `weir run control-plane`.
 
+mod database;
+
 use std::{
     fs, io,
     io::Write as _,
@@ -25,13 +27,12 @@ use crate::{
     auth::ApiKey,
     provision::process::{ProcessProvisioner, Program},
     reconcile, run_measured,
-    store::SqliteDatabase,
 };
+
+pub use database::URL_VARIABLE;
 
 /// What this process is called where traces are collected.
 pub const SERVICE: &str = "weir-control-plane";
-/// The database, in the data folder.
-const DATABASE: &str = "weir.db";
 /// Held while the process lives, in the data folder: two control planes over one database
 /// would start every SPU twice.
 const LOCK: &str = "lock";
@@ -43,9 +44,13 @@ const ADMIN_KEY_BYTES_MAX: u64 = 1024;
 /// How a control plane is started.
 #[derive(Clone, Debug, Args)]
 pub struct ControlPlaneArgs {
-    /// Where its database lies; made when missing
+    /// Where its key and its SQLite database lie; made when missing
     #[arg(long, value_name = "DIR", default_value = "weir/control-plane")]
     pub data_dir: PathBuf,
+    /// Postgres database to use instead of SQLite, as postgres://USER:PASSWORD@HOST/DATABASE.
+    /// With a password, give it by the variable: anyone on the machine can see arguments
+    #[arg(long, value_name = "URL", env = URL_VARIABLE, hide_env_values = true)]
+    pub database_url: Option<SecretString>,
     /// Where the data of clusters lies that ask for no folder of their own
     #[arg(long, value_name = "DIR", default_value = "weir/clusters")]
     pub clusters_dir: PathBuf,
@@ -144,7 +149,7 @@ pub async fn serve_until(
         ..Config::default()
     };
     let deps = Deps {
-        database: Arc::new(SqliteDatabase::new(&data_dir.join(DATABASE), Clock)),
+        database: database::open(&data_dir, args.database_url.as_ref(), &shutdown).await?,
         provisioner: Arc::new(ProcessProvisioner::new(program, Clock).with_metrics(metrics_host)),
         clock: Clock,
         started: None,
@@ -224,21 +229,26 @@ fn read_key(file: &Path) -> io::Result<SecretString> {
     Ok(text)
 }
 
-/// Written beside and renamed, so that whoever looks sees a whole key or none.
 fn make_key(file: &Path) -> io::Result<SecretString> {
     let key = ApiKey::generate(&Config::default().environment)?.to_text();
+    put_private(file, key.expose_secret())?;
+    tracing::info!(file = %file.display(), "admin key made");
+    Ok(key)
+}
+
+/// A line in a file for its owner only. Written beside and renamed, so that whoever looks
+/// sees the whole line or none.
+fn put_private(file: &Path, line: &str) -> io::Result<()> {
     if let Some(folder) = file.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
     let beside = file.with_extension("new");
     let mut out =
         fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    writeln!(out, "{}", key.expose_secret())?;
+    writeln!(out, "{line}")?;
     out.sync_all()?;
-    #[expect(clippy::disallowed_methods, reason = "a process's own key file; never simulated")]
-    fs::rename(&beside, file)?;
-    tracing::info!(file = %file.display(), "admin key made");
-    Ok(key)
+    #[expect(clippy::disallowed_methods, reason = "a process's own file; never simulated")]
+    fs::rename(&beside, file)
 }
 
 #[cfg(test)]
@@ -262,6 +272,7 @@ mod tests {
     fn args(folder: &Path) -> ControlPlaneArgs {
         ControlPlaneArgs {
             data_dir: folder.join("control-plane"),
+            database_url: None,
             clusters_dir: folder.join("clusters"),
             data_dir_root: None,
             http_listen: "127.0.0.1:0".to_owned(),
@@ -280,7 +291,7 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let shutdown = CancellationToken::new();
         let first = tokio::spawn(serve_until(args(folder.path()), shutdown.clone()));
-        let database = folder.path().join("control-plane").join(DATABASE);
+        let database = folder.path().join("control-plane").join(database::SQLITE);
         while !fs::exists(&database).unwrap() {
             Clock.sleep(std::time::Duration::from_millis(5)).await;
         }

@@ -364,5 +364,5 @@ async fn a_database_that_fails_now_and_then_delays_and_breaks_nothing() {
     until("it is to go", async || app::cluster_delete(app, principal, "demo").await.is_ok()).await;
     control.faults.set(FaultRates::default());
     until("it is gone", async || control.cluster(id).await.is_none()).await;
-    assert!(control.faults.fired() > 0);
+    assert!(support::database::is_postgres() || control.faults.fired() > 0);
 }

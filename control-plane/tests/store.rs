@@ -1,4 +1,4 @@
-//! The database driver, the migrations, the use cases over a real SQLite file.
+//! The database driver, the migrations, the use cases over a real database.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 #![allow(dead_code, reason = "the fixture is shared")]
@@ -10,6 +10,8 @@ mod support;
 mod bootstrap;
 #[path = "store/clusters.rs"]
 mod clusters;
+#[path = "store/concurrent.rs"]
+mod concurrent;
 #[path = "store/conformance.rs"]
 mod conformance;
 #[path = "store/consumer_offsets.rs"]
@@ -22,6 +24,10 @@ mod metadata;
 mod migrations;
 #[path = "store/operations.rs"]
 mod operations;
+// Needs real sockets.
+#[cfg(not(madsim))]
+#[path = "store/postgres.rs"]
+mod postgres;
 #[path = "store/revisions.rs"]
 mod revisions;
 #[path = "store/tombstones.rs"]

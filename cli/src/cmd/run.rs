@@ -31,6 +31,7 @@ pub enum RunCommand {
 Examples:
   weir run control-plane
   WEIR_LOG=debug weir run control-plane --http-listen 127.0.0.1:8080
+  WEIR_DATABASE_URL=postgres://weir:PASSWORD@db.example/weir weir run control-plane
 
 Ends in order at Ctrl-C or SIGTERM; SPUs go on running."
     )]

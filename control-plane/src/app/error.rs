@@ -236,6 +236,7 @@ impl AppError {
             Self::IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
             Self::RevisionAhead { .. } => "DATABASE_WENT_BACK",
             Self::Store(DbError::Busy) => "OVERLOADED",
+            Self::Store(DbError::Unavailable { .. }) => "DATABASE_UNAVAILABLE",
             Self::Store(DbError::CommitUnknown { .. }) => "OUTCOME_UNKNOWN",
             Self::Store(DbError::StorageFull) => "STORAGE_FULL",
             Self::Store(_) | Self::Sign(_) | Self::Entropy(_) => "INTERNAL",
@@ -247,8 +248,12 @@ impl AppError {
     pub const fn retryable(&self) -> bool {
         matches!(
             self,
-            Self::Store(DbError::Busy | DbError::CommitUnknown { .. } | DbError::StorageFull)
-                | Self::CoordinatorUnavailable { .. }
+            Self::Store(
+                DbError::Busy
+                    | DbError::Unavailable { .. }
+                    | DbError::CommitUnknown { .. }
+                    | DbError::StorageFull
+            ) | Self::CoordinatorUnavailable { .. }
                 | Self::LeaderUnavailable { .. }
                 | Self::ClusterExists { desired: Desired::Deleted, .. }
         )
@@ -345,6 +350,9 @@ impl AppError {
                     .to_owned()
             }
             Self::Store(DbError::Busy) => "Try again in a moment.".to_owned(),
+            Self::Store(DbError::Unavailable { .. }) => {
+                "Look whether the control plane's database server runs, then try again.".to_owned()
+            }
             Self::Store(DbError::CommitUnknown { .. }) => {
                 "Look whether it happened, or repeat it with the same Idempotency-Key.".to_owned()
             }

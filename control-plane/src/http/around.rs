@@ -49,10 +49,16 @@ pub(super) async fn around(
         trace_id = Empty
     );
     let own = traceparent::begin(&span, request.headers());
+    // No name has a character 0, and databases take no text with one.
+    let zero = request.uri().path_and_query().is_some_and(|path| path.as_str().contains("%00"));
     let answer = async {
-        let response = match clock.timeout(limit, next.run(request)).await {
-            Ok(response) => response,
-            Err(_) => Problem::timed_out().into_response(),
+        let response = if zero {
+            Problem::invalid("the path holds the character 0", "Leave %00 out.").into_response()
+        } else {
+            match clock.timeout(limit, next.run(request)).await {
+                Ok(response) => response,
+                Err(_) => Problem::timed_out().into_response(),
+            }
         };
         match response.status() {
             wrong if wrong.is_client_error() || wrong.is_server_error() => {

@@ -77,6 +77,7 @@ impl List {
             .decode(cursor)
             .ok()
             .and_then(|bytes| String::from_utf8(bytes).ok())
+            .filter(|text| !text.contains('\0'))
             .and_then(|text| Some(text.strip_prefix(kind)?.strip_prefix(':')?.to_owned()))
             .ok_or_else(|| {
                 Problem::invalid(

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`routes`] | the router and, from the same lines, the OpenAPI document |
 //! | `system`, `clusters`, `cluster_verbs`, `spus`, `operations`, `topics`, `topic_verbs`, `consumers`, `consumer_verbs`, `tokens` | the routes |
+//! | `docs` | the document as a page for people |
 //! | `around` | what happens around every request: id, deadline, trace, problems |
 //! | `caller` | from the bearer key to who asks |
 //! | [`problem`] | errors as they travel |
@@ -17,6 +18,7 @@ mod cluster_verbs;
 mod clusters;
 mod consumer_verbs;
 mod consumers;
+mod docs;
 mod etag;
 mod list;
 mod operations;

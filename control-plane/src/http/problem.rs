@@ -178,9 +178,11 @@ impl From<AppError> for Problem {
             | "TOPIC_NOT_DELETED" | "REPLICAS_LOST" | "NOT_ENOUGH_SPUS" | "REPLICAS_EXHAUSTED"
             | "DATABASE_WENT_BACK" => StatusCode::CONFLICT,
             "IDEMPOTENCY_KEY_REUSED" | "OFFSET_OUT_OF_RANGE" => StatusCode::UNPROCESSABLE_ENTITY,
-            "OVERLOADED" | "OUTCOME_UNKNOWN" | "COORDINATOR_UNAVAILABLE" | "LEADER_UNAVAILABLE" => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            "OVERLOADED"
+            | "DATABASE_UNAVAILABLE"
+            | "OUTCOME_UNKNOWN"
+            | "COORDINATOR_UNAVAILABLE"
+            | "LEADER_UNAVAILABLE" => StatusCode::SERVICE_UNAVAILABLE,
             "STORAGE_FULL" => StatusCode::INSUFFICIENT_STORAGE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

@@ -8,15 +8,19 @@ use axum::{
     middleware::{self, Next},
     routing::post,
 };
+use http::StatusCode;
 use utoipa::{
     OpenApi,
-    openapi::security::{Http, HttpAuthScheme, SecurityScheme},
+    openapi::{
+        RefOr,
+        security::{Http, HttpAuthScheme, SecurityScheme},
+    },
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Problem, around, body::BODY_BYTES_MAX, caller, cluster_verbs, clusters, consumer_verbs,
-    consumers, operations, problem::ProblemBody, spus, system, tokens, topic_verbs, topics,
+    consumers, docs, operations, problem::ProblemBody, spus, system, tokens, topic_verbs, topics,
 };
 use crate::app::App;
 
@@ -47,6 +51,7 @@ fn open() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(system::live))
         .routes(routes!(system::ready))
         .routes(routes!(system::openapi))
+        .routes(routes!(docs::docs))
 }
 
 fn keyed() -> OpenApiRouter<Arc<App>> {
@@ -75,7 +80,28 @@ pub fn document() -> utoipa::openapi::OpenApi {
         .components
         .get_or_insert_default()
         .add_security_scheme("api_key", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    describe_responses(&mut document);
     document
+}
+
+/// OpenAPI wants words for each answer: where a route has none of its own, the status's.
+fn describe_responses(document: &mut utoipa::openapi::OpenApi) {
+    for item in document.paths.paths.values_mut() {
+        let operations =
+            [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
+        for operation in operations.into_iter().flatten() {
+            for (status, response) in &mut operation.responses.responses {
+                if let RefOr::T(response) = response
+                    && response.description.is_empty()
+                {
+                    let known =
+                        status.parse().ok().and_then(|code| StatusCode::from_u16(code).ok());
+                    let words = known.and_then(|status| status.canonical_reason());
+                    response.description = words.unwrap_or("An answer").to_owned();
+                }
+            }
+        }
+    }
 }
 
 /// The verbs that the router takes after a colon: of clusters, of topics, of consumers. For

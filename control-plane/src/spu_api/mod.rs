@@ -101,5 +101,5 @@ impl SpuControl for SpuApi {
 
 /// Whether a transaction that is safe to repeat should be.
 fn worth_repeating(error: &DbError) -> bool {
-    matches!(error, DbError::Busy | DbError::CommitUnknown { .. })
+    error.retriable() || matches!(error, DbError::CommitUnknown { .. })
 }

@@ -288,9 +288,9 @@ pub async fn load(
     let rows = scoped
         .query(
             "SELECT r.spu_id, count(*) AS held,
-                sum(CASE WHEN g.state = $3 AND g.internal = 0 THEN 1 ELSE 0 END) AS replicas,
-                sum(CASE WHEN g.state = $3 AND g.internal = 0 AND r.position = 0
-                    THEN 1 ELSE 0 END) AS preferred
+                count(CASE WHEN g.state = $3 AND g.internal = 0 THEN 1 END) AS replicas,
+                count(CASE WHEN g.state = $3 AND g.internal = 0 AND r.position = 0
+                    THEN 1 END) AS preferred
              FROM replicas r
              JOIN topic_generations g ON g.org_id = r.org_id AND g.cluster_id = r.cluster_id
                 AND g.generation_id = r.generation_id

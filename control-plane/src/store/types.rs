@@ -3,14 +3,20 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        RefOr,
+        schema::{ObjectBuilder, Schema, Type},
+    },
+};
 
 use super::driver::{FromValue, Value};
 
 macro_rules! states {
     ($(#[$doc:meta])* $name:ident { $( $(#[$item_doc:meta])* $item:ident = $text:literal, )* }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum $name {
             $( $(#[$item_doc])* #[serde(rename = $text)] $item, )*
         }
@@ -25,6 +31,16 @@ macro_rules! states {
                 match self { $(Self::$item => $text,)* }
             }
         }
+
+        // Derived, it would show the names of this code: a macro's text hides the renames.
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                let texts = Self::ALL.iter().map(|one| one.as_str());
+                ObjectBuilder::new().schema_type(Type::String).enum_values(Some(texts)).into()
+            }
+        }
+
+        impl ToSchema for $name {}
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

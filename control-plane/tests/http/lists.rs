@@ -51,9 +51,18 @@ async fn what_no_list_takes_is_refused() {
     f.cluster("more", 1).await;
     let page = call("GET", "/v1/clusters?limit=1").key(&f.admin_key).send(&router).await.ok(200);
     let foreign = format!("cursor={}", page["next_cursor"].as_str().unwrap());
-    for query in
-        ["limit=0", "limit=501", "limit=-1", "limit=x", "cursor=!", "cursor=YQ", "page=2", &foreign]
-    {
+    for query in [
+        "limit=0",
+        "limit=501",
+        "limit=-1",
+        "limit=x",
+        "cursor=!",
+        "cursor=YQ",
+        "cursor=dG9waWNzOgA",
+        "cursor=%00",
+        "page=2",
+        &foreign,
+    ] {
         let path = format!("/v1/clusters/demo/topics?{query}");
         let answer = call("GET", &path).key(&f.admin_key).send(&router).await;
         answer.problem(400, "INVALID_REQUEST");

@@ -11,7 +11,7 @@ use crate::{client::Call, client::call, support::fixture};
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "patch", "head", "options", "trace"];
 
 /// What needs no key.
-const OPEN: [&str; 3] = ["GET /live", "GET /ready", "GET /v1/openapi.json"];
+const OPEN: [&str; 4] = ["GET /docs", "GET /live", "GET /ready", "GET /v1/openapi.json"];
 
 /// Of nobody.
 const NO_OPERATION: &str = "op_0192f0c17a6e7c0e8a1b5d2f3c4e5a6b";
@@ -37,7 +37,8 @@ fn body(operation: &str) -> Option<Value> {
         "PUT /v1/clusters/{cluster}" => Some(json!({ "spus": 1 })),
         "POST /v1/clusters/{cluster}/topics" => Some(json!({ "name": "new", "partitions": 1 })),
         "POST /v1/clusters/{cluster}/topics/{topic}:add-partitions" => Some(json!({ "add": 1 })),
-        "GET /live"
+        "GET /docs"
+        | "GET /live"
         | "GET /ready"
         | "GET /v1/openapi.json"
         | "GET /v1/whoami"
@@ -79,7 +80,7 @@ async fn nothing_answers_without_a_key() {
         let answer = build(&method, &path, "demo", "orders").send(&router).await;
         let operation = format!("{method} {path}");
         if OPEN.contains(&operation.as_str()) {
-            answer.ok(200);
+            assert_eq!(answer.status, 200, "{operation}");
             open.insert(operation);
         } else {
             answer.problem(401, "UNAUTHENTICATED");
@@ -196,7 +197,16 @@ fn every_operation_is_described() {
         let open = OPEN.contains(&name.as_str());
         assert_eq!(operation["security"].is_null(), open, "{name}");
         assert!(open || operation["responses"]["default"].is_object(), "{name}");
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let words = response["description"].as_str();
+            assert!(words.is_some_and(|text| !text.is_empty()), "{name}: {status}");
+        }
     }
+    // What is shown as text is documented as that text.
+    assert_eq!(
+        document["components"]["schemas"]["Desired"]["enum"],
+        json!(["running", "shutdown", "deleted"])
+    );
     // Every reference leads somewhere.
     let text = document.to_string();
     for reference in text.split("\"#/components/schemas/").skip(1) {

@@ -16,7 +16,7 @@ use weir_runtime::{
     task::{self, CancellationToken, JoinHandle},
 };
 
-use crate::support::sqlite;
+use crate::support::database::open;
 
 /// Starts nothing.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ type Running = (Started, JoinHandle<Result<(), ControlPlaneError>>, Cancellation
 async fn start(folder: &tempfile::TempDir, config: Config) -> Result<Running, ControlPlaneError> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let deps = Deps {
-        database: Arc::new(sqlite(folder)),
+        database: open(folder).await,
         provisioner: Arc::new(Nothing),
         clock: Clock,
         started: Some(sender),

@@ -1,22 +1,20 @@
 //! The first start and later ones.
 
-use std::sync::Arc;
-
 use secrecy::ExposeSecret as _;
 use weir_control_plane::{
     app::{self, AppError, bootstrap::AdminKey},
     auth::ApiKey,
-    store::{Database as _, Store, api_keys, types::KeyScope},
+    store::{Store, api_keys, types::KeyScope},
 };
 
-use crate::support::{add_key, fixture, sqlite};
+use crate::support::{add_key, database::open, fixture};
 
 #[tokio::test]
 async fn a_second_start_finds_everything() {
     let folder = tempfile::tempdir().unwrap();
-    let database = sqlite(&folder);
+    let database = open(&folder).await;
     database.migrate().await.unwrap();
-    let store = Store::new(Arc::new(database));
+    let store = Store::new(database);
     let key = AdminKey::new(None, "local").unwrap();
     let first = app::bootstrap(&store, 1, &key).await.unwrap();
     let shown = first.fresh_admin_key.unwrap();
@@ -34,9 +32,9 @@ async fn a_second_start_finds_everything() {
 #[tokio::test]
 async fn a_given_key_is_made_valid_and_kept() {
     let folder = tempfile::tempdir().unwrap();
-    let database = sqlite(&folder);
+    let database = open(&folder).await;
     database.migrate().await.unwrap();
-    let store = Store::new(Arc::new(database));
+    let store = Store::new(database);
     let key = ApiKey::generate("local").unwrap();
     for _ in 0..2 {
         let given = AdminKey::new(Some(&key.to_text()), "local").unwrap();

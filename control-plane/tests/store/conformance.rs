@@ -12,6 +12,8 @@ use weir_runtime::{clock::Clock, task};
 type Db = Arc<dyn Database>;
 
 const INSERT: &str = "INSERT INTO t (a, b) VALUES ($1, $2)";
+/// So many readers every driver serves at a time.
+const READERS: usize = 4;
 const COUNT: &str = "SELECT count(*) AS n FROM t";
 
 async fn write(db: &Db) -> Box<dyn Transaction> {
@@ -96,6 +98,42 @@ async fn values_come_back_as_they_went(db: Db) {
         }
     }
     assert_eq!(Value::from(u64::MAX), Value::Integer(i64::MAX));
+}
+
+/// NULL has no type of its own.
+async fn nothing_fits_every_column(db: Db) {
+    table(&db).await;
+    let mut tx = write(&db).await;
+    let sql = "INSERT INTO t (a, b, d) VALUES ($1, $2, $3)";
+    for (name, b) in [("x", Value::Null), ("y", Value::from(1_i64)), ("z", Value::Null)] {
+        tx.execute(sql, vec![name.into(), b, Value::Null]).await.unwrap();
+    }
+    let sql = "SELECT count(*) AS n FROM t WHERE coalesce(b, -1) = $1 AND d IS NULL";
+    let rows = tx.query(sql, vec![Value::from(-1_i64)]).await.unwrap();
+    assert_eq!(rows[0].get::<i64>("n").unwrap(), 2);
+}
+
+async fn what_no_driver_takes_is_refused(db: Db) {
+    table(&db).await;
+    let error = write(&db).await.execute(INSERT, row("a\0b", 1)).await.unwrap_err();
+    assert!(matches!(error, DbError::Misuse { .. }), "{error:?}");
+}
+
+async fn names_are_sorted_by_their_bytes(db: Db) {
+    db.migrate().await.unwrap();
+    let mut tx = write(&db).await;
+    for name in ["b", "B", "a-b", "ab", "_", "a_c", "ä", "1"] {
+        tx.execute(
+            "INSERT INTO orgs (org_id, name, created_at_unix_ms) VALUES ($1, $1, 1)",
+            vec![name.into()],
+        )
+        .await
+        .unwrap();
+    }
+    let sql = "SELECT name FROM orgs WHERE name > $1 ORDER BY name";
+    let rows = tx.query(sql, vec!["1".into()]).await.unwrap();
+    let names: Vec<String> = rows.iter().map(|row| row.get("name").unwrap()).collect();
+    assert_eq!(names, ["B", "_", "a-b", "a_c", "ab", "b", "ä"]);
 }
 
 async fn what_is_not_committed_is_rolled_back(db: Db) {
@@ -211,7 +249,7 @@ async fn an_abandoned_writer_does_not_block(db: Db) {
 async fn more_readers_than_connections_wait(db: Db) {
     table(&db).await;
     let mut first = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..READERS {
         first.push(db.begin(Mode::Read).await.unwrap());
     }
     let waiting = {
@@ -223,24 +261,41 @@ async fn more_readers_than_connections_wait(db: Db) {
     assert_eq!(waiting.await.unwrap(), 0);
 }
 
-macro_rules! over_sqlite {
+macro_rules! over_every_driver {
     ($($case:ident),* $(,)?) => {
         mod sqlite {
             $(
                 #[tokio::test]
                 async fn $case() {
                     let folder = tempfile::tempdir().unwrap();
-                    super::$case(std::sync::Arc::new(crate::support::sqlite(&folder))).await;
+                    let db = crate::support::database::sqlite(&folder);
+                    super::$case(std::sync::Arc::new(db)).await;
+                }
+            )*
+        }
+        // Needs real sockets.
+        #[cfg(not(madsim))]
+        mod postgres {
+            $(
+                #[tokio::test]
+                #[ignore = "needs a Postgres server: infra/ci/postgres.sh"]
+                async fn $case() {
+                    let folder = tempfile::tempdir().unwrap();
+                    let db = crate::support::database::postgres::open(&folder).await;
+                    super::$case(std::sync::Arc::new(db)).await;
                 }
             )*
         }
     };
 }
 
-over_sqlite!(
+over_every_driver!(
     parameters_are_bound_by_name,
     a_parameter_that_does_not_occur_is_refused,
     values_come_back_as_they_went,
+    nothing_fits_every_column,
+    what_no_driver_takes_is_refused,
+    names_are_sorted_by_their_bytes,
     what_is_not_committed_is_rolled_back,
     constraints_are_told_apart,
     an_error_ends_the_transaction,
@@ -279,6 +334,6 @@ async fn faults_fire_when_asked_for() {
 async fn a_file_that_is_no_database_is_said_to_be_damaged() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("control-plane.db"), "not a database, ".repeat(512)).unwrap();
-    let error = crate::support::sqlite(&folder).begin(Mode::Read).await.err().unwrap();
+    let error = crate::support::database::sqlite(&folder).begin(Mode::Read).await.err().unwrap();
     assert!(matches!(error, DbError::Corrupt { .. }), "{error:?}");
 }

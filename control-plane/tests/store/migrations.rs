@@ -5,7 +5,16 @@ use weir_control_plane::store::{
     migrate::{MigrateError, POSTGRES, SQLITE},
 };
 
-use crate::support::sqlite;
+use crate::support::database::{is_postgres, open, sqlite};
+
+/// The migrations of the database that the tests run on.
+fn known() -> &'static sqlx::migrate::Migrator {
+    if is_postgres() { &POSTGRES } else { &SQLITE }
+}
+
+fn all() -> u32 {
+    u32::try_from(known().iter().count()).unwrap()
+}
 
 async fn alter(db: &dyn Database, sql: &'static str, params: Vec<Value>) {
     let mut tx = db.begin(Mode::Write).await.unwrap();
@@ -16,12 +25,12 @@ async fn alter(db: &dyn Database, sql: &'static str, params: Vec<Value>) {
 #[tokio::test]
 async fn a_fresh_database_is_built_once() {
     let folder = tempfile::tempdir().unwrap();
-    let db = sqlite(&folder);
-    assert_eq!(db.migrate().await, Ok(u32::try_from(SQLITE.iter().count()).unwrap()));
+    let db = open(&folder).await;
+    assert_eq!(db.migrate().await, Ok(all()));
     assert_eq!(db.migrate().await, Ok(0));
     drop(db);
     // Another process, later.
-    assert_eq!(sqlite(&folder).migrate().await, Ok(0));
+    assert_eq!(open(&folder).await.migrate().await, Ok(0));
 }
 
 #[tokio::test]
@@ -46,7 +55,7 @@ async fn the_file_is_its_owner_s_alone() {
 #[tokio::test]
 async fn the_table_is_the_one_that_sqlx_reads() {
     let folder = tempfile::tempdir().unwrap();
-    let db = sqlite(&folder);
+    let db = open(&folder).await;
     db.migrate().await.unwrap();
     let mut tx = db.begin(Mode::Read).await.unwrap();
     let rows = tx
@@ -57,7 +66,7 @@ async fn the_table_is_the_one_that_sqlx_reads() {
         )
         .await
         .unwrap();
-    for (row, migration) in rows.iter().zip(SQLITE.iter()) {
+    for (row, migration) in rows.iter().zip(known().iter()) {
         assert_eq!(row.get::<i64>("version").unwrap(), migration.version);
         assert_eq!(row.get::<String>("description").unwrap(), migration.description);
         assert!(row.get::<bool>("success").unwrap());
@@ -71,16 +80,16 @@ async fn the_table_is_the_one_that_sqlx_reads() {
         );
         assert_eq!(row.get::<Vec<u8>>("checksum").unwrap(), again.checksum.to_vec());
     }
-    assert_eq!(rows.len(), SQLITE.iter().count());
+    assert_eq!(rows.len(), known().iter().count());
 }
 
 #[tokio::test]
 async fn a_changed_migration_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let db = sqlite(&folder);
+    let db = open(&folder).await;
     db.migrate().await.unwrap();
     alter(
-        &db,
+        &*db,
         "UPDATE _sqlx_migrations SET checksum = $1 WHERE version = 1",
         vec![Value::Blob(vec![1, 2, 3])],
     )
@@ -93,10 +102,10 @@ async fn a_changed_migration_is_refused() {
 #[tokio::test]
 async fn a_newer_database_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let db = sqlite(&folder);
+    let db = open(&folder).await;
     db.migrate().await.unwrap();
     alter(
-        &db,
+        &*db,
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
          VALUES (99, 'of tomorrow', TRUE, $1, -1)",
         vec![Value::Blob(vec![])],
@@ -110,36 +119,42 @@ async fn a_newer_database_is_refused() {
 #[tokio::test]
 async fn a_migration_that_stopped_half_way_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let db = sqlite(&folder);
+    let db = open(&folder).await;
     db.migrate().await.unwrap();
-    alter(&db, "UPDATE _sqlx_migrations SET success = FALSE WHERE version = 1", vec![]).await;
+    alter(&*db, "UPDATE _sqlx_migrations SET success = FALSE WHERE version = 1", vec![]).await;
     assert_eq!(db.migrate().await, Err(MigrateError::Dirty { version: 1 }));
 }
 
 #[tokio::test]
 async fn two_at_once_do_it_once() {
     let folder = tempfile::tempdir().unwrap();
-    let (one, two) = (sqlite(&folder), sqlite(&folder));
+    let (one, two) = (open(&folder).await, open(&folder).await);
     let (one, two) = tokio::join!(one.migrate(), two.migrate());
     let retriable = |error: &MigrateError| matches!(error, MigrateError::Database(DbError::Busy));
     let applied: u32 = [&one, &two].iter().filter_map(|result| result.as_ref().ok()).sum();
-    let all = u32::try_from(SQLITE.iter().count()).unwrap();
-    // One that finds the other at it may have applied some before.
+    // One that finds the other at it may have applied some before. SQLite's second may be told
+    // to try again, Postgres's waits.
     let in_full = one.is_ok() && two.is_ok();
-    assert!(if in_full { applied == all } else { applied <= all }, "{one:?} {two:?}");
+    assert!(if in_full { applied == all() } else { applied <= all() }, "{one:?} {two:?}");
     assert!([one, two].iter().filter_map(|result| result.as_ref().err()).all(retriable));
 }
 
+/// In Postgres text is compared and sorted by its bytes, as SQLite has it: whoever pages by
+/// name sees one order. Nothing else differs.
 #[test]
 fn both_databases_get_the_same_tables() {
-    let tables = |sql: &str| {
-        let names = sql.split("CREATE TABLE ").skip(1);
-        names.map(|rest| rest.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
-    };
     assert_eq!(SQLITE.iter().count(), POSTGRES.iter().count());
     for (sqlite, postgres) in SQLITE.iter().zip(POSTGRES.iter()) {
-        assert_eq!(sqlite.version, postgres.version);
-        assert_eq!(tables(sqlite.sql.as_str()), tables(postgres.sql.as_str()));
+        let version = sqlite.version;
+        assert_eq!(version, postgres.version);
+        let (sqlite, postgres) = (sqlite.sql.as_str(), postgres.sql.as_str());
+        let code = |sql: &str| {
+            let lines = sql.lines().filter(|line| !line.trim_start().starts_with("--"));
+            lines.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")
+        };
+        let (sqlite, postgres) = (code(sqlite), code(postgres));
+        let wanted = sqlite.replace(" TEXT", " TEXT COLLATE \"C\"");
+        assert_eq!(wanted, postgres, "write TEXT COLLATE \"C\" in migration {version}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! An [`App`] over a fresh SQLite file, with two orgs that must not see each other.
+//! An [`App`] over a fresh database, with two orgs that must not see each other.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,12 +12,13 @@ use weir_control_plane::{
         view::ClusterView,
     },
     auth::{ApiKey, pepper::Purpose},
-    store::{
-        Database, SqliteDatabase, Store, api_keys, clusters::ClusterSpec, orgs, types::KeyScope,
-    },
+    store::{Store, api_keys, clusters::ClusterSpec, orgs, types::KeyScope},
 };
 use weir_protocol::ids::OrgId;
 use weir_runtime::clock::Clock;
+
+#[path = "../support_database/mod.rs"]
+pub mod database;
 
 pub struct Fixture {
     pub app: Arc<App>,
@@ -25,18 +26,14 @@ pub struct Fixture {
     pub admin_key: SecretString,
     pub other: Principal,
     pub other_key: SecretString,
-    _folder: tempfile::TempDir,
-}
-
-pub fn sqlite(folder: &tempfile::TempDir) -> SqliteDatabase {
-    SqliteDatabase::new(&folder.path().join("control-plane.db"), Clock)
+    pub folder: tempfile::TempDir,
 }
 
 pub async fn fixture() -> Fixture {
     let folder = tempfile::tempdir().unwrap();
-    let database = sqlite(&folder);
+    let database = database::open(&folder).await;
     assert!(database.migrate().await.unwrap() > 0);
-    let store = Store::new(Arc::new(database));
+    let store = Store::new(database);
     let key = AdminKey::new(None, "test").unwrap();
     let Bootstrapped { meta, pepper, signer, org, fresh_admin_key } =
         app::bootstrap(&store, Clock.unix_ms(), &key).await.unwrap();
@@ -62,7 +59,7 @@ pub async fn fixture() -> Fixture {
     orgs::system_insert(&mut tx, other_org, "other", 1).await.unwrap();
     tx.commit().await.unwrap();
     let (other, other_key) = add_key(&app, other_org, &[KeyScope::Admin]).await;
-    Fixture { app, admin, admin_key, other, other_key, _folder: folder }
+    Fixture { app, admin, admin_key, other, other_key, folder }
 }
 
 /// A fresh key of an org.

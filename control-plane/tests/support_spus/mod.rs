@@ -5,6 +5,8 @@
 
 pub mod case;
 pub mod data_plane;
+#[path = "../support_database/mod.rs"]
+pub mod database;
 pub mod provisioner;
 pub mod spu;
 
@@ -17,7 +19,7 @@ use weir_control_plane::{
     config::ClusterDefaults,
     reconcile,
     spu_api::SpuApi,
-    store::{SqlFaults, SqliteDatabase, Store, clusters::ClusterSpec, types::KeyScope},
+    store::{SqlFaults, Store, clusters::ClusterSpec, types::KeyScope},
 };
 use weir_protocol::ids::{ApiKeyId, ClusterId, OrgId, SpuId};
 use weir_runtime::{
@@ -61,9 +63,7 @@ impl ControlPlane {
     async fn start_at(folder: &TempDir, rpc: &str) -> Self {
         let clock = Clock;
         let faults = SqlFaults::default();
-        let path = folder.path().join("weir.db");
-        let database = SqliteDatabase::with_faults(&path, clock, faults.clone());
-        let database: Arc<dyn weir_control_plane::store::Database> = Arc::new(database);
+        let database = database::open_with(folder, faults.clone()).await;
         database.migrate().await.unwrap();
         let store = Store::new(database);
         let key = app::bootstrap::AdminKey::new(None, "test").unwrap();

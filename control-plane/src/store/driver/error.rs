@@ -26,6 +26,13 @@ pub enum DbError {
     /// Others are writing; the same transaction may succeed when tried again from its start.
     #[error("the database is busy")]
     Busy,
+    /// The database server is not there, or went away; the same transaction may succeed when
+    /// tried again from its start.
+    #[error("the database cannot be reached: {reason}")]
+    Unavailable {
+        /// What the last try said.
+        reason: String,
+    },
     /// A constraint would have been broken.
     #[error("constraint violated ({kind:?}): {detail}")]
     Constraint {
@@ -78,7 +85,7 @@ impl DbError {
     /// Whether the whole transaction may be tried again without knowing more.
     #[must_use]
     pub const fn retriable(&self) -> bool {
-        matches!(self, Self::Busy)
+        matches!(self, Self::Busy | Self::Unavailable { .. })
     }
 
     /// Whether a unique index refused the row.

@@ -196,6 +196,7 @@ fn bind(statement: &mut rusqlite::Statement<'_>, params: &[Value]) -> DbResult<(
             .parameter_index(&name)
             .map_err(typed)?
             .ok_or_else(|| DbError::Misuse { reason: format!("{name} is not in the text") })?;
+        value.check()?;
         match value {
             Value::Null => statement.raw_bind_parameter(index, rusqlite::types::Null),
             Value::Integer(number) => statement.raw_bind_parameter(index, number),

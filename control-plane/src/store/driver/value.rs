@@ -7,6 +7,8 @@ use weir_protocol::ids::{
     ProducerId, RestoreNumber, Revision, SpuId, TopicGenerationId,
 };
 
+use super::{DbError, DbResult};
+
 /// A parameter of a statement, or a field of a row.
 ///
 /// Parameters are bound by *name*: SQLite numbers `$n` by first appearance, so binding
@@ -21,6 +23,21 @@ pub enum Value {
     Text(String),
     /// Bytes.
     Blob(Vec<u8>),
+}
+
+impl Value {
+    /// Whether every database takes it: Postgres has no text with a character 0 in it.
+    ///
+    /// # Errors
+    /// [`DbError::Misuse`] when not.
+    pub(super) fn check(&self) -> DbResult<()> {
+        match self {
+            Self::Text(text) if text.contains('\0') => {
+                Err(DbError::Misuse { reason: "a text holds the character 0".to_owned() })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl From<i64> for Value {
