@@ -54,8 +54,7 @@ pub async fn find(
     name: Option<&str>,
 ) -> Result<Found> {
     let spinner = context.ui.spinner(format!("asking {url}"));
-    let patience = context.timeout.unwrap_or(PATIENCE);
-    let admin = context.admin_within(&url, key.clone(), patience);
+    let admin = context.admin_within(&url, key.clone(), patience(context));
     let me = admin.whoami().await.map_err(|error| explain(&url, error))?;
     drop(spinner);
     let name = match name {
@@ -124,25 +123,42 @@ pub async fn probe(context: &Context, found: &Found) -> Result<Option<CliError>>
     if let Err(why) = serving(&found.cluster) {
         return Ok(Some(why));
     }
-    let spinner = context.ui.spinner(format!("cluster {}: asking its SPUs", found.cluster.name));
-    let mut config = ClientConfig::with_control_plane(
-        found.url.clone(),
-        found.key.clone(),
-        found.cluster.id.to_string(),
-    );
-    config.connect_timeout = context.timeout.unwrap_or(PATIENCE);
+    answers(context, &found.url, found.key.clone(), &found.cluster).await.map(|()| None)
+}
+
+/// Whether an SPU of the cluster answers from here.
+///
+/// # Errors
+/// When none does.
+pub async fn answers(
+    context: &Context,
+    url: &str,
+    key: SecretString,
+    cluster: &Cluster,
+) -> Result<()> {
+    let spinner = context.ui.spinner(format!("cluster {}: asking its SPUs", cluster.name));
+    let mut config = ClientConfig::with_control_plane(url, key, cluster.id.to_string());
+    config.connect_timeout = patience(context);
     let answered = Client::connect(config, http::transport(ANSWER_BYTES_MAX), context.clock).await;
     drop(spinner);
-    let endpoints: Vec<&str> =
-        found.cluster.spus.iter().filter_map(|spu| spu.endpoint.as_deref()).collect();
-    match answered {
-        Ok(_) => Ok(None),
-        Err(error) => Err(CliError::from(error).hinted(format!(
+    answered.map(drop).map_err(|error| {
+        CliError::from(error).hinted(format!(
             "the control plane answers, the SPUs ({}) do not: can these addresses be reached \
              from here? (weir run control-plane --spu-host)",
-            endpoints.join(", ")
-        ))),
-    }
+            listed(cluster)
+        ))
+    })
+}
+
+/// Where the cluster's SPUs are.
+pub fn listed(cluster: &Cluster) -> String {
+    let endpoints = cluster.spus.iter().filter_map(|spu| spu.endpoint.as_deref());
+    endpoints.collect::<Vec<_>>().join(", ")
+}
+
+/// How long one server may take to answer.
+pub fn patience(context: &Context) -> Duration {
+    context.timeout.unwrap_or(PATIENCE)
 }
 
 /// Keeps the cluster as a profile with its key, and a token for when the control plane is
