@@ -5,13 +5,12 @@ use std::time::Duration;
 use secrecy::SecretString;
 use weir_client::{
     Admin, Client, ClientConfig,
-    admin::{AdminError, Cluster, WhoAmI},
+    admin::{AdminError, Cluster, ClusterSpec, WhoAmI},
 };
 use weir_runtime::http;
 
 use super::url;
 use crate::{
-    cmd::cluster::unknown_cluster,
     connect::serving,
     context::Context,
     error::{CliError, Result},
@@ -20,7 +19,8 @@ use crate::{
         profiles::{Profile, Profiles},
         tokens,
     },
-    prompt,
+    local::wait::{self, Goal},
+    prompt, suggest,
 };
 
 /// How long the control plane, and then the SPUs, may take to answer.
@@ -43,7 +43,8 @@ pub struct Found {
 }
 
 /// Asks who the key belongs to and finds the cluster: the one told, or the only one, or the
-/// one chosen on a terminal.
+/// one chosen on a terminal. One that is told and not there is made if it is said of how many
+/// SPUs.
 ///
 /// # Errors
 /// When nobody answers, the key is not known, or it cannot be told which cluster is meant.
@@ -52,6 +53,7 @@ pub async fn find(
     url: String,
     key: SecretString,
     name: Option<&str>,
+    create_spus: Option<u32>,
 ) -> Result<Found> {
     let spinner = context.ui.spinner(format!("asking {url}"));
     let admin = context.admin_within(&url, key.clone(), patience(context));
@@ -61,12 +63,13 @@ pub async fn find(
         Some(name) => name.to_owned(),
         None => choose(&url, &admin.cluster_list().await?)?,
     };
-    let cluster = match admin.cluster(&name).await {
-        Ok(cluster) => cluster,
-        Err(error) if error.status() == Some(404) => {
-            return Err(unknown_cluster(&admin, &name).await);
+    let cluster = match (wait::look(&admin, &name).await?, create_spus) {
+        (Some(cluster), _) => cluster,
+        (None, Some(spus)) => create(context, &url, key.clone(), &name, spus).await?,
+        (None, None) => {
+            let known = admin.cluster_list().await.unwrap_or_default();
+            return Err(missing(&url, &name, &known));
         }
-        Err(error) => return Err(error.into()),
     };
     if !url::is_loopback(&url) {
         context.ui.warn(&format!(
@@ -74,6 +77,31 @@ pub async fn find(
         ));
     }
     Ok(Found { url, key, me, cluster, admin })
+}
+
+async fn create(
+    context: &Context,
+    url: &str,
+    key: SecretString,
+    name: &str,
+    spus: u32,
+) -> Result<Cluster> {
+    let admin = context.admin_at(url, key);
+    let spec = ClusterSpec { spus, ..ClusterSpec::default() };
+    let made = admin.cluster_create(name, &spec).await?;
+    let limit = context.lifecycle_timeout();
+    let running = wait::wait_for(context, &admin, name, Goal::Running, limit).await?;
+    Ok(running.unwrap_or(made))
+}
+
+fn missing(url: &str, name: &str, known: &[Cluster]) -> CliError {
+    let names: Vec<&str> = known.iter().map(|cluster| cluster.name.as_str()).collect();
+    let hint = match (suggest::nearest(name, names.iter().copied()), names.as_slice()) {
+        (Some(near), _) => format!("did you mean {near}? there is {}", names.join(", ")),
+        (None, []) => format!("make it: weir cloud connect --url {url} {name} --create"),
+        (None, names) => format!("there is {}; a new one is made by --create", names.join(", ")),
+    };
+    CliError::new(format!("the control plane at {url} has no cluster {name}"), hint)
 }
 
 fn explain(url: &str, error: AdminError) -> CliError {
@@ -99,7 +127,7 @@ fn choose(url: &str, clusters: &[Cluster]) -> Result<String> {
     match clusters {
         [] => Err(CliError::new(
             format!("the control plane at {url} has no cluster"),
-            "make one through its HTTP API: POST /v1/clusters",
+            format!("make one: weir cloud connect --url {url} NAME --create"),
         )),
         [only] => Ok(only.name.clone()),
         several => {
