@@ -30,6 +30,7 @@ Examples:
   weir cloud connect --url http://10.0.0.7:9400
   weir cloud connect --url http://10.0.0.7:9400 orders --profile prod
   weir cloud connect --url http://10.0.0.7:9400 --key-stdin < key
+  weir cloud connect --url http://10.0.0.7:9400 orders --create --spus 3
 
 The key is taken from WEIR_API_KEY, from standard input with --key-stdin, or asked for on a
 terminal; never from the command line, which others see. It is kept in a file of WEIR_HOME that
@@ -61,6 +62,12 @@ pub struct ConnectArgs {
     /// Read the key from standard input
     #[arg(long)]
     key_stdin: bool,
+    /// Make the cluster if there is none of this name
+    #[arg(long, requires = "name")]
+    create: bool,
+    /// How many SPUs a cluster that is made gets
+    #[arg(long, default_value_t = 1, value_name = "N", requires = "create", value_parser = clap::value_parser!(u32).range(1..=100))]
+    spus: u32,
     #[command(flatten)]
     output: OutputArg,
 }
@@ -110,7 +117,7 @@ async fn connect(args: &ConnectArgs, context: &Context) -> Result<()> {
     }
     let key = key::obtain(args.key_stdin)?;
     let told = args.name.as_deref().or(context.cluster.as_deref());
-    let found = connect::find(context, url, key, told).await?;
+    let found = connect::find(context, url, key, told, args.create.then_some(args.spus)).await?;
     let down = connect::probe(context, &found).await?;
     let name = context.profile.as_deref().unwrap_or(&found.cluster.name);
     connect::save(context, &found, name, true).await?;
@@ -149,7 +156,7 @@ async fn status(args: &StatusArgs, context: &Context) -> Result<()> {
         ));
     };
     let key = keys::load(&remote.key_path(&context.home))?;
-    let found = connect::find(context, remote.url.clone(), key, Some(cluster)).await?;
+    let found = connect::find(context, remote.url.clone(), key, Some(cluster), None).await?;
     let down = connect::probe(context, &found).await?;
     let connected = Connected {
         profile: name,

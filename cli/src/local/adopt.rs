@@ -60,7 +60,7 @@ pub async fn adopt(context: &Context, _lock: &HomeLock) -> Result<Option<Local>>
 
 /// Processes of this user with exactly the arguments of this home's control plane. What
 /// cannot be looked at is none: a start says why it fails.
-fn find(home: &Home) -> Vec<Endpoint> {
+pub fn find(home: &Home) -> Vec<Endpoint> {
     let folder = home.control_plane();
     let pids = process_table::find_by_argument(&folder.to_string_lossy()).unwrap_or_default();
     let found = pids.into_iter().filter_map(|pid| {

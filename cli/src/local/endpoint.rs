@@ -9,7 +9,7 @@ use weir_runtime::process as process_table;
 
 use crate::{
     error::{self, CliError, Result},
-    home::{Home, files},
+    home::{Home, files, profiles::HOME_KEY},
 };
 
 const VERSION: u32 = 1;
@@ -125,7 +125,7 @@ pub fn runs(process: &Process) -> Result<bool> {
 
 /// The file with the home's admin key.
 pub fn key_file(home: &Home) -> PathBuf {
-    home.control_plane().join("admin-key")
+    home.root().join(HOME_KEY)
 }
 
 /// The home's admin key.

@@ -5,6 +5,7 @@ pub mod adopt;
 pub mod endpoint;
 pub mod identity;
 pub mod launch;
+pub mod logfile;
 pub mod operation;
 pub mod ports;
 pub mod start;

@@ -8,6 +8,7 @@ use super::operation;
 use crate::{
     context::Context,
     error::{CliError, Result},
+    home::target::Place,
     out,
 };
 
@@ -140,10 +141,11 @@ fn failed(context: &Context, name: &str, goal: Goal, reason: &str) -> CliError {
         Goal::Gone => "was not deleted",
     };
     let hint = port_hint(name, reason).unwrap_or_else(|| {
-        format!(
-            "look with: weir cluster status --name {name}; the SPUs' logs are in {}",
-            context.home.clusters().display()
-        )
+        let look = format!("look with: weir cluster status --name {name}");
+        match context.place() {
+            Ok(Place::Remote(_)) => look,
+            _ => format!("{look}; what its SPUs say: weir cluster logs {name}"),
+        }
     });
     CliError::new(format!("cluster {name} {what}: {reason}"), hint)
 }

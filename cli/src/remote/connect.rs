@@ -5,13 +5,12 @@ use std::time::Duration;
 use secrecy::SecretString;
 use weir_client::{
     Admin, Client, ClientConfig,
-    admin::{AdminError, Cluster, WhoAmI},
+    admin::{AdminError, Cluster, ClusterSpec, WhoAmI},
 };
 use weir_runtime::http;
 
 use super::url;
 use crate::{
-    cmd::cluster::unknown_cluster,
     connect::serving,
     context::Context,
     error::{CliError, Result},
@@ -20,7 +19,8 @@ use crate::{
         profiles::{Profile, Profiles},
         tokens,
     },
-    prompt,
+    local::wait::{self, Goal},
+    prompt, suggest,
 };
 
 /// How long the control plane, and then the SPUs, may take to answer.
@@ -43,7 +43,8 @@ pub struct Found {
 }
 
 /// Asks who the key belongs to and finds the cluster: the one told, or the only one, or the
-/// one chosen on a terminal.
+/// one chosen on a terminal. One that is told and not there is made if it is said of how many
+/// SPUs.
 ///
 /// # Errors
 /// When nobody answers, the key is not known, or it cannot be told which cluster is meant.
@@ -52,22 +53,23 @@ pub async fn find(
     url: String,
     key: SecretString,
     name: Option<&str>,
+    create_spus: Option<u32>,
 ) -> Result<Found> {
     let spinner = context.ui.spinner(format!("asking {url}"));
-    let patience = context.timeout.unwrap_or(PATIENCE);
-    let admin = context.admin_within(&url, key.clone(), patience);
+    let admin = context.admin_within(&url, key.clone(), patience(context));
     let me = admin.whoami().await.map_err(|error| explain(&url, error))?;
     drop(spinner);
     let name = match name {
         Some(name) => name.to_owned(),
         None => choose(&url, &admin.cluster_list().await?)?,
     };
-    let cluster = match admin.cluster(&name).await {
-        Ok(cluster) => cluster,
-        Err(error) if error.status() == Some(404) => {
-            return Err(unknown_cluster(&admin, &name).await);
+    let cluster = match (wait::look(&admin, &name).await?, create_spus) {
+        (Some(cluster), _) => cluster,
+        (None, Some(spus)) => create(context, &url, key.clone(), &name, spus).await?,
+        (None, None) => {
+            let known = admin.cluster_list().await.unwrap_or_default();
+            return Err(missing(&url, &name, &known));
         }
-        Err(error) => return Err(error.into()),
     };
     if !url::is_loopback(&url) {
         context.ui.warn(&format!(
@@ -75,6 +77,31 @@ pub async fn find(
         ));
     }
     Ok(Found { url, key, me, cluster, admin })
+}
+
+async fn create(
+    context: &Context,
+    url: &str,
+    key: SecretString,
+    name: &str,
+    spus: u32,
+) -> Result<Cluster> {
+    let admin = context.admin_at(url, key);
+    let spec = ClusterSpec { spus, ..ClusterSpec::default() };
+    let made = admin.cluster_create(name, &spec).await?;
+    let limit = context.lifecycle_timeout();
+    let running = wait::wait_for(context, &admin, name, Goal::Running, limit).await?;
+    Ok(running.unwrap_or(made))
+}
+
+fn missing(url: &str, name: &str, known: &[Cluster]) -> CliError {
+    let names: Vec<&str> = known.iter().map(|cluster| cluster.name.as_str()).collect();
+    let hint = match (suggest::nearest(name, names.iter().copied()), names.as_slice()) {
+        (Some(near), _) => format!("did you mean {near}? there is {}", names.join(", ")),
+        (None, []) => format!("make it: weir cloud connect --url {url} {name} --create"),
+        (None, names) => format!("there is {}; a new one is made by --create", names.join(", ")),
+    };
+    CliError::new(format!("the control plane at {url} has no cluster {name}"), hint)
 }
 
 fn explain(url: &str, error: AdminError) -> CliError {
@@ -100,7 +127,7 @@ fn choose(url: &str, clusters: &[Cluster]) -> Result<String> {
     match clusters {
         [] => Err(CliError::new(
             format!("the control plane at {url} has no cluster"),
-            "make one through its HTTP API: POST /v1/clusters",
+            format!("make one: weir cloud connect --url {url} NAME --create"),
         )),
         [only] => Ok(only.name.clone()),
         several => {
@@ -124,25 +151,42 @@ pub async fn probe(context: &Context, found: &Found) -> Result<Option<CliError>>
     if let Err(why) = serving(&found.cluster) {
         return Ok(Some(why));
     }
-    let spinner = context.ui.spinner(format!("cluster {}: asking its SPUs", found.cluster.name));
-    let mut config = ClientConfig::with_control_plane(
-        found.url.clone(),
-        found.key.clone(),
-        found.cluster.id.to_string(),
-    );
-    config.connect_timeout = context.timeout.unwrap_or(PATIENCE);
+    answers(context, &found.url, found.key.clone(), &found.cluster).await.map(|()| None)
+}
+
+/// Whether an SPU of the cluster answers from here.
+///
+/// # Errors
+/// When none does.
+pub async fn answers(
+    context: &Context,
+    url: &str,
+    key: SecretString,
+    cluster: &Cluster,
+) -> Result<()> {
+    let spinner = context.ui.spinner(format!("cluster {}: asking its SPUs", cluster.name));
+    let mut config = ClientConfig::with_control_plane(url, key, cluster.id.to_string());
+    config.connect_timeout = patience(context);
     let answered = Client::connect(config, http::transport(ANSWER_BYTES_MAX), context.clock).await;
     drop(spinner);
-    let endpoints: Vec<&str> =
-        found.cluster.spus.iter().filter_map(|spu| spu.endpoint.as_deref()).collect();
-    match answered {
-        Ok(_) => Ok(None),
-        Err(error) => Err(CliError::from(error).hinted(format!(
+    answered.map(drop).map_err(|error| {
+        CliError::from(error).hinted(format!(
             "the control plane answers, the SPUs ({}) do not: can these addresses be reached \
              from here? (weir run control-plane --spu-host)",
-            endpoints.join(", ")
-        ))),
-    }
+            listed(cluster)
+        ))
+    })
+}
+
+/// Where the cluster's SPUs are.
+pub fn listed(cluster: &Cluster) -> String {
+    let endpoints = cluster.spus.iter().filter_map(|spu| spu.endpoint.as_deref());
+    endpoints.collect::<Vec<_>>().join(", ")
+}
+
+/// How long one server may take to answer.
+pub fn patience(context: &Context) -> Duration {
+    context.timeout.unwrap_or(PATIENCE)
 }
 
 /// Keeps the cluster as a profile with its key, and a token for when the control plane is

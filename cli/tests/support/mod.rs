@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "not every test binary needs all of it")]
 
+pub mod far;
+
 use std::{
     fs,
     io::Write as _,
@@ -95,6 +97,8 @@ impl Home {
             .args(args)
             .env("WEIR_HOME", self.path())
             .env_remove("WEIR_CLUSTER")
+            .env_remove("WEIR_PROFILE")
+            .env_remove("WEIR_API_KEY")
             .env_remove("WEIR_LOG")
             .env_remove("RUST_BACKTRACE")
             .stdin(Stdio::null())

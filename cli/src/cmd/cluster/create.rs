@@ -19,24 +19,24 @@ use crate::{
 };
 
 /// The name of a cluster that is given none by `--name`, `--cluster` or `WEIR_CLUSTER`.
-const DEFAULT_NAME: &str = "local";
+pub(super) const DEFAULT_NAME: &str = "local";
 
 /// Options of `weir cluster create`.
 #[derive(Debug, Args)]
 pub struct CreateArgs {
     #[command(flatten)]
-    name: super::NameArg,
+    pub(super) name: super::NameArg,
     /// How many SPUs
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
-    spus: u32,
+    pub(super) spus: u32,
     /// The first SPU's port, the others follow; default: free ones
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    port_base: Option<u16>,
+    pub(super) port_base: Option<u16>,
     /// Return before the cluster is running
     #[arg(long)]
-    no_wait: bool,
+    pub(super) no_wait: bool,
     #[command(flatten)]
-    output: OutputArg,
+    pub(super) output: OutputArg,
 }
 
 /// A cluster that was created, and whom to ask about it.

@@ -21,12 +21,12 @@ use crate::{
 #[derive(Debug, Args)]
 pub struct DeleteArgs {
     #[command(flatten)]
-    name: NameArg,
+    pub(super) name: NameArg,
     /// Do not ask
     #[arg(short, long)]
-    yes: bool,
+    pub(super) yes: bool,
     #[command(flatten)]
-    output: OutputArg,
+    pub(super) output: OutputArg,
 }
 
 #[derive(Debug, Serialize)]

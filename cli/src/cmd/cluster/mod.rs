@@ -1,10 +1,14 @@
-//! `weir cluster`: the local clusters of this home.
+//! `weir cluster`: the clusters of this home, and those of other control planes by their
+//! profiles.
 
+mod check;
 mod create;
 mod delete;
 pub mod ensure;
 mod list;
+mod logs;
 mod operation;
+mod remote;
 mod resume;
 mod scale;
 mod shutdown;
@@ -74,6 +78,24 @@ partitions in the way are named. The ids of those that went are never used again
     /// Look at what was ordered of a cluster
     #[command(subcommand, after_help = "Example:\n  weir cluster operation list")]
     Operation(operation::OperationCommand),
+    /// Show what a cluster's servers wrote to their logs
+    #[command(after_help = "\
+Examples:
+  weir cluster logs
+  weir cluster logs --spu 1 --follow
+  weir cluster logs --control-plane --since 10m
+  weir cluster logs big --lines 1000")]
+    Logs(logs::LogsArgs),
+    /// Look for what is wrong with this machine, the home and the cluster
+    #[command(after_help = "\
+Examples:
+  weir cluster check
+  weir cluster check --fix
+  weir cluster check big -o json
+
+--fix does what is safe and says what it did: it takes permissions away from others, and removes
+files that say nothing any more. The exit code is 1 if anything is wrong (✗).")]
+    Check(check::CheckArgs),
     /// Look at a cluster's SPUs
     #[command(subcommand, after_help = "Example:\n  weir cluster spu list")]
     Spu(spu::SpuCommand),
@@ -108,6 +130,9 @@ impl NameArg {
 /// # Errors
 /// Why it was not done.
 pub async fn run(command: ClusterCommand, context: &Context) -> Result<()> {
+    if Box::pin(remote::run(&command, context)).await? {
+        return Ok(());
+    }
     match command {
         ClusterCommand::Create(args) => create::run(&args, context).await,
         ClusterCommand::List(args) => list::run(&args, context).await,
@@ -117,6 +142,8 @@ pub async fn run(command: ClusterCommand, context: &Context) -> Result<()> {
         ClusterCommand::Scale(args) => scale::run(&args, context).await,
         ClusterCommand::Operation(command) => operation::run(&command, context).await,
         ClusterCommand::Delete(args) => delete::run(&args, context).await,
+        ClusterCommand::Logs(args) => logs::run(&args, context).await,
+        ClusterCommand::Check(args) => Box::pin(check::run(&args, context)).await,
         ClusterCommand::Spu(command) => spu::run(&command, context).await,
     }
 }

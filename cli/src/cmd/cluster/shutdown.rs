@@ -19,9 +19,9 @@ use crate::{
 #[derive(Debug, Args)]
 pub struct ShutdownArgs {
     #[command(flatten)]
-    name: NameArg,
+    pub(super) name: NameArg,
     #[command(flatten)]
-    output: OutputArg,
+    pub(super) output: OutputArg,
 }
 
 /// Does it. Safe to repeat: a cluster that is shut down is shut down.

@@ -19,9 +19,9 @@ use crate::{
 #[derive(Debug, Args)]
 pub struct StatusArgs {
     #[command(flatten)]
-    name: NameArg,
+    pub(super) name: NameArg,
     #[command(flatten)]
-    output: OutputArg,
+    pub(super) output: OutputArg,
 }
 
 /// Does it. What is told is what was seen: any state is an answer, not a failure.
@@ -60,7 +60,8 @@ pub async fn run(args: &StatusArgs, context: &Context) -> Result<()> {
     out::print(args.output.format, &cluster, || describe(&cluster, operation.as_ref(), &url))
 }
 
-fn describe(cluster: &Cluster, operation: Option<&Operation>, url: &str) -> String {
+/// A cluster for people.
+pub(super) fn describe(cluster: &Cluster, operation: Option<&Operation>, url: &str) -> String {
     let mut lines = vec![
         format!("name           {}", cluster.name),
         format!("id             {}", cluster.id),

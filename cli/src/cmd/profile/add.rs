@@ -37,7 +37,7 @@ pub async fn run(args: AddArgs, context: &Context) -> Result<()> {
         ));
     }
     let key = key::obtain(key_stdin)?;
-    let found = connect::find(context, url, key, context.cluster.as_deref()).await?;
+    let found = connect::find(context, url, key, context.cluster.as_deref(), None).await?;
     let profiles = connect::save(context, &found, &name, false).await?;
     let cluster = &found.cluster.name;
     context.ui.note(&match profiles.current {

@@ -1,0 +1,215 @@
+//! The life of clusters whose control plane is not this home's: ordered and waited for over
+//! its HTTP API. Nothing is started or stopped on this machine.
+
+use serde::Serialize;
+use weir_client::{
+    Admin,
+    admin::{AdminError, Cluster, ClusterSpec},
+};
+
+use super::{
+    ClusterCommand, NameArg, create::CreateArgs, delete::DeleteArgs, resume::ResumeArgs,
+    shutdown::ShutdownArgs, status, status::StatusArgs, unknown_cluster,
+};
+use crate::{
+    context::Context,
+    error::{CliError, Result},
+    home::{
+        profiles::{Profile, Profiles},
+        target::{Place, Remote},
+        tokens,
+    },
+    local::wait::{self, Goal},
+    out, prompt,
+    remote::connect::forget_key,
+};
+
+/// A cluster of another control plane that a command means.
+struct There {
+    context: Context,
+    remote: Remote,
+    name: String,
+    admin: Admin,
+}
+
+/// Does it if the cluster is one of another control plane; else says that it is not.
+///
+/// # Errors
+/// Why it was not done.
+pub async fn run(command: &ClusterCommand, context: &Context) -> Result<bool> {
+    match command {
+        ClusterCommand::Create(args) => {
+            // Made on this machine unless a profile says otherwise.
+            let place = match &context.profile {
+                Some(_) => Context { cluster: None, ..context.clone() }.place()?,
+                None => Place::Home,
+            };
+            let Place::Remote(remote) = place else { return Ok(false) };
+            create(args, context, remote).await?;
+        }
+        ClusterCommand::Status(args) => {
+            let Some(there) = there(&args.name, context)? else { return Ok(false) };
+            there.status(args).await?;
+        }
+        ClusterCommand::Shutdown(args) => {
+            let Some(there) = there(&args.name, context)? else { return Ok(false) };
+            there.shutdown(args).await?;
+        }
+        ClusterCommand::Resume(args) => {
+            let Some(there) = there(&args.name, context)? else { return Ok(false) };
+            there.resume(args).await?;
+        }
+        ClusterCommand::Delete(args) => {
+            let Some(there) = there(&args.name, context)? else { return Ok(false) };
+            there.delete(args).await?;
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn there(name: &NameArg, context: &Context) -> Result<Option<There>> {
+    let context = context.at(name.told());
+    let target = context.target()?;
+    let Place::Remote(remote) = target.place else { return Ok(None) };
+    let admin = context.admin()?;
+    Ok(Some(There { context, remote, name: target.cluster, admin }))
+}
+
+async fn create(args: &CreateArgs, context: &Context, remote: Remote) -> Result<()> {
+    let name = args.name.told().or(context.cluster.as_ref());
+    let name = name.map_or(super::create::DEFAULT_NAME, String::as_str);
+    super::check_name(name)?;
+    let known = Profiles::load(&context.home)?;
+    if known.clusters.contains_key(name) && known.name_of(name, &remote.key_file).is_none() {
+        return Err(CliError::new(
+            format!("there is a profile {name} of a cluster of another control plane"),
+            format!("choose another name, or rename the profile: weir profile rename {name} NEW"),
+        ));
+    }
+    let context = Context { cluster: None, ..context.clone() };
+    let admin = context.admin()?;
+    let spec = ClusterSpec { spus: args.spus, port_base: args.port_base, data_dir: None };
+    let begin = context.clock.now();
+    let mut cluster = admin.cluster_create(name, &spec).await?;
+    Profiles::update(&context.home, context.clock, |profiles| {
+        let new = profiles.name_of(name, &remote.key_file).is_none();
+        if new {
+            let profile = Profile::remote(&cluster, &remote.url, &remote.key_file);
+            profiles.clusters.insert(name.to_owned(), profile);
+        }
+        new
+    })
+    .await?;
+    if !args.no_wait {
+        let limit = context.lifecycle_timeout();
+        let running = wait::wait_for(&context, &admin, name, Goal::Running, limit).await?;
+        cluster = running.unwrap_or(cluster);
+    }
+    learn(&context, &remote, &cluster).await?;
+    let seconds = context.clock.now().since(begin).as_secs_f64();
+    out::print(args.output.format, &cluster, || {
+        let spus = out::count(u64::from(cluster.spec.spus), "SPU");
+        format!(
+            "cluster {name} at {} is {} with {spus} ({seconds:.1} s); use it with --cluster {name}",
+            remote.url, cluster.state
+        )
+    })
+}
+
+async fn learn(context: &Context, remote: &Remote, cluster: &Cluster) -> Result<()> {
+    let change = |profiles: &mut Profiles| match profiles.name_of(&cluster.name, &remote.key_file) {
+        Some(_) => profiles.learn(cluster, &remote.url, &remote.key_file),
+        None => false,
+    };
+    Profiles::update(&context.home, context.clock, change).await.map(drop)
+}
+
+#[derive(Debug, Serialize)]
+struct Deleted<'a> {
+    name: &'a str,
+    id: String,
+    state: &'static str,
+}
+
+impl There {
+    /// The error of an order, with near names for a cluster that is not there.
+    async fn explain(&self, error: AdminError) -> CliError {
+        match error.status() {
+            Some(404) => unknown_cluster(&self.admin, &self.name).await,
+            _ => error.into(),
+        }
+    }
+
+    async fn look(&self) -> Result<Cluster> {
+        match wait::look(&self.admin, &self.name).await? {
+            Some(cluster) => Ok(cluster),
+            None => Err(unknown_cluster(&self.admin, &self.name).await),
+        }
+    }
+
+    async fn wait(&self, goal: Goal) -> Result<Option<Cluster>> {
+        let limit = self.context.lifecycle_timeout();
+        let cluster = wait::wait_for(&self.context, &self.admin, &self.name, goal, limit).await?;
+        if let Some(cluster) = &cluster {
+            learn(&self.context, &self.remote, cluster).await?;
+        }
+        Ok(cluster)
+    }
+
+    async fn status(&self, args: &StatusArgs) -> Result<()> {
+        let cluster = self.look().await?;
+        learn(&self.context, &self.remote, &cluster).await?;
+        out::print(args.output.format, &cluster, || status::describe(&cluster, &self.remote.url))
+    }
+
+    async fn shutdown(&self, args: &ShutdownArgs) -> Result<()> {
+        if let Err(error) = self.admin.cluster_shutdown(&self.name).await {
+            return Err(self.explain(error).await);
+        }
+        let cluster = self.wait(Goal::Shutdown).await?;
+        let name = &self.name;
+        out::print(args.output.format, &cluster, || {
+            format!(
+                "cluster {name} is shut down, its data is kept; start it again with: weir cluster \
+                 resume --name {name}"
+            )
+        })
+    }
+
+    async fn resume(&self, args: &ResumeArgs) -> Result<()> {
+        let begin = self.context.clock.now();
+        if let Err(error) = self.admin.cluster_resume(&self.name).await {
+            return Err(self.explain(error).await);
+        }
+        let cluster = self.wait(Goal::Running).await?;
+        let seconds = self.context.clock.now().since(begin).as_secs_f64();
+        out::print(args.output.format, &cluster, || {
+            format!("cluster {} is running ({seconds:.1} s)", self.name)
+        })
+    }
+
+    async fn delete(self, args: &DeleteArgs) -> Result<()> {
+        let (name, url) = (&self.name, &self.remote.url);
+        prompt::confirm(args.yes, &format!("Delete cluster {name} at {url} and all its data?"))?;
+        let cluster = self.look().await?;
+        // By id: what was looked at is what is deleted, whoever recreates the name meanwhile.
+        let id = cluster.id.to_string();
+        self.admin.cluster_delete(&id).await?;
+        let (context, limit) = (&self.context, self.context.lifecycle_timeout());
+        wait::wait_for(context, &self.admin, &id, Goal::Gone, limit).await?;
+        tokens::forget(&context.home, cluster.id)?;
+        let profiles = Profiles::update(&context.home, context.clock, |profiles| {
+            let known = profiles.clusters.iter().filter(|(_, profile)| profile.id == id);
+            let known: Vec<String> = known.map(|(name, _)| name.clone()).collect();
+            known.iter().for_each(|name| profiles.forget(name));
+            !known.is_empty()
+        })
+        .await?;
+        forget_key(&context.home, &profiles, &self.remote.key_file)?;
+        let deleted = Deleted { name, id, state: "deleted" };
+        out::print(args.output.format, &deleted, || {
+            format!("cluster {name} at {url} and all its data are deleted")
+        })
+    }
+}
