@@ -134,7 +134,7 @@ async fn dropping_a_consumer_commits_nothing() {
     let mut first = consumer(&spu, mailer()).await;
     take(&mut first, 5).await;
     drop(first);
-    spu.until("it left", |state| state.unsubscribed == 1).await;
+    spu.until("it left", |state| state.open_streams == 0).await;
     assert_eq!(spu.committed("mailer", key(1, 0)), None);
     assert!(spu.state().commits.is_empty());
 }

@@ -1,15 +1,19 @@
 //! `weir consume`.
 
-use std::io;
+use std::{io, time::Duration};
 
 use clap::{Args, ValueEnum};
 use futures::FutureExt as _;
-use weir_client::{ConsumeError, Consumer, ConsumerConfig, Start};
+use weir_client::{
+    ClientError, Commit, CommitError, ConsumeError, Consumer, ConsumerConfig, ResetPolicy, Start,
+};
 use weir_protocol::ids::{Offset, PartitionIndex};
+use weir_runtime::task::CancellationToken;
 
 use crate::{
     connect,
     consume::{
+        commits::{self, Commits},
         render::{Newline, Render},
         sink::Sink,
         template::Template,
@@ -21,6 +25,8 @@ use crate::{
 
 /// Records between two looks at whether Ctrl-C was pressed.
 const INTERRUPT_RECORDS: u64 = 1024;
+/// How long the last commit may take after Ctrl-C: less than until the process is ended.
+const LAST_COMMIT: Duration = Duration::from_millis(1_500);
 
 /// Options of `weir consume`.
 #[derive(Debug, Args)]
@@ -28,20 +34,41 @@ const INTERRUPT_RECORDS: u64 = 1024;
 Examples:
   weir consume orders                     what comes from now on, until Ctrl-C
   weir consume orders -B -d               all there is, then end
+  weir consume orders -c mailer           as consumer mailer: from where it had come to
+  weir consume orders -T 10 -d            the last 10 of each partition
   weir consume orders -B -n 5 --format '{{partition}}/{{offset}} {{key}}: {{value}}'
 
 Values are written as they are, a newline after each. A file that was produced line by line comes
 back byte for byte; if its last line had no newline, say --no-final-newline. Records of one
-partition come in order; those of several are mixed.")]
+partition come in order; those of several are mixed.
+
+A consumer with a name (-c) goes on behind the last record that it had written. The first time,
+and only then, it begins where -B, -T, -H or --start-offset say, by default at the oldest record.
+A record counts as processed when it was written to standard output; that is committed every
+second and at the end. What was written and not committed comes again. One consumer of a name reads
+a partition at a time: the newest takes it, and the older one ends.")]
 pub struct ConsumeArgs {
     /// The topic
     topic: String,
-    /// Begin at the oldest record; default: after the newest
-    #[arg(short = 'B', long, visible_alias = "from-beginning")]
+    /// Read as this consumer: go on where it had come to, and commit what was written
+    #[arg(short, long, value_name = "NAME")]
+    consumer: Option<String>,
+    /// Begin at the oldest record; default: after the newest, with --consumer at the oldest
+    #[arg(short = 'B', long, visible_alias = "from-beginning", group = "start")]
     beginning: bool,
+    /// Begin so many records behind the oldest of each partition
+    #[arg(short = 'H', long, value_name = "COUNT", group = "start")]
+    head: Option<u64>,
+    /// Begin so many records before the end of each partition
+    #[arg(short = 'T', long, value_name = "COUNT", visible_alias = "from-end", group = "start")]
+    tail: Option<u64>,
     /// Begin at this offset of each partition
-    #[arg(long, value_name = "OFFSET", conflicts_with = "beginning")]
+    #[arg(long, value_name = "OFFSET", group = "start")]
     start_offset: Option<u64>,
+    /// What to do where the offset to begin at is not there: error, or begin at the earliest, the
+    /// latest or the nearest that is; default: error, with --consumer nearest
+    #[arg(long, value_enum, value_name = "POLICY", hide_possible_values = true)]
+    reset_policy: Option<Reset>,
     /// Stop at the end as it is at the start; default: wait for more
     #[arg(short = 'd', long = "disable-continuous")]
     until_end: bool,
@@ -74,6 +101,19 @@ pub struct ConsumeArgs {
     no_final_newline: bool,
 }
 
+/// What to do where the offset to begin at is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Reset {
+    /// Refuse
+    Error,
+    /// The oldest
+    Earliest,
+    /// Behind the newest
+    Latest,
+    /// Whichever is nearer
+    Nearest,
+}
+
 /// How records are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum RecordFormat {
@@ -92,27 +132,52 @@ enum RecordFormat {
 /// # Errors
 /// When the topic cannot be read (any further).
 pub async fn run(args: ConsumeArgs, context: &Context) -> Result<()> {
+    let config = config(&args);
+    config.check().map_err(|error| match error {
+        ClientError::Configuration(what) => {
+            CliError::usage(what, "choose another name, such as -c mailer")
+        }
+        other => other.into(),
+    })?;
     let client = connect::client(context, &args.topic).await?;
-    let mut consumer = client.consumer(config(&args)).await?;
+    let mut consumer = client.consumer(config).await?;
     let newline = if args.no_final_newline { Newline::Between } else { Newline::After };
     let mut sink = Sink::new(io::stdout(), render(&args), newline);
+    let mut commits = Commits::new(args.consumer.as_deref(), context.clock);
     let begin = context.clock.now();
-    let read = copy(&args, context, &mut consumer, &mut sink).await;
+    let told = signal::on_signal_or_ended();
+    let read = copy(&args, context, &told, &mut consumer, &mut sink, &mut commits).await;
     // What was read before an error is printed before the error.
     sink.flush().map_err(|e| out::from_stdout(&e))?;
-    read?;
+    if matches!(read, Err(CliError::BrokenPipe)) {
+        return read;
+    }
+    let limit = if told.is_cancelled() { Some(LAST_COMMIT) } else { context.timeout };
+    let committed = commits.end(consumer, limit).await;
+    // Why reading stopped explains most commits that fail.
+    read.and(committed)?;
     tracing::debug!(records = sink.records, took = ?context.clock.now().since(begin), "done");
     Ok(())
 }
 
 fn config(args: &ConsumeArgs) -> ConsumerConfig {
-    let start = match args.start_offset {
-        Some(offset) => Start::Absolute(Offset(offset)),
-        None if args.beginning => Start::Beginning,
-        None => Start::End,
+    let start = match (args.start_offset, args.head, args.tail) {
+        (Some(offset), ..) => Start::Absolute(Offset(offset)),
+        (_, Some(count), _) => Start::FromBeginning(count),
+        (.., Some(count)) => Start::FromEnd(count),
+        // Without a name nothing remembers what was not read; with one nothing may be skipped.
+        _ if args.beginning || args.consumer.is_some() => Start::Beginning,
+        _ => Start::End,
     };
-    let mut config = ConsumerConfig::new(&args.topic).start(start);
+    let mut config = ConsumerConfig::new(&args.topic).start(start).commit(Commit::Manual);
+    config.name.clone_from(&args.consumer);
     config.until_end = args.until_end;
+    config.reset = args.reset_policy.map(|reset| match reset {
+        Reset::Error => ResetPolicy::Error,
+        Reset::Earliest => ResetPolicy::Earliest,
+        Reset::Latest => ResetPolicy::Latest,
+        Reset::Nearest => ResetPolicy::Nearest,
+    });
     if args.partition.is_empty() {
         return config;
     }
@@ -143,14 +208,24 @@ fn render(args: &ConsumeArgs) -> Render {
 async fn copy(
     args: &ConsumeArgs,
     context: &Context,
+    told: &CancellationToken,
     consumer: &mut Consumer,
     sink: &mut Sink<impl io::Write>,
+    commits: &mut Commits,
 ) -> Result<()> {
-    let told = signal::on_signal_or_ended();
     while args.count.is_none_or(|count| sink.records < count) {
         // While records keep coming there is nothing to wait for, and so nothing to interrupt.
-        if sink.records.is_multiple_of(INTERRUPT_RECORDS) && told.is_cancelled() {
-            return interrupted(args, sink.records);
+        if sink.records.is_multiple_of(INTERRUPT_RECORDS) {
+            if told.is_cancelled() {
+                return interrupted(args, sink.records);
+            }
+            if commits.due() {
+                if let Some(answer) = commits.answer() {
+                    answered(args, context, answer)?;
+                }
+                sink.flush().map_err(|e| out::from_stdout(&e))?;
+                commits.begin(consumer);
+            }
         }
         let next = match consumer.next().now_or_never() {
             Some(next) => next,
@@ -161,20 +236,57 @@ async fn copy(
                     biased;
                     () = told.cancelled() => return interrupted(args, sink.records),
                     next = consumer.next() => next,
+                    turn = commits.turn() => {
+                        tell_moved(args, context, consumer, commits);
+                        match turn {
+                            None => commits.begin(consumer),
+                            Some(answer) => answered(args, context, answer)?,
+                        }
+                        continue;
+                    }
                 }
             }
         };
+        tell_moved(args, context, consumer, commits);
         match next {
             None => return Ok(()),
             Some(Ok(record)) => sink.write(&record).map_err(|e| out::from_stdout(&e))?,
-            Some(Err(error @ ConsumeError::Unavailable { .. })) => {
+            Some(Err(
+                error @ (ConsumeError::Unavailable { .. } | ConsumeError::NotCommitted { .. }),
+            )) => {
                 let error = error::rounded(&error.to_string());
                 context.ui.warn(&format!("topic {}: {error}; still trying", args.topic));
             }
-            Some(Err(error)) => return Err(error::not_read(&args.topic, &error)),
+            Some(Err(error)) => {
+                return Err(match &args.consumer {
+                    Some(name) => commits::not_read(name, &args.topic, &error),
+                    None => error::not_read(&args.topic, &error),
+                });
+            }
         }
     }
     Ok(())
+}
+
+/// Says of each partition that does not begin where it was asked to that it does not.
+fn tell_moved(args: &ConsumeArgs, context: &Context, consumer: &Consumer, commits: &mut Commits) {
+    for moved in commits.moved(consumer) {
+        context.ui.warn(&format!("topic {}: {moved}", args.topic));
+    }
+}
+
+/// A commit was answered. What ends the consumer is told by the consumer itself.
+fn answered(args: &ConsumeArgs, context: &Context, answer: Result<(), CommitError>) -> Result<()> {
+    let (Some(name), Err(error)) = (&args.consumer, answer) else { return Ok(()) };
+    match error {
+        CommitError::NotInTime { .. } => {
+            let error = error::rounded(&error.to_string());
+            context.ui.warn(&format!("consumer {name}: {error}; still trying"));
+            Ok(())
+        }
+        CommitError::Refused { .. } => Err(commits::not_committed(name, &error)),
+        _ => Ok(()),
+    }
 }
 
 /// A tail has no end that one could miss; what was asked for up to an end or a count has.
@@ -183,8 +295,10 @@ fn interrupted(args: &ConsumeArgs, records: u64) -> Result<()> {
         return Ok(());
     }
     let records = out::count(records, "record");
+    let again =
+        if args.consumer.is_some() { "goes on where it was" } else { "begins where it began" };
     Err(CliError::interrupted(
         format!("interrupted after {records}, before all that was asked for was read"),
-        "run the command again; it begins where it began",
+        format!("run the command again; it {again}"),
     ))
 }

@@ -1,5 +1,7 @@
-//! Reading a topic: [`render`] makes bytes of records, [`sink`] writes them.
+//! Reading a topic: [`render`] makes bytes of records, [`sink`] writes them, [`commits`]
+//! commits what was written.
 
+pub mod commits;
 pub mod render;
 pub mod sink;
 pub mod template;

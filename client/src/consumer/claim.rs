@@ -1,6 +1,8 @@
 //! The reader's side of a named consumer's session: partitions are claimed before they are
 //! read.
 
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
 use weir_protocol::{
     ErrorCode,
@@ -17,7 +19,7 @@ use super::{
 
 /// The reader's connection to its session.
 pub(super) struct Claims {
-    pub name: std::sync::Arc<str>,
+    pub name: Arc<str>,
     pub commands: mpsc::UnboundedSender<Command>,
     /// Bounded by the requests that the session makes.
     pub news: mpsc::UnboundedReceiver<News>,

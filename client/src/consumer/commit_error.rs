@@ -132,5 +132,5 @@ impl CommitError {
     }
 }
 
-pub(super) const FENCED_HINT: &str = "run one consumer of a name at a time, or give each partitions of its own; one that was reset \
-     goes on at the new offset when it is started again";
+pub(super) const FENCED_HINT: &str = "run one consumer of a name at a time, or give each \
+    partitions of its own; one that was reset goes on at its new offset when it is started again";

@@ -157,7 +157,11 @@ impl ConsumerConfig {
         Opening { committed: None, start, reset: self.reset.unwrap_or(by_default) }
     }
 
-    pub(crate) fn check(&self) -> Result<(), ClientError> {
+    /// Whether a consumer can be made of this.
+    ///
+    /// # Errors
+    /// [`ClientError::Configuration`] for a name or metadata that none can have.
+    pub fn check(&self) -> Result<(), ClientError> {
         let wrong = |message: &str| Err(ClientError::Configuration(message.to_owned()));
         if self.metadata.len() > METADATA_BYTES_MAX {
             return wrong("the metadata of a commit has at most 4,096 bytes");

@@ -79,6 +79,11 @@ use crate::{ClientError, core::Core, metadata::Generation};
 /// It ends (`None`) when every partition came to its end (with `until_end`), after a terminal
 /// error, or when every partition that is left stopped with an error: after
 /// [`Consumer::skip_to`] it goes on.
+///
+/// With a name it goes on where it had committed, and commits what was processed: a record is
+/// processed when the next one is asked for, or when [`Consumer::processed`] says so. Dropping
+/// it commits nothing: end it with [`Consumer::close`]. What was processed and not committed
+/// is yielded again by the next consumer of the name; nothing is passed by.
 pub struct Consumer {
     items: mpsc::UnboundedReceiver<Item>,
     skips: mpsc::UnboundedSender<SkipTo>,

@@ -43,6 +43,17 @@ fn a_record_is_processed_when_the_next_is_asked_for() {
     assert_eq!(due(&progress), [5]);
 }
 
+#[cfg(madsim)]
+#[test]
+fn the_planted_bug_takes_what_is_yielded_for_processed() {
+    weir_runtime::plant::activate("commit_on_yield");
+    let mut progress = claimed(Some(3));
+    yields(&mut progress, 3);
+    weir_runtime::plant::clear();
+    progress.ask();
+    assert_eq!(due(&progress), [4]);
+}
+
 #[test]
 fn a_start_that_was_not_committed_is_committed_and_one_that_was_is_not() {
     for (committed, resolution, expected) in [

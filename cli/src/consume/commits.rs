@@ -1,0 +1,185 @@
+//! What a named consumer commits while its records are written: a record is processed when it
+//! was handed to standard output, never before.
+
+use std::{collections::BTreeSet, future::Future, pin::Pin, time::Duration};
+
+use futures::FutureExt as _;
+use weir_client::{Begun, CommitError, ConsumeError, Consumer, Resolution};
+use weir_protocol::ids::PartitionIndex;
+use weir_runtime::clock::{Clock, Monotonic};
+
+use crate::error::{self, CliError, Result};
+
+const INTERVAL: Duration = Duration::from_secs(1);
+
+type Committing = Pin<Box<dyn Future<Output = Result<(), CommitError>> + Send>>;
+
+/// The commits of a named consumer; of one without a name there are none.
+pub struct Commits {
+    name: Option<String>,
+    clock: Clock,
+    last: Monotonic,
+    /// The one that is not answered yet.
+    under_way: Option<Committing>,
+    /// Partitions whose beginning was looked at.
+    looked: BTreeSet<PartitionIndex>,
+}
+
+impl Commits {
+    /// The first is due in a second.
+    pub fn new(name: Option<&str>, clock: Clock) -> Self {
+        let (name, last) = (name.map(str::to_owned), clock.now());
+        Self { name, clock, last, under_way: None, looked: BTreeSet::new() }
+    }
+
+    /// Whether it is time for the next.
+    pub fn due(&self) -> bool {
+        self.name.is_some() && self.clock.now().since(self.last) >= INTERVAL
+    }
+
+    /// Commits all that was yielded, unless the last commit is still under way. All of it must
+    /// be written by now.
+    pub fn begin(&mut self, consumer: &mut Consumer) {
+        self.last = self.clock.now();
+        if self.name.is_some() && self.under_way.is_none() {
+            consumer.processed();
+            self.under_way = Some(Box::pin(consumer.commit()));
+        }
+    }
+
+    /// The answer to the last commit, if it has come.
+    pub fn answer(&mut self) -> Option<Result<(), CommitError>> {
+        let answer = self.under_way.as_mut()?.now_or_never()?;
+        self.under_way = None;
+        Some(answer)
+    }
+
+    /// Waits until there is something to do: a second is over (`None`), or a commit was
+    /// answered. Cancel safe.
+    pub async fn turn(&mut self) -> Option<Result<(), CommitError>> {
+        let left = INTERVAL.saturating_sub(self.clock.now().since(self.last));
+        let Some(under_way) = &mut self.under_way else {
+            self.clock.sleep(left).await;
+            return None;
+        };
+        let answer = under_way.await;
+        self.under_way = None;
+        Some(answer)
+    }
+
+    /// A sentence for each partition that does not begin where it was asked to.
+    pub fn moved(&mut self, consumer: &Consumer) -> Vec<String> {
+        let starts = consumer.starts();
+        if starts.len() == self.looked.len() {
+            return Vec::new();
+        }
+        let new = starts.values().filter(|begun| self.looked.insert(begun.partition));
+        new.filter(|begun| begun.resolution == Resolution::Reset).map(moved).collect()
+    }
+
+    /// Commits what was written, for the last time.
+    ///
+    /// # Errors
+    /// When that is not known to be done.
+    pub async fn end(self, mut consumer: Consumer, limit: Option<Duration>) -> Result<()> {
+        let Some(name) = self.name else { return Ok(()) };
+        consumer.processed();
+        let close = consumer.close();
+        let closed = match limit {
+            Some(limit) => self.clock.timeout(limit, close).await,
+            None => Ok(close.await),
+        };
+        match closed {
+            Ok(closed) => closed.map_err(|error| not_committed(&name, &error)),
+            Err(_) => Err(CliError::new(
+                format!("consumer {name}: its last records were not committed in time"),
+                AGAIN,
+            )),
+        }
+    }
+}
+
+const AGAIN: &str = "run the command again: records that were written and not committed come again";
+
+fn moved(begun: &Begun) -> String {
+    let Begun { partition, offset, log_start, high_watermark, .. } = begun;
+    let wanted = match begun.committed {
+        Some(committed) => format!("offset {committed} is committed, but"),
+        None => "the offset asked for is out of range:".to_owned(),
+    };
+    format!(
+        "partition {partition}: {wanted} the partition has {log_start} to {high_watermark}; begins \
+         at {offset}"
+    )
+}
+
+/// Why what was written is not committed, or not known to be.
+pub fn not_committed(name: &str, error: &CommitError) -> CliError {
+    match error {
+        CommitError::Fenced { .. } => fenced(name),
+        CommitError::TopicRecreated { .. } | CommitError::TopicDeleted { .. } => {
+            CliError::new(format!("consumer {name}: {error}"), "see: weir topic list --deleted")
+        }
+        other => {
+            CliError::new(format!("consumer {name}: {}", error::rounded(&other.to_string())), AGAIN)
+        }
+    }
+}
+
+fn fenced(name: &str) -> CliError {
+    CliError::new(
+        format!(
+            "consumer {name} lost its partitions: another consumer of this name has taken them, or \
+             it was reset or deleted"
+        ),
+        format!(
+            "see: weir consumer describe {name}; run one of a name at a time, or give each \
+             partitions of its own with -p"
+        ),
+    )
+}
+
+/// Why a named consumer stopped reading.
+pub fn not_read(name: &str, topic: &str, error: &ConsumeError) -> CliError {
+    match error {
+        ConsumeError::Fenced { .. } => fenced(name),
+        ConsumeError::SessionRefused { message, .. } => CliError::new(
+            format!("consumer {name} cannot read topic {topic}: {message}"),
+            "see: weir cluster status",
+        ),
+        ConsumeError::OutOfRange { .. } => error::not_read(topic, error).hinted(format!(
+            "go on elsewhere with --reset-policy earliest, latest or nearest, or: weir consumer \
+             reset {name}"
+        )),
+        ConsumeError::TopicRecreated { .. } => error::not_read(topic, error).hinted(
+            "run the command again: it begins the new one at its beginning; what was committed \
+             belongs to the old one",
+        ),
+        other => error::not_read(topic, other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_protocol::ids::{Offset, PartitionIndex};
+
+    use super::*;
+
+    #[test]
+    fn a_reset_says_what_was_wanted_and_what_is_there() {
+        let begun = Begun {
+            partition: PartitionIndex(3),
+            offset: Offset(2),
+            resolution: Resolution::Reset,
+            committed: Some(Offset(72)),
+            log_start: Offset(0),
+            high_watermark: Offset(2),
+        };
+        assert_eq!(
+            moved(&begun),
+            "partition 3: offset 72 is committed, but the partition has 0 to 2; begins at 2"
+        );
+        let begun = Begun { committed: None, ..begun };
+        assert!(moved(&begun).contains("asked for is out of range: the partition has 0 to 2"));
+    }
+}
