@@ -28,3 +28,7 @@ caught ignore_generation topic-recreate 'generations_are_apart|one_offset_one_va
 caught absence_removes topic-tombstone 'acknowledged_is_readable'
 caught readiness_counts_registrations stale-spu 'running_is_true'
 caught readiness_waits_for_count scale-down 'scenario'
+caught commit_on_yield consumer-crash 'nothing_is_skipped|committed_was_processed'
+caught offsets_by_name recreate-offsets 'nothing_is_skipped|committed_was_processed|fenced_stays_fenced'
+caught start_clamped recreate-offsets 'start_is_as_asked'
+caught flush_above_hw coordinator-crash 'committed_is_kept|committed_was_processed'
