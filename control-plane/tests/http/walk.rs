@@ -33,6 +33,9 @@ fn body(operation: &str) -> Option<Value> {
         "PUT /v1/clusters/{cluster}" => Some(json!({ "spus": 1 })),
         "POST /v1/clusters/{cluster}/topics" => Some(json!({ "name": "new", "partitions": 1 })),
         "POST /v1/clusters/{cluster}/topics/{topic}:add-partitions" => Some(json!({ "add": 1 })),
+        "POST /v1/clusters/{cluster}/consumers/{consumer}:reset" => {
+            Some(json!({ "topic": "orders", "to": { "beginning": true } }))
+        }
         "GET /live"
         | "GET /ready"
         | "GET /v1/openapi.json"
@@ -46,13 +49,17 @@ fn body(operation: &str) -> Option<Value> {
         | "GET /v1/clusters/{cluster}/spus"
         | "GET /v1/clusters/{cluster}/topics"
         | "GET /v1/clusters/{cluster}/topics/{topic}"
-        | "DELETE /v1/clusters/{cluster}/topics/{topic}" => None,
+        | "DELETE /v1/clusters/{cluster}/topics/{topic}"
+        | "GET /v1/clusters/{cluster}/consumers"
+        | "GET /v1/clusters/{cluster}/consumers/{consumer}"
+        | "DELETE /v1/clusters/{cluster}/consumers/{consumer}" => None,
         unknown => panic!("tell this test what {unknown} takes"),
     }
 }
 
 fn build(method: &str, path: &str, cluster: &str, topic: &str) -> Call {
-    let call = call(method, &path.replace("{cluster}", cluster).replace("{topic}", topic));
+    let filled = path.replace("{cluster}", cluster).replace("{topic}", topic);
+    let call = call(method, &filled.replace("{consumer}", "billing"));
     match body(&format!("{method} {path}")) {
         Some(body) => call.json(&body),
         None => call,
@@ -138,7 +145,7 @@ async fn the_document_and_the_router_are_in_step() {
     let f = fixture().await;
     let router = f.router();
     f.cluster("demo", 1).await;
-    let mut documented: (BTreeSet<String>, BTreeSet<String>) = Default::default();
+    let mut documented: [BTreeSet<String>; 3] = Default::default();
     for (method, path) in operations() {
         let answer = build(&method, &path, "demo", "no-such-topic").key(&f.admin_key);
         let answer = answer.send(&router).await;
@@ -147,14 +154,13 @@ async fn the_document_and_the_router_are_in_step() {
         assert_ne!(answer.status, 405, "{method} {path}");
         assert!(answer.status.as_u16() < 500, "{method} {path}: {}", answer.text);
         if let Some((before, verb)) = path.rsplit_once(':') {
-            let set =
-                if before.ends_with("{topic}") { &mut documented.1 } else { &mut documented.0 };
-            set.insert(verb.to_owned());
+            let nouns = ["{cluster}", "{topic}", "{consumer}"];
+            let noun = nouns.iter().position(|noun| before.ends_with(noun)).unwrap();
+            documented[noun].insert(verb.to_owned());
         }
     }
     let known = |verbs: &[&str]| verbs.iter().map(|verb| (*verb).to_owned()).collect();
-    let (clusters, topics) = verbs();
-    assert_eq!(documented, (known(clusters), known(topics)));
+    assert_eq!(documented, verbs().map(known));
 }
 
 #[test]
