@@ -159,7 +159,9 @@ async fn the_document_and_the_router_are_in_step() {
             documented[noun].insert(verb.to_owned());
         }
     }
-    let known = |verbs: &[&str]| verbs.iter().map(|verb| (*verb).to_owned()).collect();
+    let known = |verbs: &[&str]| -> BTreeSet<String> {
+        verbs.iter().map(|verb| (*verb).to_owned()).collect()
+    };
     assert_eq!(documented, verbs().map(known));
 }
 

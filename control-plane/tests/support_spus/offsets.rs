@@ -75,7 +75,8 @@ impl At {
         assert!(String::from_utf8(claims).unwrap().contains("\"internal\""));
         let mut state = self.offsets.state.lock().unwrap();
         state.asked.push(self.spu);
-        let error = match state.coordinator {
+        let coordinator = state.coordinator;
+        let error = match coordinator {
             Some(coordinator) if coordinator == self.spu => return Ok(state),
             Some(coordinator) => {
                 let mut error = WireError::new(ErrorCode::NotLeader, "another one coordinates");
