@@ -207,10 +207,13 @@ async fn a_reset_is_one_request_however_often_it_is_sent() {
     };
     let done = a.consumer_reset("c", "billing", &wanted(ResetTo::FromEnd(5))).await.unwrap();
     assert_eq!((done.partitions[0].old, done.partitions[0].new), (None, Offset(3)));
-    let requests = script.requests.lock().unwrap();
-    let keys: Vec<_> = requests.iter().map(|r| r.headers()["idempotency-key"].clone()).collect();
-    assert!(keys.len() == 3 && keys.windows(2).all(|pair| pair[0] == pair[1]));
-    assert_eq!(requests[0].uri().path(), "/v1/clusters/c/consumers/billing:reset");
+    {
+        let requests = script.requests.lock().unwrap();
+        let keys: Vec<_> =
+            requests.iter().map(|r| r.headers()["idempotency-key"].clone()).collect();
+        assert!(keys.len() == 3 && keys.windows(2).all(|pair| pair[0] == pair[1]));
+        assert_eq!(requests[0].uri().path(), "/v1/clusters/c/consumers/billing:reset");
+    }
     let places = [
         (ResetTo::FromEnd(5), r#"{"from_end":5}"#),
         (ResetTo::FromBeginning(2), r#"{"from_beginning":2}"#),

@@ -8,6 +8,8 @@ mod support;
 
 #[path = "http/client.rs"]
 mod client;
+#[path = "http/consumers.rs"]
+mod consumers;
 #[path = "http/errors.rs"]
 mod errors;
 #[path = "http/lists.rs"]

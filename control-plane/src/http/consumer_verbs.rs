@@ -93,7 +93,7 @@ impl ResetTo {
         ("consumer" = String, Path, description = "Name"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition safe")),
     request_body = Reset,
-    responses((status = 200, body = ConsumerReset), Problems))]
+    responses((status = 200, body = ConsumerReset, description = "It is set"), Problems))]
 pub(super) async fn reset(
     app: &App,
     principal: &Principal,

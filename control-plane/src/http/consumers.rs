@@ -28,7 +28,7 @@ use crate::app::{
     operation_id = "consumer_show", security(("api_key" = [])),
     params(("cluster" = String, Path, description = "Name or id"),
         ("consumer" = String, Path, description = "Name")),
-    responses((status = 200, body = ConsumerView), Problems))]
+    responses((status = 200, body = ConsumerView, description = "The consumer"), Problems))]
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     Caller(principal): Caller,
@@ -45,7 +45,7 @@ pub(super) async fn show(
     operation_id = "consumer_delete", security(("api_key" = [])),
     params(("cluster" = String, Path, description = "Name or id"),
         ("consumer" = String, Path, description = "Name")),
-    responses((status = 200, body = ConsumerDeleted), Problems))]
+    responses((status = 200, body = ConsumerDeleted, description = "It is forgotten"), Problems))]
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
     Caller(principal): Caller,
@@ -59,7 +59,7 @@ pub(super) async fn delete(
 #[utoipa::path(get, path = "/v1/clusters/{cluster}/consumers", tag = "consumers",
     operation_id = "consumer_list", security(("api_key" = [])),
     params(("cluster" = String, Path, description = "Name or id"), ListQuery),
-    responses((status = 200, body = Page<ConsumerSummary>), Problems))]
+    responses((status = 200, body = Page<ConsumerSummary>, description = "A page"), Problems))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     Caller(principal): Caller,

@@ -163,7 +163,10 @@ async fn take(
             Some(known) => *known,
             None => {
                 let row = topics::by_id(scoped, cluster, generation).await?;
-                let known = row.is_some_and(|row| row.state != TopicState::Purging);
+                // What is on its way out takes nothing any more.
+                let known = row.is_some_and(|row| {
+                    matches!(row.state, TopicState::Active | TopicState::Tombstone)
+                });
                 there.insert(generation, known);
                 known
             }

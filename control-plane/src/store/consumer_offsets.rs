@@ -138,7 +138,7 @@ fn offset(row: &Row) -> DbResult<OffsetRow> {
 }
 
 /// A consumer's partitions, by topic, generation and index. Tombstones too: they keep their
-/// offsets.
+/// offsets until they are purged.
 ///
 /// # Errors
 /// As the database.
@@ -157,8 +157,9 @@ pub async fn of_consumer(
              LEFT JOIN partitions p ON p.org_id = o.org_id AND p.cluster_id = o.cluster_id
                 AND p.generation_id = o.generation_id AND p.idx = o.idx
              WHERE o.org_id = $1 AND o.cluster_id = $2 AND o.consumer = $3 AND o.deleted = 0
+                AND g.state IN ($4, $5)
              ORDER BY g.name, g.number, o.idx",
-            params![cluster, consumer],
+            params![cluster, consumer, TopicState::Active, TopicState::Tombstone],
         )
         .await?;
     rows.iter().map(offset).collect()

@@ -37,6 +37,9 @@ fn body(operation: &str) -> Option<Value> {
         "PUT /v1/clusters/{cluster}" => Some(json!({ "spus": 1 })),
         "POST /v1/clusters/{cluster}/topics" => Some(json!({ "name": "new", "partitions": 1 })),
         "POST /v1/clusters/{cluster}/topics/{topic}:add-partitions" => Some(json!({ "add": 1 })),
+        "POST /v1/clusters/{cluster}/consumers/{consumer}:reset" => {
+            Some(json!({ "topic": "orders", "to": { "beginning": true } }))
+        }
         "GET /docs"
         | "GET /live"
         | "GET /ready"
@@ -56,13 +59,17 @@ fn body(operation: &str) -> Option<Value> {
         | "GET /v1/clusters/{cluster}/topics/{topic}"
         | "DELETE /v1/clusters/{cluster}/topics/{topic}"
         | "POST /v1/clusters/{cluster}/topics/{topic}:undelete"
-        | "POST /v1/clusters/{cluster}/topics/{topic}:purge" => None,
+        | "POST /v1/clusters/{cluster}/topics/{topic}:purge"
+        | "GET /v1/clusters/{cluster}/consumers"
+        | "GET /v1/clusters/{cluster}/consumers/{consumer}"
+        | "DELETE /v1/clusters/{cluster}/consumers/{consumer}" => None,
         unknown => panic!("tell this test what {unknown} takes"),
     }
 }
 
 fn build(method: &str, path: &str, cluster: &str, topic: &str) -> Call {
     let place = path.replace("{cluster}", cluster).replace("{topic}", topic);
+    let place = place.replace("{consumer}", "billing");
     let call = call(method, &place.replace("{operation}", NO_OPERATION));
     match body(&format!("{method} {path}")) {
         Some(body) => call.json(&body),
@@ -166,7 +173,7 @@ async fn the_document_and_the_router_are_in_step() {
     let f = fixture().await;
     let router = f.router();
     f.cluster("demo", 1).await;
-    let mut documented: (BTreeSet<String>, BTreeSet<String>) = Default::default();
+    let mut documented: [BTreeSet<String>; 3] = Default::default();
     for (method, path) in operations() {
         let answer = build(&method, &path, "demo", "no-such-topic").key(&f.admin_key);
         let answer = answer.send(&router).await;
@@ -175,14 +182,15 @@ async fn the_document_and_the_router_are_in_step() {
         assert_ne!(answer.status, 405, "{method} {path}");
         assert!(answer.status.as_u16() < 500, "{method} {path}: {}", answer.text);
         if let Some((before, verb)) = path.rsplit_once(':') {
-            let set =
-                if before.ends_with("{topic}") { &mut documented.1 } else { &mut documented.0 };
-            set.insert(verb.to_owned());
+            let nouns = ["{cluster}", "{topic}", "{consumer}"];
+            let noun = nouns.iter().position(|noun| before.ends_with(noun)).unwrap();
+            documented[noun].insert(verb.to_owned());
         }
     }
-    let known = |verbs: &[&str]| verbs.iter().map(|verb| (*verb).to_owned()).collect();
-    let (clusters, topics) = verbs();
-    assert_eq!(documented, (known(clusters), known(topics)));
+    let known = |verbs: &[&str]| -> BTreeSet<String> {
+        verbs.iter().map(|verb| (*verb).to_owned()).collect()
+    };
+    assert_eq!(documented, verbs().map(known));
 }
 
 #[test]

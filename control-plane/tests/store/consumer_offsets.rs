@@ -4,6 +4,7 @@
 use weir_control_plane::{
     app::{self, TopicRequest},
     store::{
+        Tx,
         consumer_offsets::{self, Change, Committed},
         purges,
         types::TopicState,
@@ -80,6 +81,12 @@ impl Case {
         let mut org = tx.scoped(self.f.admin.org);
         consumer_offsets::names(&mut org, self.cluster, after, limit).await.unwrap()
     }
+}
+
+/// The end of a purge: the row goes.
+async fn purge(tx: &mut Tx, generation: TopicGenerationId) {
+    let sql = "DELETE FROM topic_generations WHERE generation_id = $1";
+    assert_eq!(tx.execute(sql, vec![generation.into()]).await.unwrap(), 1);
 }
 
 #[tokio::test]

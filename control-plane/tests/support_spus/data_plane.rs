@@ -14,9 +14,9 @@ use weir_protocol::{
     ids::{LeaderEpoch, Offset},
     pb::data::{
         AllocateProducerIdRequest, AllocateProducerIdResponse, FetchMessage, FetchResponse,
-        ListOffsetsRequest, ListOffsetsResponse, ProduceAck, ProduceMessage, ProduceResponse,
-        Records, data_plane_server::DataPlane, fetch_message, fetch_response, produce_message,
-        produce_response,
+        ListOffsetsRequest, ListOffsetsResponse, ListedOffset, ProduceAck, ProduceMessage,
+        ProduceResponse, Records, Resolution, Started, data_plane_server::DataPlane, fetch_message,
+        fetch_response, listed_offset, produce_message, produce_response, start,
     },
 };
 use weir_runtime::task;
@@ -119,10 +119,44 @@ impl DataPlane for MemoryDataPlane {
 
     async fn list_offsets(
         &self,
-        _: Request<ListOffsetsRequest>,
+        request: Request<ListOffsetsRequest>,
     ) -> Result<Response<ListOffsetsResponse>, Status> {
-        Err(Status::unimplemented("no probe asks for it"))
+        with_token(&request)?;
+        let partitions = request.into_inner().partitions;
+        let partitions = partitions
+            .into_iter()
+            .map(|asked| ListedOffset {
+                result: Some(readable(asked.start.and_then(|start| start.position).unwrap())),
+                partition: asked.partition,
+            })
+            .collect();
+        Ok(Response::new(ListOffsetsResponse { partitions }))
     }
+}
+
+/// As if every log went from 2 to 10.
+fn readable(position: start::Position) -> listed_offset::Result {
+    let (log_start, high_watermark): (u64, u64) = (2, 10);
+    let offset = match position {
+        start::Position::Beginning(_) => log_start,
+        start::Position::End(_) => high_watermark,
+        start::Position::Absolute(offset) => offset,
+        start::Position::FromBeginning(count) => log_start.saturating_add(count),
+        start::Position::FromEnd(count) => high_watermark.saturating_sub(count),
+    };
+    if (log_start..=high_watermark).contains(&offset) {
+        let resolution = Resolution::AsAsked.into();
+        return listed_offset::Result::Found(Started {
+            offset,
+            log_start,
+            high_watermark,
+            resolution,
+        });
+    }
+    let mut error = WireError::new(ErrorCode::OffsetOutOfRange, "not there");
+    error.wire.log_start = Some(log_start);
+    error.wire.high_watermark = Some(high_watermark);
+    listed_offset::Result::Error(error.into())
 }
 
 impl MemoryDataPlane {

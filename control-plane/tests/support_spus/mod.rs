@@ -7,11 +7,13 @@ pub mod case;
 pub mod data_plane;
 #[path = "../support_database/mod.rs"]
 pub mod database;
+pub mod offsets;
 pub mod provisioner;
 pub mod spu;
 
 use std::{sync::Arc, time::Duration};
 
+use secrecy::SecretString;
 use tempfile::TempDir;
 use weir_control_plane::{
     Metrics,
@@ -36,6 +38,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct ControlPlane {
     pub app: Arc<App>,
     pub principal: Principal,
+    /// Of the first life only: afterwards only its hash is known.
+    pub admin_key: Option<SecretString>,
     pub rpc: String,
     pub faults: SqlFaults,
     pub down: CancellationToken,
@@ -104,7 +108,7 @@ impl ControlPlane {
             key_id: ApiKeyId(uuid::Uuid::from_u128(1)),
             scopes: vec![KeyScope::Admin],
         };
-        Self { app, principal, rpc, faults, down }
+        Self { app, principal, admin_key: boot.fresh_admin_key, rpc, faults, down }
     }
 
     /// Starts reconciling with `provisioner`.

@@ -16,7 +16,7 @@ use weir_control_plane::provision::{
 };
 use weir_protocol::{
     ids::{ClusterId, FolderId, LaunchId, ProcessId, SpuId},
-    pb::data::data_plane_server::DataPlaneServer,
+    pb::{data::data_plane_server::DataPlaneServer, offsets::offsets_server::OffsetsServer},
 };
 use weir_runtime::{
     clock::Clock,
@@ -27,6 +27,7 @@ use weir_runtime::{
 
 use super::{
     data_plane::MemoryDataPlane,
+    offsets::{self, MemoryOffsets},
     spu::{self, Identity},
 };
 
@@ -45,6 +46,7 @@ struct World {
 pub struct InMemory {
     world: Arc<Mutex<World>>,
     pub data_plane: MemoryDataPlane,
+    pub offsets: MemoryOffsets,
     /// Started SPUs end at once.
     pub sickly: Arc<AtomicBool>,
     /// Started SPUs never register.
@@ -100,12 +102,14 @@ async fn run(
     folder: FolderId,
     process: ProcessId,
     data_plane: MemoryDataPlane,
+    offsets: offsets::At,
     stop: CancellationToken,
 ) {
     // Not the port that was ordered: tests run side by side.
     let listener = Listener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = listener.local_addr().unwrap().to_string();
-    let routes = tonic::service::Routes::new(DataPlaneServer::new(data_plane));
+    let routes = tonic::service::Routes::new(DataPlaneServer::new(data_plane))
+        .add_service(OffsetsServer::new(offsets));
     task::spawn(rpc::serve(listener, routes, ServerConfig::default(), stop.clone()));
     let identity = Identity {
         org: spec.org_id,
@@ -147,7 +151,8 @@ impl Provisioner for InMemory {
             world.running.insert(spec.launch_id, (spec.spu_id, stop.clone()));
             if !self.silent.load(Ordering::Relaxed) {
                 let data_plane = self.data_plane.clone();
-                task::spawn(run(spec.clone(), folder, process, data_plane, stop));
+                let offsets = self.offsets.at(spec.spu_id);
+                task::spawn(run(spec.clone(), folder, process, data_plane, offsets, stop));
             }
         }
         Ok(LaunchHandle(serde_json::json!({ "launch": spec.launch_id })))
