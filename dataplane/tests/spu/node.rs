@@ -72,10 +72,21 @@ impl Node {
         control_plane: ControlPlane,
         log: LogConfig,
     ) -> Self {
+        Self::with(folder, disk, control_plane, |config| config.log = log).await
+    }
+
+    /// As a test wants it.
+    pub async fn with(
+        folder: Arc<TempDir>,
+        disk: Arc<dyn Disk>,
+        control_plane: ControlPlane,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let before = control_plane.state.registers.borrow().len();
         let shutdown = CancellationToken::new();
         let deps = Deps { disk: disk.clone(), clock: Clock };
-        let config = Config { log, ..config(&control_plane.endpoint) };
+        let mut config = config(&control_plane.endpoint);
+        change(&mut config);
         let task = task::spawn(run(config, deps, shutdown.clone()));
         let register = control_plane.registered(before + 1).await;
         let client = Client::new(&register.endpoint);
