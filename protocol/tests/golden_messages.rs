@@ -1,4 +1,4 @@
-//! Golden bytes of every message of the data plane: a field that is renumbered or retyped
+//! Golden bytes of every message of records and of offsets: a field that is renumbered or retyped
 //! breaks SPUs and clients of another version, and this test first.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use support::{from_hex, golden};
-use weir_protocol::pb::{DESCRIPTORS, data::*};
+use weir_protocol::pb::{DESCRIPTORS, data::*, offsets::*};
 
 /// Whether bytes decode to the message.
 type Reads = dyn Fn(&[u8]) -> bool;
@@ -48,6 +48,76 @@ fn fetch_response(case: &str, event: fetch_response::Event) -> Sample {
 
 fn start(case: &str, position: start::Position) -> Sample {
     sample(case, Start { position: Some(position), ..Start::default() })
+}
+
+/// A package's samples, and the file of their golden bytes.
+fn packages() -> [(&'static str, &'static str, Vec<Sample>); 2] {
+    [
+        ("weir.data.v1", "data_v1.txt", samples()),
+        ("weir.offsets.v1", "offsets_v1.txt", offsets_samples()),
+    ]
+}
+
+fn offsets_samples() -> Vec<Sample> {
+    let generation_id = Bytes::from_static(b"generation-id-16");
+    let session_id = Bytes::from_static(b"session-id-of-16");
+    let partition = PartitionRef { generation_id, partition: 12 };
+    let consumer = "billing".to_owned();
+    let committed = CommittedOffset {
+        partition: Some(partition.clone()),
+        next_offset: 1 << 40,
+        leader_epoch: Some(0),
+        metadata: "mine".into(),
+        committed_at_unix_ms: 1_700_000_000_000,
+    };
+    vec![
+        sample(
+            "",
+            OpenSessionRequest {
+                consumer: consumer.clone(),
+                session_id: session_id.clone(),
+                partitions: vec![partition.clone()],
+            },
+        ),
+        sample("", OpenSessionResponse { committed: vec![committed.clone()] }),
+        sample("", committed.clone()),
+        sample(
+            "",
+            CommitRequest {
+                consumer: consumer.clone(),
+                session_id: session_id.clone(),
+                sequence: 300,
+                offsets: vec![committed.clone()],
+            },
+        ),
+        sample("", CommitResponse {}),
+        sample(
+            "",
+            ResetRequest {
+                consumer: consumer.clone(),
+                session_id: session_id.clone(),
+                offsets: vec![committed],
+            },
+        ),
+        sample("", ResetResponse {}),
+        sample(
+            "",
+            DeleteRequest { consumer: consumer.clone(), partitions: vec![partition.clone()] },
+        ),
+        sample("", DeleteResponse { partitions: 300 }),
+        sample("", OffsetKey { consumer, partition: Some(partition) }),
+        sample(
+            "",
+            OffsetValue {
+                session_id,
+                sequence: 300,
+                next_offset: Some(0),
+                leader_epoch: Some(5),
+                metadata: "mine".into(),
+                committed_at_unix_ms: 1_700_000_000_000,
+            },
+        ),
+    ]
 }
 
 fn samples() -> Vec<Sample> {
@@ -146,23 +216,33 @@ fn hex(bytes: &[u8]) -> String {
 
 #[test]
 fn messages_are_written_and_read_as_ever() {
-    let samples = samples();
-    let text = golden("data_v1.txt", || {
-        samples.iter().map(|s| format!("{}: {}\n", s.name, hex(&s.bytes))).collect()
-    });
-    let lines: Vec<_> = text.lines().map(|line| line.split_once(':').unwrap()).collect();
-    let names: Vec<_> = lines.iter().map(|(name, _)| *name).collect();
-    assert_eq!(names, samples.iter().map(|s| s.name.as_str()).collect::<Vec<_>>());
-    for (sample, (name, bytes)) in samples.iter().zip(lines) {
-        assert_eq!(hex(&sample.bytes), bytes.trim(), "{name} is written otherwise");
-        assert!((sample.reads)(&from_hex(bytes)), "{name} is read otherwise");
+    for (_, file, samples) in packages() {
+        let text = golden(file, || {
+            samples.iter().map(|s| format!("{}: {}\n", s.name, hex(&s.bytes))).collect()
+        });
+        let lines: Vec<_> = text.lines().map(|line| line.split_once(':').unwrap()).collect();
+        let names: Vec<_> = lines.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, samples.iter().map(|s| s.name.as_str()).collect::<Vec<_>>());
+        for (sample, (name, bytes)) in samples.iter().zip(lines) {
+            assert_eq!(hex(&sample.bytes), bytes.trim(), "{name} is written otherwise");
+            assert!((sample.reads)(&from_hex(bytes)), "{name} is read otherwise");
+        }
     }
 }
 
 #[test]
 fn every_message_and_every_arm_has_golden_bytes() {
     let set = FileDescriptorSet::decode(DESCRIPTORS).unwrap();
-    let file = set.file.iter().find(|f| f.package() == "weir.data.v1").unwrap();
+    for (package, _, samples) in packages() {
+        let expected = expected(&set, package);
+        assert_eq!(samples.into_iter().map(|s| s.name).collect::<BTreeSet<_>>(), expected);
+    }
+    let data = expected(&set, "weir.data.v1");
+    assert!(data.contains("FetchResponse.records") && data.contains("Error"));
+}
+
+fn expected(set: &FileDescriptorSet, package: &str) -> BTreeSet<String> {
+    let file = set.file.iter().find(|f| f.package() == package).unwrap();
     let mut expected = BTreeSet::new();
     for message in &file.message_type {
         // proto3 `optional` makes a oneof of one; those are plain fields here.
@@ -173,6 +253,5 @@ fn every_message_and_every_arm_has_golden_bytes() {
         }
         expected.extend(arms);
     }
-    assert!(expected.contains("FetchResponse.records") && expected.contains("Error"));
-    assert_eq!(samples().into_iter().map(|s| s.name).collect::<BTreeSet<_>>(), expected);
+    expected
 }

@@ -83,11 +83,6 @@ impl Case {
     }
 }
 
-/// The end of a purge: the row goes.
-async fn purge(tx: &mut Tx, generation: TopicGenerationId) {
-    let sql = "DELETE FROM topic_generations WHERE generation_id = $1";
-    assert_eq!(tx.execute(sql, vec![generation.into()]).await.unwrap(), 1);
-}
 
 #[tokio::test]
 async fn only_a_higher_position_changes_anything() {

@@ -36,6 +36,9 @@ pub mod task;
 pub mod unsent;
 pub mod upload;
 
+#[cfg(test)]
+mod tests;
+
 pub use handle::Coordinator;
 pub use task::Parts;
 pub use upload::Uploader;

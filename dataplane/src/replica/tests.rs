@@ -239,6 +239,21 @@ fn failed_storage_takes_the_replica_offline_with_the_outcome_unknown() {
 }
 
 #[test]
+fn the_log_start_moves_up_to_the_high_watermark_and_never_back() {
+    let mut replica = leader();
+    handle(&mut replica, produce(1, 1, Acks::All, 0));
+    handle(&mut replica, Event::Appended);
+    let start = |replica: &mut Replica, log_start| {
+        assert_eq!(handle(replica, Event::StartMoved { log_start: Offset(log_start) }), []);
+        replica.readable().log_start.get()
+    };
+    assert_eq!(start(&mut replica, 1), 0, "nothing is committed yet");
+    handle(&mut replica, synced(1));
+    assert_eq!(start(&mut replica, 1), 1);
+    assert_eq!(start(&mut replica, 0), 1);
+}
+
+#[test]
 fn offsets_end_where_the_format_does() {
     let mut replica = recovered(Offset::MAX.get() - 1);
     handle(&mut replica, Event::Assign(leads(1, 1, 1)));

@@ -1,16 +1,17 @@
 //! A control plane that says what a test tells it to, and remembers what it hears.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
 
+use prost::Message as _;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming, service::Routes};
+use tonic::{Code, Request, Response, Status, Streaming, service::Routes};
 use uuid::Uuid;
 use weir_protocol::{
     ErrorCode, WireError,
@@ -20,7 +21,7 @@ use weir_protocol::{
         session::{
             AllocateProducerIdsRequest, AllocateProducerIdsResponse, ControlMessage, Register,
             Registered, ReplicaStatus, SpuMessage, StoreOffsetsRequest, StoreOffsetsResponse,
-            TokenKey, TokenKeys,
+            StoredOffset, TokenKey, TokenKeys,
             control_message::Message,
             spu_control_server::{SpuControl, SpuControlServer},
             spu_message::Message as FromSpu,
@@ -49,6 +50,13 @@ pub struct State {
     pub next_producer_id: AtomicU64,
     /// What the SPU confirmed as removed, in order.
     pub removed: watch::Sender<Vec<(PartitionKey, u32)>>,
+    /// Every upload of offsets that was taken.
+    pub uploads: watch::Sender<Vec<StoreOffsetsRequest>>,
+    /// What uploads are refused with.
+    pub store_refusal: Mutex<Option<ErrorCode>>,
+    pub stores_refused: watch::Sender<usize>,
+    /// Generations that are purged.
+    pub purged: Mutex<BTreeSet<TopicGenerationId>>,
     session: Mutex<Option<mpsc::Sender<Result<ControlMessage, Status>>>>,
 }
 
@@ -126,6 +134,10 @@ impl ControlPlane {
             refusal: Mutex::default(),
             next_producer_id: AtomicU64::new(1000),
             removed: watch::Sender::default(),
+            uploads: watch::Sender::default(),
+            store_refusal: Mutex::default(),
+            stores_refused: watch::Sender::default(),
+            purged: Mutex::default(),
             session: Mutex::default(),
         });
         Self::serve(state, address).await
@@ -187,6 +199,32 @@ impl ControlPlane {
         let mut removed = self.state.removed.subscribe();
         let all = client::soon(removed.wait_for(|all| all.len() >= nth)).await.unwrap();
         all[nth - 1]
+    }
+
+    /// What the uploads say of a consumer's partition, where they say anything.
+    pub fn stored(
+        uploads: &[StoreOffsetsRequest],
+        consumer: &str,
+        key: PartitionKey,
+    ) -> Option<StoredOffset> {
+        let all = uploads.iter().flat_map(|request| &request.offsets);
+        let of_key =
+            all.filter(|it| it.consumer == consumer && it.partition == Some(key.to_wire()));
+        of_key.max_by_key(|stored| stored.position).cloned()
+    }
+
+    /// Waits until the uploads say of a consumer's partition what is `wanted`.
+    pub async fn uploaded(
+        &self,
+        consumer: &str,
+        key: PartitionKey,
+        wanted: impl Fn(&StoredOffset) -> bool,
+    ) -> StoredOffset {
+        let mut uploads = self.state.uploads.subscribe();
+        let there =
+            uploads.wait_for(|all| Self::stored(all, consumer, key).is_some_and(|it| wanted(&it)));
+        let all = client::soon(there).await.unwrap().clone();
+        Self::stored(&all, consumer, key).unwrap()
     }
 
     /// Waits for the n-th registration.
@@ -269,9 +307,21 @@ impl SpuControl for Service {
 
     async fn store_offsets(
         &self,
-        _: Request<StoreOffsetsRequest>,
+        request: Request<StoreOffsetsRequest>,
     ) -> Result<Response<StoreOffsetsResponse>, Status> {
-        Err(Status::unimplemented("no test asks for it"))
+        let request = request.into_inner();
+        if let Some(code) = *self.0.store_refusal.lock().unwrap() {
+            self.0.stores_refused.send_modify(|count| *count += 1);
+            let error = WireError::new(code, "scripted").wire.encode_to_vec();
+            return Err(Status::with_details(Code::FailedPrecondition, "scripted", error.into()));
+        }
+        let of = request.offsets.iter().map(|stored| stored.partition.as_ref().unwrap());
+        let named: BTreeSet<_> =
+            of.map(|of| PartitionKey::from_wire(of).unwrap().generation).collect();
+        let purged = self.0.purged.lock().unwrap();
+        let gone = named.intersection(&purged).map(|id| id.to_wire()).collect();
+        self.0.uploads.send_modify(|all| all.push(request));
+        Ok(Response::new(StoreOffsetsResponse { gone_generation_ids: gone }))
     }
 
     async fn allocate_producer_ids(

@@ -5,6 +5,7 @@
 //! | `control_plane` | the scripted control plane |
 //! | `node` | an SPU with its folder, started and stopped |
 //! | `client` | streams, batches, tokens |
+//! | `consumer` | named consumers of generated code |
 //! | `faults` | a disk that fills up and fails |
 //! | the others | the tests, by what they are about |
 
@@ -19,6 +20,7 @@
 )]
 
 mod client;
+mod consumer;
 mod control_plane;
 mod faults;
 mod node;
@@ -28,6 +30,9 @@ mod fetch;
 mod lifecycle;
 mod metadata;
 mod metrics;
+mod offsets;
+mod offsets_log;
+mod offsets_upload;
 mod produce;
 mod removal;
 mod storage;

@@ -72,7 +72,7 @@ impl Node {
         disk: Arc<dyn Disk>,
         control_plane: ControlPlane,
     ) -> Self {
-        Self::registered(folder, disk, control_plane, LogConfig::default()).await
+        Self::registered(folder, disk, control_plane, |_| ()).await
     }
 
     /// With logs of the test's own making.
@@ -82,7 +82,17 @@ impl Node {
         control_plane: ControlPlane,
         log: LogConfig,
     ) -> Self {
-        let node = Self::registered(folder, disk, control_plane, log).await;
+        Self::with(folder, disk, control_plane, |config| config.log = log).await
+    }
+
+    /// As a test wants it.
+    pub async fn with(
+        folder: Arc<TempDir>,
+        disk: Arc<dyn Disk>,
+        control_plane: ControlPlane,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let node = Self::registered(folder, disk, control_plane, change).await;
         for partition in 0..2 {
             node.leads(1, partition).await;
         }
@@ -93,12 +103,13 @@ impl Node {
         folder: Arc<TempDir>,
         disk: Arc<dyn Disk>,
         control_plane: ControlPlane,
-        log: LogConfig,
+        change: impl FnOnce(&mut Config),
     ) -> Self {
         let before = control_plane.state.registers.borrow().len();
         let shutdown = CancellationToken::new();
         let deps = Deps { disk: disk.clone(), clock: Clock };
-        let config = Config { log, ..config(&control_plane.endpoint) };
+        let mut config = config(&control_plane.endpoint);
+        change(&mut config);
         let metrics = Metrics::default();
         let task = task::spawn(run_measured(config, deps, metrics.clone(), shutdown.clone()));
         let register = control_plane.registered(before + 1).await;
