@@ -53,7 +53,9 @@ fn remedy(code: ErrorCode) -> &'static str {
         ErrorCode::StaleLaunch => {
             "A newer start of this SPU is the current one; this process ends so that it does not disturb it"
         }
-        ErrorCode::SpuRemoved => "Its data was moved elsewhere; the folder may be deleted",
+        ErrorCode::SpuRemoved => {
+            "It holds nothing that its cluster needs; the folder may be deleted"
+        }
         ErrorCode::FolderMismatch => {
             "Start it with the data folder that it had, or remove the SPU and add a new one"
         }

@@ -8,10 +8,10 @@ sim="${1:-target/sim/sim/sim}"
 
 [ -x "$sim" ] || { echo "no $sim: build it as README.md says"; exit 2; }
 
-caught() { # plant, scenario, the checks that may catch it
+caught() { # plant, scenario, the checks that may catch it, seeds if not all 50
   local output
-  if output=$("$sim" run "$2" --plant "$1" --seeds 0..50); then
-    echo "NOT CAUGHT: $1 passed 50 seeds of $2"
+  if output=$("$sim" run "$2" --plant "$1" --seeds "${4:-0..50}"); then
+    echo "NOT CAUGHT: $1 passed seeds ${4:-0..50} of $2"
     echo "$output"
     exit 1
   fi
@@ -27,7 +27,8 @@ caught ack_before_fsync spu-crash 'acknowledged_is_readable|one_offset_one_value
 caught ignore_generation topic-recreate 'generations_are_apart|one_offset_one_value|acknowledged_is_readable'
 caught absence_removes topic-tombstone 'acknowledged_is_readable'
 caught readiness_counts_registrations stale-spu 'running_is_true'
-caught readiness_waits_for_count scale-down 'scenario'
+# A cluster that waits for ever takes its time in every run: few of them suffice.
+caught readiness_waits_for_count scale-down 'scenario' 0..10
 caught commit_on_yield consumer-crash 'nothing_is_skipped|committed_was_processed'
 caught offsets_by_name recreate-offsets 'nothing_is_skipped|committed_was_processed|fenced_stays_fenced'
 caught start_clamped recreate-offsets 'start_is_as_asked'

@@ -50,6 +50,8 @@ pub(super) const SCENARIO: Scenario = Scenario {
                 return Err(format!("the scale did not get done: {operation:?}"));
             }
             crashing.await.expect("a nemesis does not panic");
+            // What died last is noticed within the reconciler's period.
+            Clock.sleep(Duration::from_secs(3)).await;
 
             exactly(&world, &[1, 2, 3]).await?;
             if world.machines.get(4).is_some_and(|machine| machine.running().is_some()) {
