@@ -10,7 +10,7 @@ use sqlx::{
 };
 use weir_runtime::clock::Clock;
 
-use super::{DbError, DbResult, postgres_values::typed};
+use super::{DbError, DbResult, values::typed};
 
 /// How long the server may stay away at the start.
 const START_WAIT_MAX: Duration = Duration::from_secs(30);
