@@ -222,7 +222,7 @@ mod tests {
         for (url, expected) in [
             ("postgres://weir:s3cret@db.example:6543/w?sslmode=require", "weir@db.example:6543/w"),
             ("postgresql://weir:s3cret@localhost/w", "weir@localhost:5432/w"),
-            ("postgres://weir:s3cret@/w?host=/run/pg", "weir@[/run/pg]/w"),
+            ("postgres://weir:s3cret@localhost/w?host=/run/pg", "weir@[/run/pg]/w"),
         ] {
             let shown = without_password(&url.to_owned().into()).unwrap();
             assert_eq!(shown, format!("postgres://{expected}"));
