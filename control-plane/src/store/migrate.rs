@@ -1,6 +1,6 @@
 //! Migrations: sqlx's files, sqlx's table, sqlx's checksums, so that either tool can go on
 //! with what the other began; applied to SQLite through rusqlite, because sqlx's SQLite needs
-//! a thread of its own, and to Postgres by sqlx.
+//! a thread of its own, and to Postgres by sqlx itself.
 
 use rusqlite::{Connection, TransactionBehavior, params};
 use sqlx::migrate::Migrator;
@@ -48,14 +48,14 @@ pub enum MigrateError {
 }
 
 /// A row of sqlx's table.
-struct Applied {
-    version: i64,
-    success: bool,
-    checksum: Vec<u8>,
+pub(super) struct Applied {
+    pub(super) version: i64,
+    pub(super) success: bool,
+    pub(super) checksum: Vec<u8>,
 }
 
 /// Which migrations are still to run, in order. Pure.
-fn pending<'m>(
+pub(super) fn pending<'m>(
     known: &'m Migrator,
     applied: &[Applied],
 ) -> Result<Vec<&'m sqlx::migrate::Migration>, MigrateError> {
@@ -127,54 +127,4 @@ pub(super) fn apply_to_sqlite(connection: &mut Connection) -> Result<u32, Migrat
         count += 1;
         tracing::info!(version = next.version, "database migrated");
     }
-}
-
-/// How long all of it may take, waiting for another control plane's migration included.
-#[cfg(not(madsim))]
-const POSTGRES_WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(600);
-
-/// Runs what is missing, each migration in a transaction with its row, under the lock that
-/// sqlx's own tool takes: of two control planes that start at once, the second waits and
-/// finds nothing to do.
-#[cfg(not(madsim))]
-pub(super) async fn apply_to_postgres(
-    connection: sqlx::PgConnection,
-    clock: weir_runtime::clock::Clock,
-) -> Result<u32, MigrateError> {
-    let waited = clock.timeout(POSTGRES_WAIT_MAX, locked_in_postgres(connection)).await;
-    waited.map_err(|_| DbError::Busy)?
-}
-
-#[cfg(not(madsim))]
-async fn locked_in_postgres(mut connection: sqlx::PgConnection) -> Result<u32, MigrateError> {
-    use sqlx::{Connection as _, migrate::Migrate as _};
-
-    const TABLE: &str = "_sqlx_migrations";
-    let typed = super::driver::postgres_error;
-    let failed = |error| match error {
-        sqlx::migrate::MigrateError::Execute(error)
-        | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => typed(error),
-        other => DbError::Misuse { reason: other.to_string() },
-    };
-    connection.lock().await.map_err(failed)?;
-    connection.ensure_migrations_table(TABLE).await.map_err(failed)?;
-    let applied = sqlx::query_as::<_, (i64, bool, Vec<u8>)>(
-        "SELECT version, success, checksum FROM _sqlx_migrations ORDER BY version",
-    )
-    .fetch_all(&mut connection)
-    .await
-    .map_err(typed)?;
-    let applied: Vec<_> = applied
-        .into_iter()
-        .map(|(version, success, checksum)| Applied { version, success, checksum })
-        .collect();
-    let mut count = 0;
-    for next in pending(&POSTGRES, &applied)? {
-        connection.apply(TABLE, next).await.map_err(failed)?;
-        count += 1;
-        tracing::info!(version = next.version, "database migrated");
-    }
-    // Without a connection there is no lock either; the server ends one that is not closed.
-    drop(connection.close().await);
-    Ok(count)
 }

@@ -54,12 +54,9 @@ pub use driver::{
     Database, DbError, DbResult, FaultRates, Mode, Row, SqlFaults, Transaction, Value,
     sqlite::SqliteDatabase,
 };
+// Real sockets.
 #[cfg(not(madsim))]
-pub use driver::{
-    postgres::PostgresDatabase,
-    postgres_alone::AloneError,
-    postgres_connect::{ConnectError, without_password},
-};
+pub use driver::postgres::{AloneError, ConnectError, PostgresDatabase, without_password};
 pub use times::SqlTimes;
 pub use tx::{Scoped, Tx};
 

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use weir_control_plane::store::{Database, SqlFaults, SqliteDatabase};
 use weir_runtime::clock::Clock;
 
+// Needs real sockets.
 #[cfg(not(madsim))]
 pub mod postgres;
 
@@ -17,8 +18,9 @@ pub async fn open(folder: &TempDir) -> Arc<dyn Database> {
 
 /// As [`open`]; Postgres knows no simulated faults.
 pub async fn open_with(folder: &TempDir, faults: SqlFaults) -> Arc<dyn Database> {
+    // Needs real sockets.
     #[cfg(not(madsim))]
-    if postgres::wanted() {
+    if is_postgres() {
         return Arc::new(postgres::open(folder).await);
     }
     Arc::new(SqliteDatabase::with_faults(&folder.path().join("control-plane.db"), Clock, faults))
@@ -26,10 +28,7 @@ pub async fn open_with(folder: &TempDir, faults: SqlFaults) -> Arc<dyn Database>
 
 /// Whether [`open`] opens Postgres.
 pub fn is_postgres() -> bool {
-    #[cfg(not(madsim))]
-    return postgres::wanted();
-    #[cfg(madsim)]
-    false
+    std::env::var_os("WEIR_TEST_POSTGRES_URL").is_some()
 }
 
 /// The SQLite database of the test that `folder` belongs to.

@@ -14,11 +14,6 @@ use weir_runtime::clock::Clock;
 const VARIABLE: &str = "WEIR_TEST_POSTGRES_URL";
 const PREFIX: &str = "weir_test_";
 
-/// Whether there is a server to test with.
-pub fn wanted() -> bool {
-    std::env::var_os(VARIABLE).is_some()
-}
-
 fn server() -> String {
     std::env::var(VARIABLE).expect("run this with infra/ci/postgres.sh, which sets the variable")
 }

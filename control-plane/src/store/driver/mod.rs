@@ -10,12 +10,6 @@ pub mod faults;
 // Needs the real tokio, for its pool and its sockets.
 #[cfg(not(madsim))]
 pub mod postgres;
-#[cfg(not(madsim))]
-pub mod postgres_alone;
-#[cfg(not(madsim))]
-pub mod postgres_connect;
-#[cfg(not(madsim))]
-mod postgres_values;
 pub mod row;
 pub mod sqlite;
 mod sqlite_pool;
@@ -25,8 +19,6 @@ use async_trait::async_trait;
 
 pub use error::{ConstraintKind, DbError, DbResult};
 pub use faults::{FaultRates, SqlFaults};
-#[cfg(not(madsim))]
-pub(super) use postgres_values::typed as postgres_error;
 pub use row::{FromValue, Row};
 pub(super) use sqlite::typed as sqlite_error;
 pub use value::Value;

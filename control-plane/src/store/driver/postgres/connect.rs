@@ -10,7 +10,7 @@ use sqlx::{
 };
 use weir_runtime::clock::Clock;
 
-use super::{DbError, DbResult, postgres_values::typed};
+use super::{DbError, DbResult, values::typed};
 
 /// How long the server may stay away at the start.
 const START_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -222,7 +222,7 @@ mod tests {
         for (url, expected) in [
             ("postgres://weir:s3cret@db.example:6543/w?sslmode=require", "weir@db.example:6543/w"),
             ("postgresql://weir:s3cret@localhost/w", "weir@localhost:5432/w"),
-            ("postgres://weir:s3cret@/w?host=/run/pg", "weir@[/run/pg]/w"),
+            ("postgres://weir:s3cret@localhost/w?host=/run/pg", "weir@[/run/pg]/w"),
         ] {
             let shown = without_password(&url.to_owned().into()).unwrap();
             assert_eq!(shown, format!("postgres://{expected}"));

@@ -10,9 +10,7 @@ use weir_runtime::{
     task::{self, CancellationToken},
 };
 
-use super::{
-    DbError, DbResult, postgres::PostgresDatabase, postgres_connect, postgres_values::typed,
-};
+use super::{DbError, DbResult, PostgresDatabase, connect, values::typed};
 
 /// "weiralon" in ASCII. A lock of the session: it ends with the connection, however that ends.
 const TRY_LOCK: &str = "SELECT pg_try_advisory_lock(8603398603142885230)";
@@ -45,13 +43,13 @@ impl PostgresDatabase {
     /// # Errors
     /// [`AloneError::Taken`] after a while, and as the database.
     pub async fn keep_others_out(&self, shutdown: CancellationToken) -> Result<(), AloneError> {
-        let (options, clock) = (self.options().clone(), self.clock());
+        let (options, clock) = (self.options.clone(), self.clock);
         let begin = clock.now();
         let session = loop {
             match take(&options, clock).await? {
                 Some(session) => break session,
                 None if clock.now().since(begin) > WAIT_MAX => {
-                    return Err(AloneError::Taken { at: postgres_connect::shown(&options) });
+                    return Err(AloneError::Taken { at: connect::shown(&options) });
                 }
                 None => clock.sleep(LOOK_EVERY / 4).await,
             }
@@ -63,7 +61,7 @@ impl PostgresDatabase {
 
 /// A session that holds the lock; `None` while another one does.
 async fn take(options: &PgConnectOptions, clock: Clock) -> DbResult<Option<PgConnection>> {
-    let mut session = postgres_connect::once(options, clock).await?;
+    let mut session = connect::once(options, clock).await?;
     let taken = sqlx::query_scalar::<_, bool>(TRY_LOCK).fetch_one(&mut session);
     let taken = clock.timeout(ANSWER_WAIT_MAX, taken).await;
     let taken = taken.map_err(|_| DbError::Busy)?.map_err(typed)?;

@@ -10,6 +10,19 @@
 //! The isolation level is `READ COMMITTED` for that reason: a stricter one would read as of
 //! a moment *before* the lock was taken. Readers take no lock and keep one view.
 
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | `connect` | the first connection, and what is wrong with a URL or a server |
+//! | `alone` | one control plane at a time |
+//! | `migrate` | the migrations |
+//! | `values` | parameters, rows, errors |
+
+mod alone;
+mod connect;
+mod migrate;
+mod values;
+
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
@@ -23,12 +36,13 @@ use sqlx::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use weir_runtime::{clock::Clock, task};
 
-use super::{
-    Database, DbError, DbResult, Mode, Row, Transaction, Value,
-    postgres_connect::{self, ConnectError},
-    postgres_values::{bound, rows, typed},
+use self::values::{bound, rows, typed};
+pub use self::{
+    alone::AloneError,
+    connect::{ConnectError, without_password},
 };
-use crate::store::migrate::{self, MigrateError};
+use super::{Database, DbError, DbResult, Mode, Row, Transaction, Value};
+use crate::store::migrate::MigrateError;
 
 /// Readers at a time.
 const READERS: usize = 8;
@@ -64,7 +78,7 @@ impl PostgresDatabase {
     /// # Errors
     /// [`ConnectError`], which says what to do.
     pub async fn connect(url: &SecretString, clock: Clock) -> Result<Self, ConnectError> {
-        let options = postgres_connect::connect(url, clock).await?;
+        let options = connect::connect(url, clock).await?;
         let pool = PgPoolOptions::new()
             // A connection that was given back is rolled back before it is idle again.
             .max_connections(u32::try_from(READERS).unwrap_or(1) + 1)
@@ -80,14 +94,6 @@ impl PostgresDatabase {
             readers: Arc::new(Semaphore::new(READERS)),
             clock,
         })
-    }
-
-    pub(super) const fn options(&self) -> &PgConnectOptions {
-        &self.options
-    }
-
-    pub(super) const fn clock(&self) -> Clock {
-        self.clock
     }
 
     async fn lend(&self, mode: Mode) -> DbResult<Lease> {
@@ -119,8 +125,8 @@ impl Database for PostgresDatabase {
     }
 
     async fn migrate(&self) -> Result<u32, MigrateError> {
-        let connection = postgres_connect::once(&self.options, self.clock).await?;
-        migrate::apply_to_postgres(connection, self.clock).await
+        let connection = connect::once(&self.options, self.clock).await?;
+        migrate::apply(connection, self.clock).await
     }
 }
 

@@ -10,7 +10,7 @@ use sqlx::{
     query::Query,
 };
 
-use super::{ConstraintKind, DbError, DbResult, Row, Value};
+use super::super::{ConstraintKind, DbError, DbResult, Row, Value};
 
 /// NULL of whatever type the statement wants there: the server finds out.
 struct Untyped;
@@ -103,7 +103,7 @@ fn taken(row: &PgRow, index: usize) -> DbResult<Value> {
 }
 
 /// sqlx's errors in our words.
-pub(in crate::store) fn typed(error: sqlx::Error) -> DbError {
+pub(super) fn typed(error: sqlx::Error) -> DbError {
     match error {
         sqlx::Error::Database(error) => said(&*error),
         sqlx::Error::PoolTimedOut => {
