@@ -20,6 +20,8 @@ use crate::http::{HttpTransport, transport};
 
 /// Where to send everything, or traces alone; either switches the export on.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
+/// Switches the export off again, where it says `true`.
+const DISABLED: &str = "OTEL_SDK_DISABLED";
 /// How long one export may take.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest answer taken from a collector, in bytes.
@@ -32,7 +34,8 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// A sentence: what of the environment cannot be used.
 pub(super) fn provider(service: &'static str) -> Result<Option<SdkTracerProvider>, String> {
     let given = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    if !ENDPOINTS.iter().any(|name| given(&name)) {
+    let disabled = std::env::var(DISABLED).is_ok_and(|text| text.eq_ignore_ascii_case("true"));
+    if disabled || !ENDPOINTS.iter().any(given) {
         return Ok(None);
     }
     let client = Client {
