@@ -6,9 +6,10 @@ use clap::{Args, Parser, Subcommand};
 use weir_dataplane::serve::SpuArgs;
 
 use crate::cmd::{
-    cloud::CloudCommand, cluster::ClusterCommand, completions::CompletionsArgs, consume::ConsumeArgs,
-    partition::PartitionCommand, produce::ProduceArgs, profile::ProfileCommand,
-    quickstart::QuickstartArgs, run::RunCommand, topic::TopicCommand, version::VersionArgs,
+    cloud::CloudCommand, cluster::ClusterCommand, completions::CompletionsArgs,
+    consume::ConsumeArgs, partition::PartitionCommand, produce::ProduceArgs,
+    profile::ProfileCommand, quickstart::QuickstartArgs, run::RunCommand, topic::TopicCommand,
+    version::VersionArgs,
 };
 
 /// Event streaming: topics, producers, consumers, and clusters to hold them.
@@ -29,8 +30,9 @@ Examples:
   weir consume orders -B -d               all of them, then end
 
 Exit codes: 0 done, 1 failed (or done in part), 2 the command line is wrong, 130 interrupted before
-all was done.
-Everything local lies in WEIR_HOME (default ~/.weir)."
+all was done (a second Ctrl-C ends at once).
+Environment: WEIR_HOME where everything local lies (default ~/.weir), WEIR_PROFILE, WEIR_CLUSTER,
+WEIR_API_KEY the key for weir cloud connect, NO_COLOR."
 )]
 pub struct Cli {
     /// What every command takes.

@@ -62,8 +62,7 @@ pub async fn client(context: &Context, topic: &str) -> Result<Client> {
         Err(ClientError::ControlPlane(error)) if error.status().is_none() => {
             // Read again: the endpoints may have been learned a moment ago.
             let target = context.target()?;
-            let mut config =
-                offline(context, &target).map_err(|Nothing| CliError::from(error))?;
+            let mut config = offline(context, &target).map_err(|Nothing| CliError::from(error))?;
             bound(context, &mut config);
             Ok(Client::connect(config, transport, context.clock).await?)
         }
@@ -163,12 +162,7 @@ pub fn serving(cluster: &Cluster) -> Result<()> {
 
 /// Keeps the endpoints, and a token unless there is one that lives for a while; of a cluster
 /// that no profile knows nothing is kept.
-async fn keep(
-    context: &Context,
-    admin: &Admin,
-    target: &Target,
-    cluster: &Cluster,
-) -> Result<()> {
+async fn keep(context: &Context, admin: &Admin, target: &Target, cluster: &Cluster) -> Result<()> {
     let home = &context.home;
     let Some((_, known)) = &target.profile else { return Ok(()) };
     let change =

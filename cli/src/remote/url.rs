@@ -82,7 +82,8 @@ mod tests {
         ] {
             assert_eq!(parse(typed).unwrap(), url);
         }
-        for bad in ["", "http://", "ftp://h", "http://h/v1", "h:0", "h:99999", "h:x", "h h", "h?x"] {
+        for bad in ["", "http://", "ftp://h", "http://h/v1", "h:0", "h:99999", "h:x", "h h", "h?x"]
+        {
             assert!(parse(bad).is_err(), "{bad}");
         }
         assert!(parse("https://h").unwrap_err().to_string().contains("TLS"));

@@ -82,9 +82,11 @@ async fn ask_remote(context: &Context, remote: &Remote) -> Result<Vec<Row>> {
     let clusters = context.admin()?.cluster_list().await?;
     // No profile is made of these: a name that is typed means what it meant before.
     let profiles = Profiles::update(&context.home, context.clock, |profiles| {
-        clusters.iter().fold(false, |news, cluster| match profiles.name_of(&cluster.name, &remote.key_file) {
-            Some(_) => profiles.learn(cluster, &remote.url, &remote.key_file) || news,
-            None => news,
+        clusters.iter().fold(false, |news, cluster| {
+            match profiles.name_of(&cluster.name, &remote.key_file) {
+                Some(_) => profiles.learn(cluster, &remote.url, &remote.key_file) || news,
+                None => news,
+            }
         })
     })
     .await?;
@@ -94,8 +96,7 @@ async fn ask_remote(context: &Context, remote: &Remote) -> Result<Vec<Row>> {
 
 /// The cluster that commands mean, by its own name.
 fn current(context: &Context, profiles: &Profiles) -> Option<String> {
-    let target =
-        target::resolve(context.profile.as_deref(), context.cluster.as_deref(), profiles);
+    let target = target::resolve(context.profile.as_deref(), context.cluster.as_deref(), profiles);
     target.ok().map(|target| target.cluster)
 }
 

@@ -112,7 +112,10 @@ async fn sources(args: &LogsArgs, context: &Context) -> Result<Vec<Source>> {
     let context = &context.at(args.name.told());
     if let Place::Remote(remote) = context.place()? {
         return Err(CliError::new(
-            format!("the cluster belongs to the control plane at {}: its logs are not here", remote.url),
+            format!(
+                "the cluster belongs to the control plane at {}: its logs are not here",
+                remote.url
+            ),
             "look on its machine: the control plane logs to standard error, an SPU to spu.log in \
              its data folder",
         ));

@@ -96,9 +96,10 @@ fn clock(home: &Home) -> Finding {
     match ahead.map(|ahead| ahead.as_secs()).filter(|ahead| *ahead > CLOCK_AHEAD_S) {
         Some(ahead) => Finding::doubtful(
             CHECK,
-            format!("the profiles were written {} from now", humantime::format_duration(
-                std::time::Duration::from_secs(ahead),
-            )),
+            format!(
+                "the profiles were written {} from now",
+                humantime::format_duration(std::time::Duration::from_secs(ahead),)
+            ),
             REMEDY,
         ),
         None => Finding::good(CHECK, humantime::format_rfc3339_seconds(now).to_string()),

@@ -57,10 +57,15 @@ pub async fn run(args: &CheckArgs, context: &Context) -> Result<()> {
     match findings.iter().filter(|finding| finding.verdict == Verdict::Wrong).count() {
         0 => Ok(()),
         n => Err(CliError::new(
-            format!("{} wrong", if n == 1 { "1 thing is".to_owned() } else { format!("{n} things are") }),
+            format!(
+                "{} wrong",
+                if n == 1 { "1 thing is".to_owned() } else { format!("{n} things are") }
+            ),
             match args.fix {
                 true => "do what stands behind each ✗",
-                false => "do what stands behind each ✗; what is safe is done by: weir cluster check --fix",
+                false => {
+                    "do what stands behind each ✗; what is safe is done by: weir cluster check --fix"
+                }
             },
         )),
     }

@@ -117,7 +117,10 @@ async fn asked(context: &Context, admin: &Admin, url: &str, key: SecretString) -
                 {
                     findings.push(Finding::doubtful(
                         "profile",
-                        format!("cluster {} was recreated since profile {name} was made", found.name),
+                        format!(
+                            "cluster {} was recreated since profile {name} was made",
+                            found.name
+                        ),
                         "weir cluster list learns the new one",
                     ));
                 }
