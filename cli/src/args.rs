@@ -30,8 +30,9 @@ Examples:
   weir consume orders -B -d               all of them, then end
 
 Exit codes: 0 done, 1 failed (or done in part), 2 the command line is wrong, 130 interrupted before
-all was done.
-Everything local lies in WEIR_HOME (default ~/.weir)."
+all was done (a second Ctrl-C ends at once).
+Environment: WEIR_HOME where everything local lies (default ~/.weir), WEIR_PROFILE, WEIR_CLUSTER,
+WEIR_API_KEY the key for weir cloud connect, NO_COLOR."
 )]
 pub struct Cli {
     /// What every command takes.

@@ -8,6 +8,9 @@ use serde::Serialize;
 
 use crate::error::{CliError, Result, system};
 
+/// A terminal that is narrower gets tables as they are: they cannot be read either way.
+const TABLE_WIDTH_MIN: u16 = 40;
+
 /// How a result is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -76,13 +79,26 @@ fn unprintable(error: impl std::fmt::Display) -> CliError {
     CliError::new(format!("the result cannot be printed: {error}"), "use -o table")
 }
 
-/// A table in columns, without lines around them.
+/// A table in columns, without lines around them. On a terminal it is no wider than that: long
+/// cells are broken. In a pipe every row is one line.
 pub fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
+    let width = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0);
+    table_within(width, header, rows)
+}
+
+fn table_within<const N: usize>(
+    width: Option<u16>,
     header: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    if let Some(width) = width.filter(|width| *width >= TABLE_WIDTH_MIN) {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    }
     table.set_header(header);
     for row in rows {
         table.add_row(row);
@@ -169,6 +185,18 @@ mod tests {
             assert_eq!(age(1_000_000_000_000, 1_000_000_000_000 - ms), text);
         }
         assert!(age(i64::MAX, i64::MIN).ends_with("d ago"));
+    }
+
+    #[test]
+    fn a_table_fits_the_terminal_and_is_whole_in_a_pipe() {
+        let row = || [["a".to_owned(), "word ".repeat(40).trim_end().to_owned()]];
+        let within = table_within(Some(50), ["NAME", "REASON"], row());
+        assert!(within.lines().count() > 2 && within.lines().all(|line| line.len() <= 50));
+        for width in [None, Some(10)] {
+            assert_eq!(table_within(width, ["NAME", "REASON"], row()).lines().count(), 2);
+        }
+        let short = [["a".to_owned(), "b".to_owned()]];
+        assert_eq!(table_within(Some(50), ["N", "M"], short), "N  M\na  b");
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub fn on_signal_or_ended() -> CancellationToken {
     told
 }
 
-/// Cancelled by Ctrl-C or SIGTERM.
+/// Cancelled by Ctrl-C or SIGTERM. The second one ends the process at once.
 pub fn on_signal() -> CancellationToken {
     let token = CancellationToken::new();
     let told = token.clone();
@@ -48,6 +48,13 @@ pub fn on_signal() -> CancellationToken {
             _ = terminate.recv() => {}
         }
         told.cancel();
+        // Who tells it again does not want to wait for an end in order.
+        tokio::select! {
+            biased;
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        std::process::exit(Exit::Interrupted as i32);
     }));
     token
 }

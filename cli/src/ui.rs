@@ -18,11 +18,12 @@ pub struct Ui {
 }
 
 impl Ui {
-    /// Looks at the terminal and at `NO_COLOR`.
+    /// Looks at the terminal, and at `NO_COLOR`, `CLICOLOR` and `CLICOLOR_FORCE`.
     pub fn new(quiet: bool, no_color: bool) -> Self {
         let terminal = io::stderr().is_terminal();
-        let asked_not_to = no_color || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-        Self { quiet, terminal, color: terminal && !asked_not_to }
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let color = !no_color && colored(terminal, variable);
+        Self { quiet, terminal, color }
     }
 
     /// Whether only errors and what was asked for are to be printed.
@@ -39,6 +40,15 @@ impl Ui {
     pub fn note(self, text: &str) {
         if !self.quiet {
             say(text);
+        }
+    }
+
+    /// What stands before what the user types, on the same line.
+    pub fn prompt(self, text: &str) {
+        if !self.quiet {
+            let mut stderr = io::stderr().lock();
+            let _ = write!(stderr, "{text}");
+            let _ = stderr.flush();
         }
     }
 
@@ -78,6 +88,11 @@ impl Ui {
 pub struct Progress(Option<ProgressBar>);
 
 impl Progress {
+    /// Nothing is shown.
+    pub fn none() -> Self {
+        Self(None)
+    }
+
     /// Shows another text. It is made only where it is shown.
     pub fn set(&self, text: impl FnOnce() -> String) {
         if let Some(bar) = &self.0 {
@@ -94,7 +109,31 @@ impl Drop for Progress {
     }
 }
 
+/// Whether to colour, by what the environment says: what turns colours off comes first.
+fn colored(terminal: bool, variable: impl Fn(&str) -> Option<String>) -> bool {
+    if variable("NO_COLOR").is_some() || variable("CLICOLOR").is_some_and(|value| value == "0") {
+        return false;
+    }
+    terminal || variable("CLICOLOR_FORCE").is_some_and(|value| value != "0")
+}
+
 fn say(text: &str) {
     let mut stderr = io::stderr().lock();
     let _ = writeln!(stderr, "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_as_the_environment_says() {
+        let with = |terminal, name: &str, value: &str| {
+            colored(terminal, |asked| (asked == name).then(|| value.to_owned()))
+        };
+        assert!(with(true, "", "") && !with(false, "", ""));
+        assert!(!with(true, "NO_COLOR", "1") && !with(true, "CLICOLOR", "0"));
+        assert!(with(true, "CLICOLOR", "1") && !with(false, "CLICOLOR", "1"));
+        assert!(with(false, "CLICOLOR_FORCE", "1") && !with(false, "CLICOLOR_FORCE", "0"));
+    }
 }

@@ -7,7 +7,7 @@ mod support;
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
-    process::Stdio,
+    process::{Command, Stdio},
 };
 
 use nix::{
@@ -268,4 +268,58 @@ fn nothing_is_written_behind_a_record_that_was_not_acknowledged() {
     let text = home.weir(&["consume", "t", "-B", "-d"]).ok().text();
     let there: Vec<usize> = text.lines().map(|line| line.parse().unwrap()).collect();
     assert_eq!(there, (1..=there.len()).collect::<Vec<_>>());
+}
+
+#[test]
+fn lines_typed_by_hand_are_answered_one_by_one() {
+    let home = Home::for_servers();
+    home.weir(&["cluster", "create"]).ok();
+    home.weir(&["topic", "create", "t"]).ok();
+    let typed = home.weir_with(&["produce", "t", "--interactive"], b"one\ntwo\n").ok();
+    let answers: Vec<&str> = typed.stderr.lines().filter(|line| line.contains("ok ")).collect();
+    assert!(answers[0].ends_with("ok 0@0") && answers[1].ends_with("ok 0@1"), "{typed:?}");
+    assert!(typed.stderr.contains("> ") && typed.stderr.contains("Ctrl-D ends"), "{typed:?}");
+
+    // A line that can be no record is told and passed over.
+    let args = ["produce", "t", "--interactive", "--key-separator", ":"];
+    let typed = home.weir_with(&args, b"k:v\nnothing\nk:w\n");
+    assert_eq!(typed.code, 1, "{typed:?}");
+    assert!(typed.stderr.contains("line 2 has no key separator"), "{typed:?}");
+    assert!(typed.stderr.contains("ok 0@3") && typed.stderr.contains("1 line was not sent"));
+
+    // On a terminal it prompts by itself.
+    let line = format!("{} produce t", env!("CARGO_BIN_EXE_weir"));
+    let script = Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .env("WEIR_HOME", home.path())
+        .env_remove("WEIR_CLUSTER")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    // Not every machine has it.
+    if let Ok(mut script) = script {
+        script.stdin.take().unwrap().write_all(b"typed\n\x04").unwrap();
+        let ran = finish(script);
+        assert!(ran.code == 0 && ran.text().contains("ok 0@4"), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_whole_input_key_headers_and_rate_are_as_told() {
+    let home = Home::for_servers();
+    home.weir(&["cluster", "create"]).ok();
+    home.weir(&["topic", "create", "t"]).ok();
+    let raw = ["produce", "t", "--raw", "--key", "k", "--header", "a=b", "--header", "a=c"];
+    home.weir_with(&raw, b"one\ntwo\n").ok();
+    let read = home.weir(&["consume", "t", "-B", "-d", "--format", "{{key}}={{value}}"]).ok();
+    assert_eq!(read.text(), "k=one\ntwo\n\n");
+    home.weir_with(&["produce", "t", "--raw", "--max-line-bytes", "3"], b"four")
+        .refused(1, "longer than 3 bytes");
+    let begin = std::time::Instant::now();
+    home.weir_with(&["produce", "t", "--rate", "20/s"], b"1\n2\n3\n4\n5\n").ok();
+    assert!(begin.elapsed() >= std::time::Duration::from_millis(190));
+    home.weir(&["produce", "t", "--rate", "0/s"]).refused(2, "a rate is a number");
+    home.weir(&["produce", "t", "--header", "a"]).refused(2, "a header is KEY=VALUE");
+    home.weir(&["produce", "t", "--raw", "--rate", "1/s"]).refused(2, "cannot be used with");
 }

@@ -13,7 +13,11 @@ use crate::{args::Cli, error::Result, out};
 Examples:
   weir completions bash > ~/.local/share/bash-completion/completions/weir
   weir completions zsh > ~/.zfunc/_weir
-  weir completions fish > ~/.config/fish/completions/weir.fish")]
+  weir completions fish > ~/.config/fish/completions/weir.fish
+
+A new shell completes then. zsh looks into ~/.zfunc if ~/.zshrc says so before compinit:
+  fpath=(~/.zfunc $fpath); autoload -U compinit; compinit
+For bash the package bash-completion must be installed.")]
 pub struct CompletionsArgs {
     /// Which shell
     shell: Shell,

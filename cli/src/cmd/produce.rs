@@ -5,7 +5,7 @@ use std::{io::IsTerminal as _, path::PathBuf, time::Duration};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use weir_client::{Acks, Compression, ProducerConfig};
-use weir_protocol::{ErrorCode, ids::PartitionIndex};
+use weir_protocol::{ErrorCode, batch::Header, ids::PartitionIndex};
 
 use crate::{
     connect,
@@ -13,11 +13,14 @@ use crate::{
     error::{CliError, Result},
     out::{self, OutputArg},
     produce::{
-        feed::{Ended, Feed, Shape},
+        feed::{Ended, Feed},
+        pace::{Pace, Rate},
+        shape::{self, Shape},
         source,
         tally::Tally,
     },
     signal,
+    ui::Progress,
 };
 
 /// How long Ctrl-C waits for the answers to what was sent.
@@ -32,6 +35,8 @@ Examples:
   weir topic create orders && seq 1000 | weir produce orders
   weir produce orders -f orders.txt --compression zstd
   echo 'user-7:hello' | weir produce orders --key-separator :
+  weir produce orders -f picture.png --raw --key picture --header type=image/png
+  weir produce orders                     type lines; Ctrl-D ends
 
 A record is what stands between two newlines, whatever bytes that are: also nothing, a carriage
 return, or what is no UTF-8. A last line without a newline is a record too. Reading and
@@ -49,6 +54,21 @@ pub struct ProduceArgs {
     /// Lines are KEY, this text, VALUE
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     key_separator: Option<String>,
+    /// The key of all records
+    #[arg(short, long, value_name = "KEY", conflicts_with = "key_separator")]
+    key: Option<String>,
+    /// A header of all records; may be repeated
+    #[arg(long = "header", value_name = "KEY=VALUE", value_parser = shape::header)]
+    headers: Vec<Header>,
+    /// The whole input is one record, newlines and all
+    #[arg(long, conflicts_with_all = ["key_separator", "interactive", "rate"])]
+    raw: bool,
+    /// Prompt for each line and tell where it went; so by itself on a terminal
+    #[arg(long, conflicts_with = "file")]
+    interactive: bool,
+    /// Send no faster than this, such as 500/s or 30/m
+    #[arg(long, value_name = "N/s")]
+    rate: Option<Rate>,
     /// none, gzip, snappy, lz4 or zstd
     #[arg(long, default_value = "none", value_name = "KIND")]
     compression: Compression,
@@ -68,7 +88,7 @@ pub struct ProduceArgs {
     /// Size at which a batch is sent, before compression
     #[arg(long, default_value = "128KiB", value_name = "BYTES")]
     batch_size: bytesize::ByteSize,
-    /// The longest line taken
+    /// The longest line taken, and with --raw the longest input
     #[arg(long, default_value = "1MiB", value_name = "BYTES")]
     max_line_bytes: bytesize::ByteSize,
     #[command(flatten)]
@@ -112,21 +132,37 @@ pub async fn run(args: ProduceArgs, context: &Context) -> Result<()> {
     let config = producer_config(&args, context)?;
     let max_line_bytes = usize::try_from(args.max_line_bytes.as_u64()).unwrap_or(usize::MAX);
     // A missing file is told before anything is connected to.
-    let mut blocks = source::begin(args.file.as_deref(), max_line_bytes)?;
+    let file = args.file.as_deref();
+    let mut blocks = match args.raw {
+        true => source::begin_whole(file, max_line_bytes)?,
+        false => source::begin(file, max_line_bytes)?,
+    };
     let client = connect::client(context, &args.topic).await?;
     let producer = client.producer(&args.topic, config).await?;
-    if args.file.is_none() && std::io::stdin().is_terminal() {
+    let typed = args.file.is_none() && std::io::stdin().is_terminal();
+    let interactive = args.interactive || (typed && !args.raw);
+    if interactive {
         context.ui.note("each line is a record; Ctrl-D ends");
     }
     let shape = Shape {
         partition: args.partition.map(PartitionIndex),
         key_separator: args.key_separator.clone().map(String::into_bytes),
+        key: args.key.clone().map(Into::into),
+        headers: args.headers.clone(),
     };
 
     let begin = context.clock.now();
-    let progress = context.ui.spinner("");
+    let progress = if interactive { Progress::none() } else { context.ui.spinner("") };
     let mut feed = Feed::new(producer, &args.topic, shape, context.clock, &progress);
-    let ended = feed.run(&mut blocks, signal::interrupted()).await;
+    feed.pace = args.rate.map(|rate| Pace::new(rate, begin));
+    let ended = match interactive {
+        true => feed.talk(&mut blocks, signal::interrupted(), context.ui).await,
+        false => feed.run(&mut blocks, signal::interrupted()).await,
+    };
+    if typed {
+        // The prompt's line was left by no newline.
+        context.ui.note("");
+    }
     let limit = match ended {
         Ended::Interrupted => context.timeout.unwrap_or(FLUSH_TIMEOUT),
         // Every record's own deadline is nearer than this.
@@ -134,6 +170,7 @@ pub async fn run(args: ProduceArgs, context: &Context) -> Result<()> {
     };
     let open = feed.finish(limit).await;
     let (mut tally, lines) = (std::mem::take(&mut feed.tally), feed.lines);
+    let passed_over = feed.passed_over;
     let producer = feed.producer.take();
     drop(feed);
     drop(progress);
@@ -150,7 +187,17 @@ pub async fn run(args: ProduceArgs, context: &Context) -> Result<()> {
     if !context.ui.quiet() || args.output.format != out::Format::Table {
         out::print(args.output.format, &summary, || tally.sentence())?;
     }
-    verdict(&args, ended, &tally, lines, open)
+    verdict(&args, ended, &tally, lines, open)?;
+    match passed_over {
+        0 => Ok(()),
+        n => Err(CliError::new(
+            format!(
+                "{} not sent",
+                if n == 1 { "1 line was".into() } else { format!("{n} lines were") }
+            ),
+            "why stands behind each of them; the others were acknowledged",
+        )),
+    }
 }
 
 fn producer_config(args: &ProduceArgs, context: &Context) -> Result<ProducerConfig> {

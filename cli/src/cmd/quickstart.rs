@@ -20,7 +20,8 @@ use crate::{
     error::{self, CliError, Result},
     out::{self, OutputArg},
     produce::{
-        feed::{Ended, Feed, Shape},
+        feed::{Ended, Feed},
+        shape::Shape,
         source,
     },
     quickstart::{compare::Compare, text::Text},
@@ -80,7 +81,8 @@ pub async fn run(args: QuickstartArgs, context: &Context) -> Result<()> {
     let (cluster, took) = cluster::ensure::ensure(context, name, &spec).await?;
     let cluster_seconds = context.clock.now().since(begin).as_secs_f64();
 
-    let here = Context { cluster: Some(name.to_owned()), ..context.clone() };
+    // It is at home wherever the current profile is.
+    let here = Context { cluster: Some(name.to_owned()), profile: None, ..context.clone() };
     let topic = fresh_topic(&here, name).await?;
     let client = connect::client(&here, &topic).await?;
     let (records, produce_seconds) = write(&here, &client, &topic, &text).await?;

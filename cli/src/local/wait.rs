@@ -9,7 +9,7 @@ use crate::{
     context::Context,
     error::{CliError, Result},
     home::target::Place,
-    out,
+    out, signal,
 };
 
 const POLL: Duration = Duration::from_millis(50);
@@ -86,8 +86,15 @@ pub async fn wait_for(
     let begin = clock.now();
     let spinner = context.ui.spinner(format!("cluster {name}"));
     let mut degraded_since = None;
+    let interrupted = signal::interrupted();
+    tokio::pin!(interrupted);
+    let mut seen = "asking for its state".to_owned();
     loop {
-        let cluster = look(admin, name).await?;
+        let cluster = tokio::select! {
+            biased;
+            () = &mut interrupted => return Err(left(name, goal, &seen)),
+            cluster = look(admin, name) => cluster?,
+        };
         match cluster.as_ref().map(|cluster| cluster.state) {
             Some(ClusterState::Degraded) => {
                 degraded_since.get_or_insert_with(|| clock.now());
@@ -110,9 +117,14 @@ pub async fn wait_for(
                     _ => state,
                 };
                 spinner.set(|| format!("cluster {name}: {state}"));
+                seen = state;
             }
         }
-        clock.sleep(POLL).await;
+        tokio::select! {
+            biased;
+            () = &mut interrupted => return Err(left(name, goal, &seen)),
+            () = clock.sleep(POLL) => {}
+        }
     }
 }
 
@@ -120,6 +132,21 @@ pub async fn wait_for(
 async fn step(admin: &Admin, cluster: &Cluster) -> Option<String> {
     let operation = admin.operation(&cluster.operation_id?.to_string()).await.ok()?;
     (operation.state == OperationState::Running).then(|| operation::step(&operation))
+}
+
+/// Ctrl-C came: the control plane goes on with what it was told.
+fn left(name: &str, goal: Goal, state: &str) -> CliError {
+    let doing = match goal {
+        Goal::Running => "is still being started",
+        Goal::Shutdown => "is still being stopped",
+        Goal::Gone => "is still being deleted",
+    };
+    CliError::interrupted(
+        format!(
+            "interrupted: cluster {name} {doing} ({state}), which goes on without this command"
+        ),
+        "follow it with: weir cluster list",
+    )
 }
 
 /// The cluster, if there is one of this name.

@@ -11,11 +11,16 @@ use std::{
 use bytes::Bytes;
 use futures::FutureExt as _;
 use tokio::sync::mpsc;
-use weir_client::{Delivery, Producer, ProducerRecord};
-use weir_protocol::ids::PartitionIndex;
+use weir_client::{Delivery, Producer};
+use weir_protocol::ids::{Offset, PartitionIndex};
 use weir_runtime::clock::Clock;
 
-use super::{source::Block, tally::Tally};
+use super::{
+    pace::Pace,
+    shape::{NoSeparator, Shape},
+    source::Block,
+    tally::Tally,
+};
 use crate::{
     error::{self, CliError},
     out,
@@ -28,41 +33,6 @@ const OPEN_MAX: usize = 1 << 20;
 /// Lines between two looks at what became of those before: how many can still be handed over
 /// after one has failed.
 const LOOK_LINES: u64 = 64;
-
-/// How lines become records.
-#[derive(Clone, Debug, Default)]
-pub struct Shape {
-    /// Where all records go; none: as the producer decides.
-    pub partition: Option<PartitionIndex>,
-    /// What stands between key and value.
-    pub key_separator: Option<Vec<u8>>,
-}
-
-/// A line without the separator that every line should have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoSeparator;
-
-impl Shape {
-    /// The record of a line.
-    ///
-    /// # Errors
-    /// When the line lacks the key separator.
-    pub fn record(&self, line: Bytes) -> Result<ProducerRecord, NoSeparator> {
-        let (key, value) = match &self.key_separator {
-            None => (None, line),
-            Some(separator) => {
-                let at = memchr::memmem::find(&line, separator).ok_or(NoSeparator)?;
-                (Some(line.slice(..at)), line.slice(at + separator.len()..))
-            }
-        };
-        Ok(ProducerRecord {
-            key,
-            value: Some(value),
-            partition: self.partition,
-            ..ProducerRecord::default()
-        })
-    }
-}
 
 /// Why no more lines were read.
 #[derive(Debug)]
@@ -95,6 +65,10 @@ pub struct Feed<'a> {
     pub tally: Tally,
     /// Lines read so far.
     pub lines: u64,
+    /// Lines that could be no record, and were passed over.
+    pub passed_over: u64,
+    /// How fast records may be sent; none: as fast as they come.
+    pub pace: Option<Pace>,
 }
 
 impl<'a> Feed<'a> {
@@ -115,6 +89,8 @@ impl<'a> Feed<'a> {
             open: Open::default(),
             tally: Tally::default(),
             lines: 0,
+            passed_over: 0,
+            pace: None,
         }
     }
 
@@ -165,8 +141,12 @@ impl<'a> Feed<'a> {
         }
     }
 
-    async fn send(&mut self, lines: Vec<Bytes>) -> Result<(), Ended> {
-        let Self { producer, open, tally, .. } = self;
+    /// Hands the lines to the producer.
+    ///
+    /// # Errors
+    /// Why not all of them could be: those before were.
+    pub(super) async fn send(&mut self, lines: Vec<Bytes>) -> Result<(), Ended> {
+        let Self { producer, open, tally, pace, clock, .. } = self;
         let Some(producer) = producer else { return Err(Ended::Failure) };
         for line in lines {
             if self.lines.is_multiple_of(LOOK_LINES) {
@@ -177,6 +157,22 @@ impl<'a> Feed<'a> {
             }
             if !tally.is_clean() {
                 return Err(Ended::Failure);
+            }
+            let turn = pace.as_mut().map_or(Duration::ZERO, |pace| pace.wait(clock.now()));
+            if !turn.is_zero() {
+                let mut turn = std::pin::pin!(clock.sleep(turn));
+                // While it waits for its turn, answers are still looked at.
+                loop {
+                    tokio::select! {
+                        biased;
+                        () = &mut turn => break,
+                        Some(()) = open.settle_some(tally) => {
+                            if !tally.is_clean() {
+                                return Err(Ended::Failure);
+                            }
+                        }
+                    }
+                }
             }
             let number = self.lines + 1;
             let record = self.shape.record(line).map_err(|NoSeparator| {
@@ -212,6 +208,21 @@ impl<'a> Feed<'a> {
         }
         open.settle_now(tally);
         if tally.is_clean() { Ok(()) } else { Err(Ended::Failure) }
+    }
+
+    /// Keeps where each record went, for [`Feed::take_answers`].
+    pub(super) fn remember_answers(&mut self) {
+        self.open.answers = Some(Vec::new());
+    }
+
+    /// Where records went since the last call.
+    pub(super) fn take_answers(&mut self) -> Vec<(PartitionIndex, Offset)> {
+        self.open.answers.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Waits for the answers to all that was sent.
+    pub(super) async fn answers(&mut self) {
+        while self.open.settle_some(&mut self.tally).await.is_some() {}
     }
 
     /// Waits up to `limit` for the answers to all that was sent. Returns how many did not
@@ -262,6 +273,8 @@ struct Sent {
 struct Open {
     queues: BTreeMap<PartitionIndex, VecDeque<Sent>>,
     count: usize,
+    /// Where records went, if anybody wants to know.
+    answers: Option<Vec<(PartitionIndex, Offset)>>,
 }
 
 impl Open {
@@ -279,7 +292,7 @@ impl Open {
     fn settle_now(&mut self, tally: &mut Tally) {
         for queue in self.queues.values_mut() {
             while let Some(result) = queue.front().and_then(|sent| sent.delivery.outcome()) {
-                take(queue, &mut self.count, tally, result);
+                take(queue, &mut self.count, &mut self.answers, tally, result);
             }
         }
     }
@@ -299,7 +312,7 @@ impl Open {
         for queue in self.queues.values_mut() {
             while let Some(sent) = queue.front_mut() {
                 let Poll::Ready(result) = Pin::new(&mut sent.delivery).poll(cx) else { break };
-                take(queue, &mut self.count, tally, result);
+                take(queue, &mut self.count, &mut self.answers, tally, result);
             }
         }
         if self.count < before { Poll::Ready(()) } else { Poll::Pending }
@@ -309,35 +322,19 @@ impl Open {
 fn take(
     queue: &mut VecDeque<Sent>,
     count: &mut usize,
+    answers: &mut Option<Vec<(PartitionIndex, Offset)>>,
     tally: &mut Tally,
     result: Result<weir_client::RecordMetadata, weir_client::ProduceError>,
 ) {
     let Some(sent) = queue.pop_front() else { return };
     *count -= 1;
     match result {
-        Ok(_) => tally.acknowledged(sent.bytes),
+        Ok(metadata) => {
+            tally.acknowledged(sent.bytes);
+            if let Some(answers) = answers {
+                answers.push((metadata.partition, metadata.offset));
+            }
+        }
         Err(error) => tally.not_acknowledged(sent.line, &error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shape(separator: &str) -> Shape {
-        Shape { key_separator: Some(separator.into()), ..Shape::default() }
-    }
-
-    #[test]
-    fn a_line_is_the_value_unless_a_separator_is_given() {
-        let line = Bytes::from_static(b"a:b:c\r");
-        let record = Shape::default().record(line.clone()).unwrap();
-        assert_eq!((record.key, record.value), (None, Some(line.clone())));
-        let record = shape(":").record(line.clone()).unwrap();
-        assert_eq!(record.key.as_deref(), Some(&b"a"[..]));
-        assert_eq!(record.value.as_deref(), Some(&b"b:c\r"[..]));
-        let record = shape("b:c\r").record(line.clone()).unwrap();
-        assert_eq!(record.value.as_deref(), Some(&b""[..]));
-        assert_eq!(shape("=>").record(line), Err(NoSeparator));
     }
 }

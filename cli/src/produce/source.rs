@@ -63,6 +63,40 @@ pub fn read(
     receiver
 }
 
+/// Begins to read the whole input as one piece.
+///
+/// # Errors
+/// When the file cannot be opened.
+pub fn begin_whole(file: Option<&Path>, max_bytes: usize) -> Result<mpsc::Receiver<Block>> {
+    let (input, name): (Box<dyn Read + Send>, String) = match file {
+        Some(path) => (Box::new(open(path)?), path.display().to_string()),
+        None => (Box::new(io::stdin()), "standard input".to_owned()),
+    };
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    // As in `read`: not awaited.
+    drop(task::spawn(task::blocking(move || {
+        let _ = sender.blocking_send(whole(input, &name, max_bytes).map(|piece| vec![piece]));
+        Ok::<(), io::Error>(())
+    })));
+    Ok(receiver)
+}
+
+fn whole(input: impl Read, name: &str, max_bytes: usize) -> Result<Bytes> {
+    let mut bytes = Vec::new();
+    // One more than fits: what is too long is told, not cut.
+    let limit = u64::try_from(max_bytes).unwrap_or(u64::MAX).saturating_add(1);
+    input.take(limit).read_to_end(&mut bytes).map_err(|e| {
+        CliError::new(format!("cannot read {name}: {}", system(&e)), "nothing was sent")
+    })?;
+    if bytes.len() > max_bytes {
+        return Err(CliError::new(
+            format!("{name} is longer than {max_bytes} bytes; nothing was sent"),
+            too_long_hint(max_bytes),
+        ));
+    }
+    Ok(bytes.into())
+}
+
 /// Opens a file to read lines from.
 ///
 /// # Errors
@@ -129,6 +163,12 @@ mod tests {
         let error = blocks.recv().await.unwrap().unwrap_err().to_string();
         assert!(error.contains("line 2 is longer than 3 bytes"), "{error}");
         assert!(blocks.recv().await.is_none());
+    }
+
+    #[test]
+    fn a_whole_input_is_one_piece_or_too_long() {
+        assert_eq!(whole(&b"a\nb\n"[..], "x", 4).unwrap(), "a\nb\n");
+        assert!(whole(&b"a\nb\n"[..], "x", 3).unwrap_err().to_string().contains("longer than 3"));
     }
 
     #[test]

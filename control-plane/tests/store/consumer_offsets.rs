@@ -4,7 +4,6 @@
 use weir_control_plane::{
     app::{self, TopicRequest},
     store::{
-        Tx,
         consumer_offsets::{self, Change, Committed},
         purges,
         types::TopicState,
@@ -82,7 +81,6 @@ impl Case {
         consumer_offsets::names(&mut org, self.cluster, after, limit).await.unwrap()
     }
 }
-
 
 #[tokio::test]
 async fn only_a_higher_position_changes_anything() {

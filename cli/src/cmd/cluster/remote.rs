@@ -160,7 +160,10 @@ impl There {
     async fn status(&self, args: &StatusArgs) -> Result<()> {
         let cluster = self.look().await?;
         learn(&self.context, &self.remote, &cluster).await?;
-        out::print(args.output.format, &cluster, || status::describe(&cluster, &self.remote.url))
+        let operation = status::operation_of(&self.admin, &cluster).await;
+        let url = &self.remote.url;
+        let text = || status::describe(&cluster, operation.as_ref(), url);
+        out::print(args.output.format, &cluster, text)
     }
 
     async fn shutdown(&self, args: &ShutdownArgs) -> Result<()> {

@@ -1,7 +1,10 @@
 //! `weir cluster status`.
 
 use clap::Args;
-use weir_client::admin::{Cluster, Operation, OperationState};
+use weir_client::{
+    Admin,
+    admin::{Cluster, Operation, OperationState},
+};
 
 use super::{NameArg, list, spu};
 use crate::{
@@ -51,13 +54,14 @@ pub async fn run(args: &StatusArgs, context: &Context) -> Result<()> {
         return Err(super::unknown_cluster(&admin, &name).await);
     };
     super::learn(context, &endpoint, &cluster, false).await?;
-    let operation = match cluster.operation_id {
-        // What is told of it is beside the point: without it the rest is told.
-        Some(id) => admin.operation(&id.to_string()).await.ok(),
-        None => None,
-    };
+    let operation = operation_of(&admin, &cluster).await;
     let url = endpoint.url();
     out::print(args.output.format, &cluster, || describe(&cluster, operation.as_ref(), &url))
+}
+
+/// What was ordered last. It is beside the point: without it the rest is told.
+pub(super) async fn operation_of(admin: &Admin, cluster: &Cluster) -> Option<Operation> {
+    admin.operation(&cluster.operation_id?.to_string()).await.ok()
 }
 
 /// A cluster for people.
