@@ -66,7 +66,7 @@ pub fn secret(question: &str) -> Result<String> {
 }
 
 /// What is typed up to the end of the line; `None` at Ctrl-C.
-fn read_typed(input: impl io::Read) -> io::Result<Option<String>> {
+fn read_typed(input: impl io::BufRead) -> io::Result<Option<String>> {
     let mut typed = Vec::new();
     for byte in input.bytes().take(LINE_BYTES_MAX) {
         match byte? {

@@ -170,7 +170,7 @@ impl Record {
         let partition = key.partition.as_ref().and_then(PartitionKey::from_wire);
         let partition = partition.ok_or(RecordError::Malformed("its key names no partition"))?;
         let key = Key { consumer: key.consumer.into(), partition };
-        let value = value.map(|value| decode_value(value)).transpose()?;
+        let value = value.map(decode_value).transpose()?;
         Ok(Self { key, value })
     }
 }
