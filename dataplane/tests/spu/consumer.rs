@@ -119,7 +119,7 @@ impl Consumer {
 
     /// Asks until the coordinator knows what is committed.
     pub async fn open(&self, keys: &[PartitionKey]) -> Result<Vec<(PartitionKey, u64)>, Status> {
-        soon(async {
+        soon(Box::pin(async {
             loop {
                 match self.try_open(keys).await {
                     Err(status) if code_of(&status) == ErrorCode::NotYetAvailable => {
@@ -128,7 +128,7 @@ impl Consumer {
                     other => return other,
                 }
             }
-        })
+        }))
         .await
     }
 
@@ -141,7 +141,8 @@ impl Consumer {
             session_id: self.session.to_vec().into(),
             partitions: keys.iter().map(|key| key.to_wire()).collect(),
         };
-        let answer = soon(self.offsets().open_session(with_token(request, &self.token))).await?;
+        let answer =
+            soon(Box::pin(self.offsets().open_session(with_token(request, &self.token)))).await?;
         let found =
             answer.into_inner().committed.into_iter().map(|it| {
                 (PartitionKey::from_wire(&it.partition.unwrap()).unwrap(), it.next_offset)
@@ -162,20 +163,22 @@ impl Consumer {
     ) -> Result<CommitResponse, Status> {
         let (consumer, session_id) = (self.name.clone(), self.session.to_vec().into());
         let request = CommitRequest { consumer, session_id, sequence, offsets };
-        let answer = soon(self.offsets().commit(with_token(request, &self.token))).await?;
+        let answer =
+            soon(Box::pin(self.offsets().commit(with_token(request, &self.token)))).await?;
         Ok(answer.into_inner())
     }
 
     pub async fn reset(&self, offsets: Vec<CommittedOffset>) -> Result<(), Status> {
         let (consumer, session_id) = (self.name.clone(), self.session.to_vec().into());
         let request = ResetRequest { consumer, session_id, offsets };
-        soon(self.offsets().reset(with_token(request, &self.token))).await.map(drop)
+        soon(Box::pin(self.offsets().reset(with_token(request, &self.token)))).await.map(drop)
     }
 
     pub async fn delete(&self, keys: &[PartitionKey]) -> Result<u32, Status> {
         let partitions = keys.iter().map(|key| key.to_wire()).collect();
         let request = DeleteRequest { consumer: self.name.clone(), partitions };
-        let answer = soon(self.offsets().delete(with_token(request, &self.token))).await?;
+        let answer =
+            soon(Box::pin(self.offsets().delete(with_token(request, &self.token)))).await?;
         Ok(answer.into_inner().partitions)
     }
 }
