@@ -220,7 +220,9 @@ mod tests {
         Key { consumer: "billing".into(), partition }
     }
 
-    fn samples() -> [(Record, &'static [u8], Option<&'static [u8]>); 3] {
+    type Sample = (Record, &'static [u8], Option<&'static [u8]>);
+
+    fn samples() -> [Sample; 3] {
         let key_bytes: &[u8] = b"\x01\x0a\x07billing\x12\x14\x0a\x10generation-id-16\x10\x0c";
         let value = |sequence, committed| Value {
             session: SessionId(*b"session-id-of-16"),

@@ -213,12 +213,15 @@ mod tests {
         Request { committed: None, at, policy }
     }
 
+    /// A name, the wish, and what comes of it: an offset and how, or the one out of range.
+    type Case = (&'static str, Request, Result<(u64, Resolution), u64>);
+
     /// The table: a log of 3..8, settled.
     #[test]
     fn the_table_of_cases() {
         use {ResetPolicy::*, Resolution::*, StartAt::*};
         let absolute = |n| Absolute(Offset(n));
-        let cases: [(&str, Request, Result<(u64, Resolution), u64>); 25] = [
+        let cases: [Case; 25] = [
             ("beginning", place(Beginning, Error), Ok((3, AsAsked))),
             ("end", place(End, Error), Ok((8, AsAsked))),
             ("first", place(absolute(3), Error), Ok((3, AsAsked))),
