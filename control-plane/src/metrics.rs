@@ -12,7 +12,7 @@ use weir_runtime::metrics::{
 };
 
 use crate::{
-    app::StatusBoard,
+    app::{StatusBoard, lag::Reader},
     store::{SqlTimes, clusters::ClusterRow, types::ClusterState},
 };
 
@@ -26,6 +26,8 @@ pub struct Metrics {
     http_duration: Family<Labels<String, 2>, Histogram, fn() -> Histogram>,
     sql_times: SqlTimes,
     clusters: [(ClusterState, Gauge); ClusterState::ALL.len()],
+    lag: Family<Labels<String, 3>, Gauge>,
+    lag_left_out: Gauge,
     passes: Counter,
     passes_failed: Counter,
     pass_duration: Histogram,
@@ -62,6 +64,16 @@ impl Default for Metrics {
                 let state = ClusterState::ALL[at];
                 (state, states.get_or_create_owned(&[("state", state.as_str())]))
             }),
+            lag: set.add(
+                "consumer_lag_records",
+                "Records that a consumer has not committed yet, by topic, some seconds old",
+                Family::default(),
+            ),
+            lag_left_out: set.add(
+                "consumers_left_out",
+                "Consumers of a topic whose lag is not shown, because there are too many",
+                Gauge::default(),
+            ),
             passes: ended("ok"),
             passes_failed: ended("failed"),
             pass_duration: set.add(
@@ -114,6 +126,17 @@ impl Metrics {
             let count = rows.iter().filter(|row| row.state == *state).count();
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+    }
+
+    /// How far consumers are behind. Who is not among them any more is shown no longer.
+    pub(crate) fn lag(&self, lags: impl Iterator<Item = (Reader, u64)>, left_out: usize) {
+        self.lag.clear();
+        for (Reader { cluster, consumer, topic }, lag) in lags {
+            let labels =
+                [("cluster", cluster.to_string()), ("consumer", consumer), ("topic", topic)];
+            self.lag.get_or_create(&labels).set(i64::try_from(lag).unwrap_or(i64::MAX));
+        }
+        self.lag_left_out.set(i64::try_from(left_out).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn pass(&self, ok: bool, took: Duration) {

@@ -152,6 +152,7 @@ pub async fn run_measured(
         rpc::serve(rpc_listener, routes, rpc::ServerConfig::default(), shutdown.clone()),
         Box::pin(reconcile::run(Arc::clone(&app), provisioner, config.reconcile, shutdown.clone())),
         app::housekeeping(&app, shutdown.clone()),
+        app::watch_lag(&app, shutdown.clone()),
     );
     tracing::info!("control plane stopped");
     Ok(())

@@ -24,8 +24,8 @@ mod metadata;
 mod migrations;
 #[path = "store/operations.rs"]
 mod operations;
-// Needs real sockets.
-#[cfg(not(madsim))]
+// Needs a server: infra/ci/postgres.sh starts one.
+#[cfg(feature = "postgres-tests")]
 #[path = "store/postgres.rs"]
 mod postgres;
 #[path = "store/revisions.rs"]

@@ -60,9 +60,8 @@ fi
 
 if [ "${1:-}" != whole ]; then
   echo "== the control plane's tests on Postgres"
-  # What is ignored without a server is what must run here.
-  cargo test -p weir-control-plane --test store --test http --test session --test reconcile \
-    -- --include-ignored --test-threads 4
+  cargo test -p weir-control-plane --features postgres-tests --test store --test http \
+    --test session --test reconcile -- --test-threads 4
 fi
 
 echo "== a whole system on Postgres"

@@ -6,16 +6,16 @@
 -- nothing committed yet. deleted: forgotten; the row keeps the position for a while, so that
 -- a late repetition cannot bring the offset back.
 CREATE TABLE consumer_offsets (
-    org_id               TEXT   NOT NULL,
-    cluster_id           TEXT   NOT NULL,
-    consumer             TEXT   NOT NULL,
-    generation_id        TEXT   NOT NULL,
+    org_id               TEXT COLLATE "C"   NOT NULL,
+    cluster_id           TEXT COLLATE "C"   NOT NULL,
+    consumer             TEXT COLLATE "C"   NOT NULL,
+    generation_id        TEXT COLLATE "C"   NOT NULL,
     idx                  BIGINT NOT NULL,
     position             BIGINT NOT NULL,
     deleted              BIGINT NOT NULL CHECK (deleted IN (0, 1)),
     next_offset          BIGINT,
     leader_epoch         BIGINT,
-    metadata             TEXT   NOT NULL,
+    metadata             TEXT COLLATE "C"   NOT NULL,
     committed_at_unix_ms BIGINT NOT NULL,
     stored_at_unix_ms    BIGINT NOT NULL,
     PRIMARY KEY (org_id, cluster_id, consumer, generation_id, idx),

@@ -165,6 +165,57 @@ pub async fn of_consumer(
     rows.iter().map(offset).collect()
 }
 
+/// What a consumer has committed for a partition of a topic that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommittedRow {
+    /// Whose cluster.
+    pub cluster: ClusterId,
+    /// Whose offset.
+    pub consumer: String,
+    /// Name of the topic.
+    pub topic: String,
+    /// Which partition.
+    pub partition: PartitionKey,
+    /// Who leads it, if anybody.
+    pub leader: Option<SpuId>,
+    /// The next offset to read.
+    pub next_offset: Offset,
+}
+
+/// What consumers of all tenants have committed of topics that are there, the first `limit`.
+///
+/// # Errors
+/// As the database.
+pub async fn system_committed(tx: &mut Tx, limit: u32) -> DbResult<Vec<CommittedRow>> {
+    let rows = tx
+        .query(
+            "SELECT o.cluster_id, o.consumer, o.generation_id, o.idx, o.next_offset,
+                g.name AS topic, p.leader_spu_id
+             FROM consumer_offsets o
+             JOIN topic_generations g ON g.org_id = o.org_id AND g.cluster_id = o.cluster_id
+                AND g.generation_id = o.generation_id
+             JOIN partitions p ON p.org_id = o.org_id AND p.cluster_id = o.cluster_id
+                AND p.generation_id = o.generation_id AND p.idx = o.idx
+             WHERE o.deleted = 0 AND o.next_offset IS NOT NULL AND g.state = $1
+             ORDER BY o.cluster_id, o.consumer, g.name, o.idx LIMIT $2",
+            params![TopicState::Active, limit],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let (generation, partition) = (row.get("generation_id")?, row.get("idx")?);
+            Ok(CommittedRow {
+                cluster: row.get("cluster_id")?,
+                consumer: row.get("consumer")?,
+                topic: row.get("topic")?,
+                partition: PartitionKey { generation, partition },
+                leader: row.get("leader_spu_id")?,
+                next_offset: Offset(row.get("next_offset")?),
+            })
+        })
+        .collect()
+}
+
 /// Marks all that is known of a consumer as deleted; says how many partitions had something.
 /// Positions stay, so that what its coordinator reports later still goes before.
 ///

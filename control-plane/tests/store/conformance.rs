@@ -273,12 +273,11 @@ macro_rules! over_every_driver {
                 }
             )*
         }
-        // Needs real sockets.
-        #[cfg(not(madsim))]
+        // Needs a server: infra/ci/postgres.sh starts one.
+        #[cfg(feature = "postgres-tests")]
         mod postgres {
             $(
                 #[tokio::test]
-                #[ignore = "needs a Postgres server: infra/ci/postgres.sh"]
                 async fn $case() {
                     let folder = tempfile::tempdir().unwrap();
                     let db = crate::support::database::postgres::open(&folder).await;

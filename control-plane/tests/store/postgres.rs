@@ -42,7 +42,6 @@ async fn end_session(tx: &mut Box<dyn Transaction>) {
 }
 
 #[tokio::test]
-#[ignore = "needs a Postgres server: infra/ci/postgres.sh"]
 async fn a_commit_without_an_answer_is_unknown() {
     let folder = TempDir::new().unwrap();
     let db = open(&folder).await;
@@ -60,7 +59,6 @@ async fn a_commit_without_an_answer_is_unknown() {
 }
 
 #[tokio::test]
-#[ignore = "needs a Postgres server: infra/ci/postgres.sh"]
 async fn a_session_that_ends_before_the_commit_did_nothing() {
     let folder = TempDir::new().unwrap();
     let db = open(&folder).await;
@@ -76,7 +74,6 @@ async fn a_session_that_ends_before_the_commit_did_nothing() {
 }
 
 #[tokio::test]
-#[ignore = "needs a Postgres server: infra/ci/postgres.sh"]
 async fn whoever_waits_too_long_for_its_turn_is_told() {
     let folder = TempDir::new().unwrap();
     let (one, two) = (open(&folder).await, open(&folder).await);
@@ -95,7 +92,6 @@ async fn whoever_waits_too_long_for_its_turn_is_told() {
 }
 
 #[tokio::test]
-#[ignore = "needs a Postgres server: infra/ci/postgres.sh"]
 async fn what_a_database_does_not_know_is_said_at_once() {
     let folder = TempDir::new().unwrap();
     let right = url(&folder).await.expose_secret().to_owned();
@@ -111,7 +107,6 @@ async fn what_a_database_does_not_know_is_said_at_once() {
 }
 
 #[tokio::test]
-#[ignore = "needs a Postgres server: infra/ci/postgres.sh"]
 async fn a_server_that_comes_later_is_waited_for() {
     let folder = TempDir::new().unwrap();
     let right = url(&folder).await.expose_secret().to_owned();
