@@ -43,6 +43,7 @@ fn a_record_is_processed_when_the_next_is_asked_for() {
     assert_eq!(due(&progress), [5]);
 }
 
+// Plants exist in simulation only.
 #[cfg(madsim)]
 #[test]
 fn the_planted_bug_takes_what_is_yielded_for_processed() {

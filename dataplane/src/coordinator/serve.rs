@@ -207,8 +207,7 @@ impl<'a> Serving<'a> {
     /// Has the control plane asked about generations that the map does not know (any more).
     /// That a map does not name them deletes nothing; the answer may.
     fn doubt(&mut self, map: &ClusterMap) {
-        let unknown: BTreeSet<_> =
-            self.fold.generations().filter(|id| map.generation(*id).is_none()).collect();
+        let unknown: BTreeSet<_> = self.fold.generations().filter(|id| !keeps(map, *id)).collect();
         self.doubted.retain(|id| unknown.contains(id));
         let fresh: BTreeSet<_> = unknown.difference(&self.doubted).copied().collect();
         for (key, position) in self.fold.of_generations(&fresh) {
@@ -222,7 +221,7 @@ impl<'a> Serving<'a> {
         let mut gone = self.flush.ended(uploaded, &mut self.fold);
         // The map and the answer are of one mind, or the map lags, and doubts arise later.
         let cached = self.cache.current();
-        gone.retain(|id| cached.map.generation(*id).is_none());
+        gone.retain(|id| !keeps(&cached.map, *id));
         let keys = self.fold.of_generations(&gone);
         if keys.is_empty() {
             return Ok(());
@@ -274,4 +273,9 @@ impl<'a> Serving<'a> {
 /// A part of the records is in the log: whoever asked cannot know which.
 fn partial(error: &WireError) -> WireError {
     WireError::new(ErrorCode::TimedOut, format!("a part of it was written, then: {error}"))
+}
+
+/// Whether the map knows the generation, and not as one whose data is being removed.
+fn keeps(map: &ClusterMap, generation: TopicGenerationId) -> bool {
+    map.generation(generation).is_some_and(|known| !known.purged)
 }

@@ -3,16 +3,13 @@
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use weir_protocol::{
-    ErrorCode,
-    pb::metadata::{GenerationState, TopicGeneration},
-};
+use weir_protocol::ErrorCode;
 use weir_runtime::disk::counting::CountingDisk;
 
 use crate::{
     client::soon,
     consumer::{Consumer, OFFSETS, again, at, committed, quick, start, start_with},
-    control_plane::{ControlPlane, key, tombstone, topic},
+    control_plane::{ControlPlane, key, purged, tombstone, topic},
     node::real_disk,
 };
 
@@ -138,10 +135,6 @@ async fn a_fenced_leadership_uploads_no_more_and_serves_on() {
     let (ended, control_plane, ..) = node.stop().await;
     ended.unwrap();
     assert_eq!(*control_plane.state.uploads.borrow(), []);
-}
-
-fn purged(topic: TopicGeneration) -> TopicGeneration {
-    TopicGeneration { state: GenerationState::Purged.into(), ..topic }
 }
 
 #[tokio::test]
