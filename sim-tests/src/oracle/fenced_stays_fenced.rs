@@ -1,10 +1,13 @@
-//! Once an instance has begun to read a partition, no commit that an earlier instance of the
-//! same consumer asks for afterwards is taken; and none is taken for a generation whose
+//! Once an instance has begun to read a partition, or an order has reset its offset, no commit
+//! that an earlier instance of the same consumer asks for afterwards is taken; and none is taken for a generation whose
 //! deletion had reached every SPU when it was asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::Event;
+
+/// Owns what was reset, until an instance claims it.
+const NOBODY: u32 = u32::MAX;
 
 /// Judges every commit that was acknowledged.
 ///
@@ -22,6 +25,10 @@ pub fn check(events: &[Event]) -> Result<(), String> {
             Event::ConsumerStarted { name, instance, place } => {
                 let key = (name.as_str(), place.generation.as_str(), place.partition);
                 owners.insert(key, *instance);
+            }
+            Event::OffsetReset { name, place } => {
+                let key = (name.as_str(), place.generation.as_str(), place.partition);
+                owners.insert(key, NOBODY);
             }
             Event::Committing { name, instance, place } => {
                 let key = (name.as_str(), place.generation.as_str(), place.partition);
@@ -51,7 +58,7 @@ pub fn check(events: &[Event]) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracle::testing::{committed, committing, started};
+    use crate::oracle::testing::{committed, committing, place, started};
 
     #[test]
     fn finds_a_commit_of_an_instance_that_was_fenced() {
@@ -59,6 +66,8 @@ mod tests {
         assert_eq!(check(&taken), Ok(()));
         let late = [committing(1, 5), committed(1, 5)];
         assert!(check(&[&taken[..], &late].concat()).is_err());
+        let reset = Event::OffsetReset { name: "c".into(), place: place(0) };
+        assert!(check(&[&taken[..3], &[reset], &late[..]].concat()).is_err());
         // Asked for before the other had begun: it may have come first.
         let raced = [started(1, 0), committing(1, 3), started(2, 0), committed(1, 3)];
         assert_eq!(check(&raced), Ok(()));

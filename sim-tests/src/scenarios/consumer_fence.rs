@@ -1,5 +1,6 @@
 //! Two instances of one consumer read the same partitions. The later one takes them: from
-//! then on nothing of the earlier one is committed, cut off or not, and it is told.
+//! then on nothing of the earlier one is committed, cut off or not, and it is told. At last an
+//! order resets the offsets under the one that runs, which holds against what it commits late.
 
 use std::time::Duration;
 
@@ -7,7 +8,10 @@ use weir_runtime::{clock::Clock, net::cuts};
 
 use super::{
     Least, Scenario,
-    setup::{acknowledged_more, between, cluster, drained, on_client_node, topic, until},
+    setup::{
+        acknowledged_more, between, cluster, drained, on_client_node, reset_to_beginning, topic,
+        until,
+    },
 };
 use crate::{
     application::{self, Working},
@@ -52,7 +56,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             nemesis::run(world.clone(), vec![Step { at_ms: 0, fault: crash }], vec![]).await;
             cuts::heal_all();
 
-            let (_, last) = running.pop().expect("there are at least two");
+            reset_to_beginning(&world, NAME, "orders").await?;
             for (instance, handle) in running {
                 let fenced = |e: &Event| match e {
                     Event::InstanceEnded { instance: of, code, .. } if *of == instance => {
@@ -65,7 +69,6 @@ pub(super) const SCENARIO: Scenario = Scenario {
                 handle.ended().await;
             }
             writer.stop().await;
-            last.stop().await;
             drained(&world, NAME, "orders", rivals + 1).await?;
             workload::final_read(&world, &node, 100, "orders", Duration::from_secs(60)).await
         })

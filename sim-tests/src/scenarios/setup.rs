@@ -7,7 +7,9 @@ use std::{
 };
 
 use madsim::runtime::NodeHandle;
-use weir_client::admin::{Cluster, ClusterSpec, ClusterState, Topic, TopicCreate};
+use weir_client::admin::{
+    Cluster, ClusterSpec, ClusterState, ConsumerResetRequest, ResetTo, Topic, TopicCreate,
+};
 use weir_protocol::ids::LaunchId;
 use weir_runtime::{clock::Clock, rng};
 
@@ -225,6 +227,40 @@ pub async fn reported(world: &World, name: &str) {
         };
         world.history.add(Event::Reported { name: name.into(), place });
     }
+}
+
+/// Orders a consumer to begin a topic anew, and writes down where it stands then.
+///
+/// # Errors
+/// When the order is not taken in time.
+pub async fn reset_to_beginning(world: &World, name: &str, topic: &str) -> Result<(), String> {
+    let wanted = ConsumerResetRequest {
+        topic: topic.into(),
+        partitions: None,
+        to: ResetTo::Beginning,
+        dry_run: false,
+    };
+    let mut last = String::new();
+    let wait = async {
+        loop {
+            match world.admin().consumer_reset(CLUSTER, name, &wanted).await {
+                Ok(done) => return done,
+                Err(error) => last = error.to_string(),
+            }
+            Clock.sleep(LOOK_AGAIN).await;
+        }
+    };
+    let waited = Clock.timeout(CONVERGE, wait).await;
+    let done = waited.map_err(|_| format!("no reset of {name} in {CONVERGE:?}: {last}"))?;
+    for partition in done.partitions {
+        let place = Place {
+            generation: done.generation_id.to_string(),
+            partition: partition.partition.0,
+            offset: partition.new.0,
+        };
+        world.history.add(Event::OffsetReset { name: name.into(), place });
+    }
+    Ok(())
 }
 
 /// Waits until the HTTP API tells the newest commits of a consumer, and no lag.
