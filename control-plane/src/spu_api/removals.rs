@@ -128,16 +128,16 @@ mod tests {
         partitions.iter().map(|index| (key(*index), PartitionEpoch(1))).collect()
     }
 
-    #[test]
-    fn an_order_is_sent_again_only_after_a_while() {
+    #[tokio::test]
+    async fn an_order_is_sent_again_only_after_a_while() {
         let (mut removals, now) = (Removals::default(), Clock.now());
         assert_eq!(removals.send_now(&due(&[0, 1]), now), due(&[0, 1]));
         assert_eq!(removals.send_now(&due(&[0, 1, 2]), now), due(&[2]));
         assert_eq!(removals.send_now(&due(&[0, 1, 2]), now.plus(AGAIN)), due(&[0, 1, 2]));
     }
 
-    #[test]
-    fn with_the_last_confirmation_more_may_be_ordered() {
+    #[tokio::test]
+    async fn with_the_last_confirmation_more_may_be_ordered() {
         let (mut removals, now) = (Removals::default(), Clock.now());
         removals.send_now(&due(&[0, 1]), now);
         let keys: Vec<_> = due(&[0, 1]).into_iter().map(|(key, _)| key).collect();

@@ -72,6 +72,7 @@ async fn revisions_of_two_processes_are_committed_in_order() {
             assert_eq!(revision, seen.next());
             seen = revision;
         }
+        tokio::task::yield_now().await;
     }
     for task in tasks {
         task.await.unwrap();
