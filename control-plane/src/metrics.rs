@@ -4,7 +4,11 @@
 //! send. What belongs to a tenant and is found out at a scrape is added as a collector, with
 //! [`Metrics::set`].
 
-use std::{fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
 use http::{Method, StatusCode};
 use weir_runtime::metrics::{
@@ -128,21 +132,34 @@ impl Metrics {
         }
     }
 
-    /// How far consumers are behind. Who is not among them any more is shown no longer.
-    pub(crate) fn lag(&self, lags: impl Iterator<Item = (Reader, u64)>, left_out: usize) {
-        self.lag.clear();
-        for (Reader { cluster, consumer, topic }, lag) in lags {
-            let labels =
-                [("cluster", cluster.to_string()), ("consumer", consumer), ("topic", topic)];
-            self.lag.get_or_create(&labels).set(i64::try_from(lag).unwrap_or(i64::MAX));
+    /// How far consumers are behind.
+    pub(crate) fn lag(&self, lags: &BTreeMap<Reader, u64>, left_out: usize) {
+        for (reader, lag) in lags {
+            let gauge = self.lag.get_or_create_owned(&labels(reader));
+            gauge.set(i64::try_from(*lag).unwrap_or(i64::MAX));
         }
         self.lag_left_out.set(i64::try_from(left_out).unwrap_or(i64::MAX));
+    }
+
+    /// Of whom nothing is known any more: shown no longer.
+    pub(crate) fn lag_gone(&self, gone: &BTreeSet<Reader>) {
+        for reader in gone {
+            self.lag.remove(&labels(reader));
+        }
     }
 
     pub(crate) fn pass(&self, ok: bool, took: Duration) {
         if ok { &self.passes } else { &self.passes_failed }.inc();
         self.pass_duration.observe(took.as_secs_f64());
     }
+}
+
+fn labels(reader: &Reader) -> Labels<String, 3> {
+    [
+        ("cluster", reader.cluster.to_string()),
+        ("consumer", reader.consumer.clone()),
+        ("topic", reader.topic.clone()),
+    ]
 }
 
 /// A client may send any word as a method.
@@ -170,5 +187,33 @@ impl Collector for Sessions {
         let up = i64::try_from(self.0.standing()).unwrap_or(i64::MAX);
         let help = "Sessions of SPUs that stand";
         gauge(&mut encoder, "weir_control_plane_spu_sessions", help, [(none, up)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+    use weir_protocol::ids::ClusterId;
+
+    use super::*;
+
+    #[test]
+    fn whoever_is_gone_is_shown_no_longer_and_the_others_are() {
+        let metrics = Metrics::default();
+        let cluster = ClusterId(Uuid::from_u128(1));
+        let reader = |consumer: &str| Reader {
+            cluster,
+            consumer: consumer.to_owned(),
+            topic: "orders".to_owned(),
+        };
+        metrics.lag(&BTreeMap::from([(reader("a"), 1), (reader("b"), 2)]), 3);
+        metrics.lag_gone(&BTreeSet::from([reader("a")]));
+        let text = metrics.set().text();
+        let lags = text.lines().filter(|line| line.starts_with("weir_control_plane_consumer_lag"));
+        let shown = format!(
+            "weir_control_plane_consumer_lag_records{{cluster=\"{cluster}\",consumer=\"b\",topic=\"orders\"}} 2"
+        );
+        assert_eq!(lags.collect::<Vec<_>>(), [shown]);
+        assert!(text.contains("weir_control_plane_consumers_left_out 3"), "{text}");
     }
 }

@@ -148,8 +148,11 @@ pub async fn serve_until(
         },
         ..Config::default()
     };
+    // Nobody else has the database until all that is under way has ended.
+    let (database, _alone) =
+        database::open(&data_dir, args.database_url.as_ref(), &shutdown).await?;
     let deps = Deps {
-        database: database::open(&data_dir, args.database_url.as_ref(), &shutdown).await?,
+        database,
         provisioner: Arc::new(ProcessProvisioner::new(program, Clock).with_metrics(metrics_host)),
         clock: Clock,
         started: None,

@@ -18,7 +18,7 @@ use weir_control_plane::{
         FaultRates, audit,
         clusters::ClusterSpec,
         launches, partitions, topics,
-        types::{ClusterState, SpuState},
+        types::{ClusterState, OperationState, SpuState},
     },
 };
 use weir_protocol::ids::ClusterId;
@@ -314,6 +314,24 @@ async fn chosen_ports_are_nobody_else_s_and_free() {
     control.until("it runs again", first, running).await;
     let last = provisioner.specs().into_iter().rfind(|spec| spec.cluster_id == first).unwrap();
     assert_eq!(last.listen, "127.0.0.1:9801");
+}
+
+#[tokio::test]
+async fn clusters_that_choose_their_ports_at_once_wait_for_one_another() {
+    let (folder, provisioner) = (TempDir::new().unwrap(), InMemory::default());
+    let control = ControlPlane::start(&folder).await;
+    let mut ids = Vec::new();
+    for number in 0..8 {
+        ids.push(with_ports(&control, &format!("demo-{number}"), None).await);
+    }
+    control.reconcile(&provisioner);
+    for id in ids {
+        control.until("it runs", id, running).await;
+    }
+    let (app, principal) = (&control.app, &control.principal);
+    let (all, _) = app::operation_list(app, principal, None, None, 20).await.unwrap();
+    let states: Vec<_> = all.iter().map(|operation| operation.state).collect();
+    assert_eq!(states, [OperationState::Done; 8], "{all:?}");
 }
 
 #[tokio::test]

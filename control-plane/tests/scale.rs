@@ -14,7 +14,7 @@ use weir_control_plane::{
         FaultRates,
         clusters::ClusterSpec,
         partitions::{self, NewPartition},
-        spus,
+        purges, spus,
         topics::{self, NewTopic},
         types::{ClusterState, OperationKind, OperationState, StepState},
     },
@@ -215,6 +215,41 @@ async fn a_topic_that_came_in_between_ends_the_scale_and_everything_stays() {
     assert!(provisioner.destroyed().is_empty());
     // With the holder kept, the empty one can go.
     assert_eq!(ids(&scaled(&control, id, 2).await), [1, 3]);
+}
+
+#[tokio::test]
+async fn a_purge_does_not_keep_its_dead_holder_and_ends_with_it() {
+    let (folder, provisioner) = (TempDir::new().unwrap(), InMemory::default());
+    let control = start(&folder, &provisioner).await;
+    let id = control.create("demo", 3).await;
+    control.until("it runs", id, running).await;
+    // One topic of the SPU that dies, and one that a living one holds a part of too.
+    topic(&control, "both", 3).await;
+    topic_on(&control, id, "orders", spu(3)).await;
+    let control = control.restart(&folder).await;
+    provisioner.kill(spu(3));
+    let (app, principal) = (&control.app, &control.principal);
+    for name in ["orders", "both"] {
+        app::topic_delete_and_purge(app, principal, "demo", name).await.unwrap();
+    }
+    let holders = async || {
+        let mut tx = app.store.read().await.unwrap();
+        let mut scoped = tx.scoped(control.org());
+        let all = partitions::of_cluster(&mut scoped, id).await.unwrap();
+        let replicas = all.values().flatten().flat_map(|p| p.replicas.iter().map(|r| r.spu));
+        (all.len(), replicas.filter(|holder| *holder == spu(3)).count())
+    };
+    let (generations, parts) = holders().await;
+    assert!(parts >= 2, "it would have to remove something");
+    let operation = scale(&control, 2).await.unwrap().operation_id.unwrap();
+    control.reconcile(&provisioner);
+    assert_eq!(ended(&control, operation).await.state, OperationState::Done);
+    assert_eq!(holders().await, (generations - 1, 0), "the one waits for those that live");
+    let mut tx = app.store.read().await.unwrap();
+    let mut scoped = tx.scoped(control.org());
+    for spu_id in [1, 2] {
+        assert_eq!(purges::of_spu(&mut scoped, id, spu(spu_id), 9).await.unwrap().len(), 1);
+    }
 }
 
 #[tokio::test]

@@ -27,7 +27,10 @@ use weir_protocol::{
     ids::{Incarnation, PartitionIndex, PartitionKey, SpuId, TopicGenerationId},
     pb::{
         data,
-        session::{StoreOffsetsRequest, StoredOffset, spu_control_client::SpuControlClient},
+        session::{
+            AllocateProducerIdsRequest, StoreOffsetsRequest, StoredOffset,
+            spu_control_client::SpuControlClient,
+        },
     },
 };
 use weir_runtime::rpc::{Channel, ChannelConfig};
@@ -160,6 +163,30 @@ async fn generations_that_are_gone_are_named_and_the_others_stored() {
     both.sort();
     assert_eq!(c.store(mixed(12)).await.unwrap(), both);
     assert!(c.committed("billing").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_shut_down_tells_its_last_and_a_deleted_one_nothing() {
+    let c = coordinator().await;
+    let (app, principal) = (&c.case.control.app, &c.case.control.principal);
+    app::cluster_shutdown(app, principal, "demo", None).await.unwrap();
+    c.store(c.good.clone()).await.unwrap();
+    assert_eq!(c.committed("billing").await[0].0, Some(42));
+    let guess = StoreOffsetsRequest { launch_secret: "guess".into(), ..c.good.clone() };
+    assert_eq!(c.store(guess).await.unwrap_err().code(), Code::PermissionDenied);
+    let channel = Channel::new(&c.case.control.rpc, ChannelConfig::default());
+    let ids = AllocateProducerIdsRequest {
+        org_id: c.good.org_id.clone(),
+        cluster_id: c.good.cluster_id.clone(),
+        spu_id: 1,
+        incarnation: c.good.incarnation,
+        launch_id: c.good.launch_id.clone(),
+        launch_secret: c.good.launch_secret.clone(),
+    };
+    let refused = SpuControlClient::new(channel).allocate_producer_ids(ids).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "nobody begins to produce now");
+    app::cluster_delete(app, principal, "demo").await.unwrap();
+    assert_eq!(c.store(c.good.clone()).await.unwrap_err().code(), Code::PermissionDenied);
 }
 
 #[tokio::test]

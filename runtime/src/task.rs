@@ -3,7 +3,7 @@
 use std::{future::Future, io};
 
 pub use tokio::task::JoinHandle;
-pub use tokio_util::sync::CancellationToken;
+pub use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Spawns a task on this node.
 pub fn spawn<F>(future: F) -> JoinHandle<F::Output>

@@ -35,6 +35,23 @@ pub(super) async fn audit(
     Ok(())
 }
 
+/// Writes who ordered what, in a transaction of its own: for an act that is carried out
+/// elsewhere, so that it leaves a trace whatever becomes of it.
+pub(super) async fn order(
+    app: &App,
+    principal: &Principal,
+    action: &str,
+    cluster: ClusterId,
+    subject: &str,
+    detail: serde_json::Value,
+) -> Result<(), AppError> {
+    let mut tx = app.store.write().await?;
+    let mut org = tx.scoped(principal.org);
+    audit(app, &mut org, principal, action, cluster, subject, detail).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
 /// Begins an operation on a cluster. One that still runs there is superseded.
 pub(super) async fn operation(
     app: &App,

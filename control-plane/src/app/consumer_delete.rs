@@ -30,22 +30,23 @@ pub async fn consumer_delete(
     let cluster = lookup::running_cluster(&mut org, cluster).await?;
     let reach = Reach::load(app, &mut org, principal, &cluster).await?;
     drop(tx);
+    act::order(app, principal, "consumer.delete", cluster.id, consumer, json!({})).await?;
+    let ordered = app.now_unix_ms();
     let order =
         Order::Delete(DeleteRequest { consumer: consumer.to_owned(), partitions: Vec::new() });
     let told = reach.coordinator(app, consumer, &order).await?;
     let mut tx = app.store.write().await?;
     let mut org = tx.scoped(principal.org);
-    let stored =
-        consumer_offsets::forget(&mut org, cluster.id, consumer, app.now_unix_ms()).await?;
+    let now = app.now_unix_ms();
+    // What came since belongs to one that began anew under the name.
+    let stored = consumer_offsets::forget(&mut org, cluster.id, consumer, ordered, now).await?;
+    tx.commit().await?;
     // Either may know of partitions that the other does not: what was committed just now, or
     // what the coordinator lost with its log.
     let partitions = told.max(u32::try_from(stored).unwrap_or(u32::MAX));
     if partitions == 0 {
         return Err(AppError::ConsumerNotFound(consumer.to_owned()));
     }
-    let detail = json!({ "partitions": partitions });
-    act::audit(app, &mut org, principal, "consumer.delete", cluster.id, consumer, detail).await?;
-    tx.commit().await?;
     tracing::info!(cluster = %cluster.id, consumer, partitions, "consumer deleted");
     Ok(ConsumerDeleted { name: consumer.to_owned(), partitions })
 }

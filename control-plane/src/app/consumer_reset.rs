@@ -87,6 +87,8 @@ pub async fn consumer_reset(
         return Ok(Answer::Fresh(view));
     }
     let order = order(consumer, &chosen, &found)?;
+    let detail = json!({ "generation": topic.generation, "partitions": view.partitions });
+    act::order(app, principal, "consumer.reset", cluster.id, consumer, detail).await?;
     reach.coordinator(app, consumer, &order).await?;
 
     // What is committed comes here from the coordinator, in its order of changes.
@@ -96,8 +98,6 @@ pub async fn consumer_reset(
     if let Some(answer) = idempotency::before(&mut org, principal, request).await? {
         return Ok(answer);
     }
-    let detail = json!({ "generation": topic.generation, "partitions": view.partitions });
-    act::audit(app, &mut org, principal, "consumer.reset", cluster.id, consumer, detail).await?;
     idempotency::remember(&mut org, principal, request, 200, &view, app.now_unix_ms()).await?;
     tx.commit().await?;
     tracing::info!(cluster = %cluster.id, consumer, topic = topic.name, partitions = chosen.len(),

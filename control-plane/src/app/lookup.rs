@@ -10,14 +10,21 @@ use crate::store::{
     types::Desired,
 };
 
+/// No name and no id holds the character 0, and no database takes it in a text.
+fn possible(name_or_id: &str) -> bool {
+    !name_or_id.contains('\0')
+}
+
 /// The cluster of this name or id.
 pub(super) async fn cluster(
     scoped: &mut Scoped<'_>,
     name_or_id: &str,
 ) -> Result<ClusterRow, AppError> {
-    clusters::find(scoped, name_or_id)
-        .await?
-        .ok_or_else(|| AppError::ClusterNotFound(name_or_id.to_owned()))
+    let missing = || AppError::ClusterNotFound(name_or_id.to_owned());
+    if !possible(name_or_id) {
+        return Err(missing());
+    }
+    clusters::find(scoped, name_or_id).await?.ok_or_else(missing)
 }
 
 /// The cluster of this name or id, if it should run.
@@ -39,6 +46,9 @@ pub(super) async fn tombstone(
     cluster: &ClusterRow,
     name_or_id: &str,
 ) -> Result<TopicRow, AppError> {
+    if !possible(name_or_id) {
+        return Err(AppError::TombstoneNotFound(name_or_id.to_owned()));
+    }
     if let Some(found) = tombstones::find(scoped, cluster.id, name_or_id).await? {
         return Ok(found);
     }
@@ -54,7 +64,9 @@ pub(super) async fn topic(
     cluster: &ClusterRow,
     name_or_id: &str,
 ) -> Result<TopicRow, AppError> {
-    topics::find(scoped, cluster.id, name_or_id)
-        .await?
-        .ok_or_else(|| AppError::TopicNotFound(name_or_id.to_owned()))
+    let missing = || AppError::TopicNotFound(name_or_id.to_owned());
+    if !possible(name_or_id) {
+        return Err(missing());
+    }
+    topics::find(scoped, cluster.id, name_or_id).await?.ok_or_else(missing)
 }

@@ -149,6 +149,19 @@ impl StatusBoard {
         })
     }
 
+    /// A replica is gone from this session's SPU, for good.
+    pub fn replica_removed(
+        &self,
+        cluster: ClusterId,
+        spu: SpuId,
+        id: SessionId,
+        key: PartitionKey,
+    ) -> bool {
+        self.with_session(cluster, spu, id, |session| {
+            session.replicas.remove(&key);
+        })
+    }
+
     /// A probe passed that was begun after this session had registered.
     pub fn probe_passed(&self, cluster: ClusterId, spu: SpuId, id: SessionId) -> bool {
         self.with_session(cluster, spu, id, |session| session.probe_passed = true)
@@ -204,6 +217,7 @@ impl StatusBoard {
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;
+    use weir_protocol::ids::{PartitionIndex, TopicGenerationId};
     use weir_runtime::clock::Clock;
 
     use super::*;
@@ -230,5 +244,22 @@ mod tests {
         assert!(!board.spu(cluster, spu).ready(Some(launch)));
         board.forget(cluster);
         assert!(board.cluster(cluster).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_removed_replica_is_shown_no_longer() {
+        let (board, now) = (StatusBoard::default(), Clock.now());
+        let (cluster, spu) = (ClusterId(Uuid::from_u128(1)), SpuId(1));
+        let id = board.session_up(cluster, spu, LaunchId(Uuid::nil()), Incarnation(1), now);
+        let generation = TopicGenerationId(Uuid::from_u128(3));
+        let key = |index| PartitionKey { generation, partition: PartitionIndex(index) };
+        let status = |index| ReplicaStatus {
+            partition: Some(key(index).to_wire()),
+            ..ReplicaStatus::default()
+        };
+        board.heartbeat(cluster, spu, id, Revision(1), vec![status(0), status(1)], now);
+        assert!(board.replica_removed(cluster, spu, id, key(0)));
+        let shown: Vec<_> = board.spu(cluster, spu).session.unwrap().replicas.into_keys().collect();
+        assert_eq!(shown, [key(1)]);
     }
 }

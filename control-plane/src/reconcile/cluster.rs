@@ -96,10 +96,11 @@ impl Worker {
         if remove::remove_leaving(&context, &snapshot).await? {
             return Ok(Pass::Acted);
         }
+        let mut settled = false;
         for _ in 0..PREPARE_ROUNDS_MAX {
-            if snapshot.cluster.desired != Desired::Running
-                || !prepare::prepare(&context, &snapshot).await?
-            {
+            settled = snapshot.cluster.desired != Desired::Running
+                || !prepare::prepare(&context, &snapshot).await?;
+            if settled {
                 break;
             }
             let Some(fresh) = Snapshot::load(&context.app, self.org, self.id).await? else {
@@ -115,6 +116,10 @@ impl Worker {
         }
         let gone: BTreeSet<_> = ended.iter().map(|ended| ended.launch).collect();
         snapshot.launches.retain(|launch| !gone.contains(&launch.id));
+        if !settled {
+            // What is half prepared would look as if it could never run.
+            return Ok(Pass::Acted);
+        }
 
         let seen = context.app.board.cluster(self.id);
         watch::store_presence(&context, &snapshot, &seen, self.began).await?;

@@ -13,7 +13,7 @@ use crate::{
         DbResult, Scoped,
         changes::{self, Change},
         clusters::{self, ClusterSpec},
-        operations, partitions, spus, topics,
+        operations, partitions, purges, spus, topics,
         types::{Desired, OperationKind},
     },
 };
@@ -65,6 +65,7 @@ async fn take_away(
             partitions::drop_replicas(scoped, id, topic.generation, *spu).await?;
         }
         spus::remove(scoped, id, *spu, now).await?;
+        purges::holder_gone(scoped, id, *spu, now).await?;
         changes::record(scoped, id, &Change::Spu(*spu), now).await?;
     }
     if let Some(topic) = &probe {

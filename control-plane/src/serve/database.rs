@@ -11,7 +11,7 @@ use weir_runtime::{
 };
 
 use super::put_private;
-use crate::store::{Database, PostgresDatabase, SqliteDatabase, without_password};
+use crate::store::{Alone, Database, PostgresDatabase, SqliteDatabase, without_password};
 
 /// The variable that names a Postgres database.
 pub const URL_VARIABLE: &str = "WEIR_DATABASE_URL";
@@ -20,7 +20,8 @@ pub(super) const SQLITE: &str = "weir.db";
 /// In the data folder: the Postgres database, without password.
 const NOTE: &str = "database-url";
 
-/// Opens it. `shutdown` is cancelled when another control plane took the Postgres database.
+/// Opens it. `shutdown` is cancelled when another control plane took the Postgres database;
+/// none may, as long as what comes with it is kept.
 ///
 /// # Errors
 /// A sentence for people.
@@ -28,11 +29,11 @@ pub(super) async fn open(
     data_dir: &Path,
     url: Option<&SecretString>,
     shutdown: &CancellationToken,
-) -> Result<Arc<dyn Database>, String> {
+) -> Result<(Arc<dyn Database>, Option<Alone>), String> {
     let (sqlite, note) = (data_dir.join(SQLITE), data_dir.join(NOTE));
     let Some(url) = url.filter(|url| !url.expose_secret().is_empty()) else {
         return match noted(&note).await? {
-            None => Ok(Arc::new(SqliteDatabase::new(&sqlite, Clock))),
+            None => Ok((Arc::new(SqliteDatabase::new(&sqlite, Clock)), None)),
             Some(at) => Err(format!(
                 "the tables of this control plane are in {at}: set {URL_VARIABLE} to it, with \
                  its password; or remove {} to begin anew with SQLite",
@@ -50,12 +51,13 @@ pub(super) async fn open(
     let at = without_password(url).map_err(|error| error.to_string())?;
     let database =
         PostgresDatabase::connect(url, Clock).await.map_err(|error| error.to_string())?;
-    database.keep_others_out(shutdown.clone()).await.map_err(|error| error.to_string())?;
+    let alone = database.keep_others_out(shutdown.clone()).await;
+    let alone = alone.map_err(|error| error.to_string())?;
     let shown = note.display().to_string();
     task::blocking(move || put_private(&note, &at))
         .await
         .map_err(|error| format!("cannot write {shown}: {error}"))?;
-    Ok(Arc::new(database))
+    Ok((Arc::new(database), Some(alone)))
 }
 
 async fn noted(note: &Path) -> Result<Option<String>, String> {

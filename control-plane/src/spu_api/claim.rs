@@ -30,11 +30,13 @@ pub(super) fn invalid(error: ParseIdError) -> Status {
 }
 
 impl Claim {
-    /// Looks, in the transaction of what is to be done, whether it is so.
+    /// Looks, in the transaction of what is to be done, whether it is so, and whether the
+    /// cluster is to be one of `wanted`.
     pub(super) async fn check(
         &self,
         app: &App,
         scoped: &mut Scoped<'_>,
+        wanted: &[Desired],
     ) -> DbResult<Result<(), Status>> {
         let denied = || Ok(Err(Status::permission_denied("not the current launch of this SPU")));
         let Some(spu) = spus::get(scoped, self.cluster, self.spu).await? else { return denied() };
@@ -51,10 +53,10 @@ impl Claim {
         if !app.pepper.verify(Purpose::Launch, &id, &self.secret, &launch.secret_hash) {
             return denied();
         }
-        let wanted = clusters::by_id(scoped, self.cluster)
+        let fits = clusters::by_id(scoped, self.cluster)
             .await?
-            .is_some_and(|cluster| cluster.desired == Desired::Running);
-        if !wanted {
+            .is_some_and(|cluster| wanted.contains(&cluster.desired));
+        if !fits {
             return Ok(Err(Status::permission_denied("the cluster is not to run")));
         }
         if spu.incarnation != self.incarnation {

@@ -13,7 +13,7 @@ use weir_protocol::{
 use super::claim::{self, Claim};
 use crate::{
     app::App,
-    store::{DbError, clusters},
+    store::{DbError, clusters, types::Desired},
 };
 
 /// Ids per block.
@@ -47,7 +47,7 @@ pub async fn allocate(
     };
     let mut tx = app.store.write().await.map_err(unavailable)?;
     let mut scoped = tx.scoped(asked.org);
-    asked.check(app, &mut scoped).await.map_err(unavailable)??;
+    asked.check(app, &mut scoped, &[Desired::Running]).await.map_err(unavailable)??;
     let first = clusters::take_producer_ids(&mut scoped, asked.cluster, BLOCK)
         .await
         .map_err(unavailable)?

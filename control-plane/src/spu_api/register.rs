@@ -84,7 +84,9 @@ fn invalid(what: impl std::fmt::Display) -> WireError {
 pub fn parse(message: Register) -> Result<Request, WireError> {
     let endpoint_ok = message.endpoint.len() <= ENDPOINT_BYTES_MAX
         && message.endpoint.rsplit_once(':').is_some_and(|(host, port)| {
-            !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)
+            !host.is_empty()
+                && !host.contains('\0')
+                && port.parse::<u16>().is_ok_and(|port| port != 0)
         });
     if !endpoint_ok {
         return Err(invalid("the endpoint is not host:port"));
@@ -327,7 +329,7 @@ mod tests {
     fn whatever_has_no_form_is_refused() {
         assert!(parse(good()).is_ok());
         type Change = fn(&mut Register);
-        let changes: [(&str, Change); 9] = [
+        let changes: [(&str, Change); 10] = [
             ("org", |r| r.org_id = "cl_1".to_owned()),
             ("cluster", |r| r.cluster_id.clear()),
             ("launch", |r| r.launch_id = "1".to_owned()),
@@ -335,6 +337,7 @@ mod tests {
             ("process", |r| r.process_id.clear()),
             ("endpoint", |r| r.endpoint = "localhost".to_owned()),
             ("endpoint without host", |r| r.endpoint = ":1".to_owned()),
+            ("endpoint that no text can be", |r| r.endpoint = "a\0b:1".to_owned()),
             ("endless endpoint", |r| r.endpoint = format!("{}:1", "x".repeat(300))),
             ("replica", |r| {
                 r.replicas = vec![ReplicaStatus {

@@ -326,8 +326,13 @@ impl Session<'_> {
     async fn removed(&mut self, outgoing: &Outgoing, message: &ReplicaRemoved) -> Result<(), End> {
         let Request { org, cluster, spu, .. } = self.request;
         match removals::confirm(self.app, org, cluster, spu, message).await? {
-            Some(key) if self.removals.confirmed(key) => self.tell(outgoing).await,
-            Some(_) => Ok(()),
+            Some(key) => {
+                self.app.board.replica_removed(cluster, spu, self.seat.id, key);
+                match self.removals.confirmed(key) {
+                    true => self.tell(outgoing).await,
+                    false => Ok(()),
+                }
+            }
             None => {
                 let error = "a confirmation without a partition";
                 Err(End::Refused(WireError::new(ErrorCode::InvalidRequest, error)))

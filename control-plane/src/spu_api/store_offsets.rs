@@ -21,7 +21,7 @@ use crate::{
         DbError, DbResult, Scoped,
         consumer_offsets::{self, Change, Committed},
         partitions, topics,
-        types::TopicState,
+        types::{Desired, TopicState},
     },
 };
 
@@ -29,6 +29,9 @@ use crate::{
 const OFFSETS_MAX: usize = 1_000;
 /// Longest metadata of a commit, in bytes.
 const METADATA_BYTES_MAX: usize = 4_096;
+/// What a cluster is to be while offsets are taken. At an orderly shutdown coordinators tell
+/// what was committed last.
+const WHILE: [Desired; 2] = [Desired::Running, Desired::Shutdown];
 
 struct Asked {
     claim: Claim,
@@ -105,7 +108,7 @@ pub async fn store(
     };
     let mut tx = app.store.write().await.map_err(unavailable)?;
     let mut scoped = tx.scoped(asked.claim.org);
-    asked.claim.check(app, &mut scoped).await.map_err(unavailable)??;
+    asked.claim.check(app, &mut scoped, &WHILE).await.map_err(unavailable)??;
     check_leader(&mut scoped, &asked).await.map_err(unavailable)?.map_err(status)?;
     let gone = take(&mut scoped, &asked, app.now_unix_ms()).await.map_err(unavailable)?;
     tx.commit().await.map_err(unavailable)?;

@@ -216,8 +216,29 @@ pub async fn system_committed(tx: &mut Tx, limit: u32) -> DbResult<Vec<Committed
         .collect()
 }
 
-/// Marks all that is known of a consumer as deleted; says how many partitions had something.
-/// Positions stay, so that what its coordinator reports later still goes before.
+/// How many readers (a consumer of a topic that is there) all tenants have, of which
+/// [`system_committed`] has rows.
+///
+/// # Errors
+/// As the database.
+pub async fn system_readers(tx: &mut Tx) -> DbResult<u64> {
+    let rows = tx
+        .query(
+            "SELECT count(*) AS readers FROM (
+                SELECT DISTINCT o.cluster_id, o.consumer, g.name
+                FROM consumer_offsets o
+                JOIN topic_generations g ON g.org_id = o.org_id AND g.cluster_id = o.cluster_id
+                    AND g.generation_id = o.generation_id
+                WHERE o.deleted = 0 AND o.next_offset IS NOT NULL AND g.state = $1
+             ) AS found",
+            params![TopicState::Active],
+        )
+        .await?;
+    rows.first().map_or(Ok(0), |row| row.get("readers"))
+}
+
+/// Marks what was known of a consumer before `before_unix_ms` as deleted; says how many
+/// partitions had something. Positions stay, so that what its coordinator reports later still goes before.
 ///
 /// # Errors
 /// As the database.
@@ -225,14 +246,16 @@ pub async fn forget(
     scoped: &mut Scoped<'_>,
     cluster: ClusterId,
     consumer: &str,
+    before_unix_ms: i64,
     now_unix_ms: i64,
 ) -> DbResult<u64> {
     scoped
         .execute(
             "UPDATE consumer_offsets SET deleted = 1, next_offset = NULL, leader_epoch = NULL,
                 metadata = '', stored_at_unix_ms = $4
-             WHERE org_id = $1 AND cluster_id = $2 AND consumer = $3 AND deleted = 0",
-            params![cluster, consumer, now_unix_ms],
+             WHERE org_id = $1 AND cluster_id = $2 AND consumer = $3 AND deleted = 0
+                AND stored_at_unix_ms < $5",
+            params![cluster, consumer, now_unix_ms, before_unix_ms],
         )
         .await
 }

@@ -312,7 +312,8 @@ pub async fn load(
 }
 
 /// What each SPU holds, by topic and partition, without the topic `except`; SPUs that hold
-/// nothing are not named. Tombstones count, and so do Weir's own topics.
+/// nothing are not named. Tombstones count, and so do Weir's own topics; what is being purged
+/// does not, for nobody will miss it.
 ///
 /// # Errors
 /// As the database.
@@ -327,9 +328,9 @@ pub async fn held(
              FROM replicas r
              JOIN topic_generations g ON g.org_id = r.org_id AND g.cluster_id = r.cluster_id
                 AND g.generation_id = r.generation_id
-             WHERE r.org_id = $1 AND r.cluster_id = $2 AND g.name <> $3
+             WHERE r.org_id = $1 AND r.cluster_id = $2 AND g.name <> $3 AND g.state <> $4
              ORDER BY r.spu_id, g.name, g.number, r.idx",
-            params![cluster, except],
+            params![cluster, except, TopicState::Purging],
         )
         .await?;
     let mut held: BTreeMap<_, Vec<_>> = BTreeMap::new();

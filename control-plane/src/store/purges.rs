@@ -9,7 +9,7 @@ use weir_protocol::ids::{
 use super::{
     DbResult, Scoped,
     changes::{self, Change},
-    topics,
+    partitions, topics,
     types::TopicState,
 };
 use crate::params;
@@ -137,4 +137,33 @@ pub async fn settle(
         .await?;
     let change = Change::TopicPurged { generation, number: row.number, name: row.name };
     changes::record(scoped, cluster, &change, now_unix_ms).await.map(Some)
+}
+
+/// An SPU was removed for good, and with it what it still was to remove: takes it off the
+/// generations that are being purged, and ends the purges that waited for nobody else.
+///
+/// # Errors
+/// As the database.
+pub async fn holder_gone(
+    scoped: &mut Scoped<'_>,
+    cluster: ClusterId,
+    spu: SpuId,
+    now_unix_ms: i64,
+) -> DbResult<()> {
+    let rows = scoped
+        .query(
+            "SELECT DISTINCT r.generation_id FROM replicas r
+             JOIN topic_generations g ON g.org_id = r.org_id AND g.cluster_id = r.cluster_id
+                AND g.generation_id = r.generation_id
+             WHERE r.org_id = $1 AND r.cluster_id = $2 AND r.spu_id = $3 AND g.state = $4
+             ORDER BY r.generation_id",
+            params![cluster, spu, TopicState::Purging],
+        )
+        .await?;
+    for row in &rows {
+        let generation = row.get("generation_id")?;
+        partitions::drop_replicas(scoped, cluster, generation, spu).await?;
+        settle(scoped, cluster, generation, now_unix_ms).await?;
+    }
+    Ok(())
 }

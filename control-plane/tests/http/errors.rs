@@ -88,6 +88,31 @@ async fn bodies_that_are_not_what_they_should_be() {
 }
 
 #[tokio::test]
+async fn texts_that_no_database_takes_are_refused_as_what_they_are() {
+    let f = fixture().await;
+    let router = f.router();
+    f.cluster("demo", 1).await;
+    let nul = "a\0b";
+    for (path, body, status, code) in [
+        (
+            "/v1/clusters/demo/consumers/billing:reset",
+            json!({ "topic": nul, "to": { "end": true } }),
+            404,
+            "TOPIC_NOT_FOUND",
+        ),
+        (
+            "/v1/clusters/demo/topics",
+            json!({ "name": nul, "partitions": 1 }),
+            400,
+            "INVALID_REQUEST",
+        ),
+    ] {
+        let answer = call("POST", path).key(&f.admin_key).json(&body).send(&router).await;
+        answer.problem(status, code);
+    }
+}
+
+#[tokio::test]
 async fn a_plain_request_id_is_kept_and_another_replaced() {
     let f = fixture().await;
     let router = f.router();

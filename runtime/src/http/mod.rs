@@ -70,10 +70,46 @@ pub fn transport(body_bytes_max: usize) -> Arc<dyn HttpTransport> {
 fn authority_of(request: &http::Request<Bytes>) -> Result<String, HttpError> {
     let uri = request.uri();
     match (uri.scheme_str(), uri.authority()) {
-        (Some("http"), Some(authority)) => Ok(authority.to_string()),
+        (Some("http"), Some(authority)) => Ok(host_and_port(authority).to_owned()),
         (Some(scheme), Some(_)) => {
-            Err(HttpError::Invalid(format!("{uri}: scheme {scheme} is not supported, use http")))
+            let shown = shown(uri);
+            Err(HttpError::Invalid(format!("{shown}: scheme {scheme} is not supported, use http")))
         }
-        _ => Err(HttpError::Invalid(format!("{uri} is no absolute URL such as http://host:port/"))),
+        _ => {
+            let shown = shown(uri);
+            Err(HttpError::Invalid(format!("{shown} is no absolute URL such as http://host:port/")))
+        }
+    }
+}
+
+/// A URL as it may be shown: scheme, host, port and path. Users, passwords and what is asked
+/// of the path may be secret.
+pub(crate) fn shown(uri: &http::Uri) -> String {
+    let scheme = uri.scheme_str().map(|scheme| format!("{scheme}://")).unwrap_or_default();
+    let server = uri.authority().map(host_and_port).unwrap_or_default();
+    format!("{scheme}{server}{}", uri.path())
+}
+
+/// Without user and password.
+fn host_and_port(authority: &http::uri::Authority) -> &str {
+    let text = authority.as_str();
+    text.rsplit_once('@').map_or(text, |(_, server)| server)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_show_no_secret_of_a_url() {
+        let request = |url: &str| http::Request::get(url).body(Bytes::new()).unwrap();
+        let secret = request("http://me:s3cret@host:4318/v1/traces?token=s3cret");
+        assert_eq!(shown(secret.uri()), "http://host:4318/v1/traces");
+        assert_eq!(authority_of(&secret).unwrap(), "host:4318");
+        for url in ["https://me:s3cret@host/v1/traces", "/v1/traces?token=s3cret", "me:s3cret@host"]
+        {
+            let error = authority_of(&request(url)).unwrap_err().to_string();
+            assert!(!error.contains("s3cret"), "{error}");
+        }
     }
 }

@@ -42,16 +42,16 @@ impl HttpTransport for Transport {
         let authority = authority_of(&request)?;
         let client = self.client.as_ref().map_err(|e| HttpError::Invalid(e.clone()))?;
         let mut request =
-            reqwest::Request::try_from(request).map_err(|e| HttpError::Invalid(chain(&e)))?;
+            reqwest::Request::try_from(request).map_err(|e| HttpError::Invalid(chain(e)))?;
         *request.timeout_mut() = Some(limit);
         let failed = |e: reqwest::Error| -> HttpError {
             let authority = authority.clone();
             if e.is_connect() {
-                HttpError::Unreachable { authority, reason: chain(&e) }
+                HttpError::Unreachable { authority, reason: chain(e) }
             } else if e.is_timeout() {
                 HttpError::TimedOut { authority, limit }
             } else {
-                HttpError::Broken { authority, reason: chain(&e) }
+                HttpError::Broken { authority, reason: chain(e) }
             }
         };
         let mut response = client.execute(request).await.map_err(failed)?;
@@ -70,9 +70,11 @@ impl HttpTransport for Transport {
     }
 }
 
-/// The innermost cause says what the system said; reqwest's own text only repeats the URL.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut last = error;
+/// The innermost cause says what the system said. Where there is none, reqwest's own text would
+/// show the URL, and with it what of it is secret.
+fn chain(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut last: &dyn std::error::Error = &error;
     while let Some(source) = last.source() {
         last = source;
     }

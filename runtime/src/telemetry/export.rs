@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tracing::{Metadata, level_filters::LevelFilter};
 use tracing_subscriber::filter::{FilterFn, filter_fn};
 
-use crate::http::{HttpTransport, transport};
+use crate::http::{HttpTransport, shown, transport};
 
 /// Where to send everything, or traces alone; either switches the export on.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
@@ -38,6 +38,9 @@ pub(super) fn provider(service: &'static str) -> Result<Option<SdkTracerProvider
     if disabled || !ENDPOINTS.iter().any(given) {
         return Ok(None);
     }
+    for name in ENDPOINTS.iter().filter(|name| given(name)) {
+        check(name, &std::env::var(name).unwrap_or_default())?;
+    }
     let client = Client {
         runtime: Handle::current(),
         transport: transport(ANSWER_BYTES_MAX),
@@ -53,6 +56,14 @@ pub(super) fn provider(service: &'static str) -> Result<Option<SdkTracerProvider
     let provider =
         SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
     Ok(Some(provider))
+}
+
+/// Whether a variable holds a URL. Said here without it: it may have a password in it.
+fn check(name: &str, value: &str) -> Result<(), String> {
+    value
+        .parse::<http::Uri>()
+        .map(drop)
+        .map_err(|error| format!("{name} is no URL such as http://host:4318 ({error})"))
 }
 
 /// Which spans and events are exported: our own, but for those that only a debugger wants.
@@ -81,7 +92,7 @@ impl HttpClient for Client {
         &self,
         request: http::Request<Bytes>,
     ) -> Result<http::Response<Bytes>, HttpError> {
-        let endpoint = request.uri().to_string();
+        let endpoint = shown(request.uri());
         let transport = self.transport.clone();
         let sending =
             self.runtime.spawn(async move { transport.send(request, EXPORT_TIMEOUT).await });
@@ -100,5 +111,19 @@ impl HttpClient for Client {
             Err(_) => {}
         }
         outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_an_endpoint_is_said_without_it() {
+        assert_eq!(check("X", "http://me:s3cret@host:4318"), Ok(()));
+        for wrong in ["http://me:s3cret@host:port:1/", "http://me:s3cret@a b/", ""] {
+            let error = check("X", wrong).unwrap_err();
+            assert!(error.starts_with("X is no URL") && !error.contains("s3cret"), "{error}");
+        }
     }
 }

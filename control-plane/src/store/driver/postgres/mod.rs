@@ -38,7 +38,7 @@ use weir_runtime::{clock::Clock, task};
 
 use self::values::{bound, rows, typed};
 pub use self::{
-    alone::AloneError,
+    alone::{Alone, AloneError},
     connect::{ConnectError, without_password},
 };
 use super::{Database, DbError, DbResult, Mode, Row, Transaction, Value};
