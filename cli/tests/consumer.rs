@@ -5,8 +5,10 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
-use support::Home;
+use support::{Home, Ran};
 
 #[test]
 fn what_a_reset_would_do_is_shown_and_mistakes_lead_on() {
@@ -42,4 +44,42 @@ fn what_a_reset_would_do_is_shown_and_mistakes_lead_on() {
     let near = reset("--topic order --end --dry-run").refused(1, "no topic order");
     assert!(near.hint().contains("did you mean orders?"), "{near:?}");
     reset("--topic __offsets --end --dry-run").refused(1, "Weir's own");
+}
+
+#[test]
+fn a_consumer_goes_on_is_reset_and_is_deleted() {
+    let home = Home::for_servers();
+    home.weir(&["cluster", "create"]).ok();
+    home.weir(&["topic", "create", "orders"]).ok();
+    let lines =
+        |range: std::ops::Range<u32>| -> String { range.map(|n| format!("order {n}\n")).collect() };
+    let produce = |range| home.weir_with(&["produce", "orders"], lines(range).as_bytes()).ok();
+    let consume = || home.weir(&["consume", "orders", "-c", "billing", "-d"]).ok().text();
+
+    produce(0..10);
+    assert_eq!(consume(), lines(0..10));
+    produce(10..15);
+    assert_eq!(consume(), lines(10..15));
+    assert_eq!(consume(), "");
+
+    // The control plane hears of it a little later.
+    let begin = Instant::now();
+    loop {
+        let ran = home.weir(&["consumer", "describe", "billing", "-o", "json"]);
+        let read = |ran: &Ran| {
+            let consumer = ran.json();
+            consumer["lag"] == json!(0) && consumer["partitions"][0]["committed"] == json!(15)
+        };
+        if ran.code == 0 && read(&ran) {
+            break;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(30), "{ran:?}");
+    }
+
+    let to = ["--topic", "orders", "--from-end", "3", "--yes"];
+    home.weir(&[&["consumer", "reset", "billing"], &to[..]].concat()).ok();
+    assert_eq!(consume(), lines(12..15));
+
+    home.weir(&["consumer", "delete", "billing", "--yes"]).ok();
+    assert_eq!(consume(), lines(0..15), "what was committed is forgotten");
 }

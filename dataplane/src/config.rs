@@ -93,6 +93,8 @@ pub struct Limits {
     pub producer_id_timeout: Duration,
     /// Requests of named consumers that wait for one coordinator. Beyond it they are refused.
     pub consumer_requests_max: usize,
+    /// The same, in bytes, with those that are worked on. One of any size is let in alone.
+    pub consumer_bytes_max: usize,
     /// How long a request of a named consumer waits at most for its answer.
     pub consumer_timeout: Duration,
     /// Pairs of a named consumer and a partition that one coordinator knows.
@@ -133,6 +135,7 @@ impl Default for Limits {
             token_grace: Duration::from_secs(24 * 60 * 60),
             producer_id_timeout: Duration::from_secs(10),
             consumer_requests_max: 1024,
+            consumer_bytes_max: 32 << 20,
             consumer_timeout: Duration::from_secs(10),
             consumer_keys_max: 200_000,
             consumer_metadata_bytes_max: 64 << 20,

@@ -23,7 +23,8 @@ use crate::{
     out, signal,
 };
 
-/// Records between two looks at whether Ctrl-C was pressed.
+/// Records between two looks at whether Ctrl-C was pressed, or a commit is due: fewer, where
+/// what they hold was handed over to the output before.
 const INTERRUPT_RECORDS: u64 = 1024;
 /// How long the last commit may take after Ctrl-C: less than until the process is ended.
 const LAST_COMMIT: Duration = Duration::from_millis(1_500);
@@ -213,9 +214,11 @@ async fn copy(
     sink: &mut Sink<impl io::Write>,
     commits: &mut Commits,
 ) -> Result<()> {
+    let mut looked = None;
     while args.count.is_none_or(|count| sink.records < count) {
         // While records keep coming there is nothing to wait for, and so nothing to interrupt.
-        if sink.records.is_multiple_of(INTERRUPT_RECORDS) {
+        let now = (sink.records / INTERRUPT_RECORDS, sink.handed_over);
+        if looked.replace(now) != Some(now) {
             if told.is_cancelled() {
                 return interrupted(args, sink.records);
             }

@@ -3,9 +3,9 @@
 
 use std::{collections::BTreeSet, future::Future, pin::Pin, time::Duration};
 
-use futures::FutureExt as _;
+use futures::{FutureExt as _, future};
 use weir_client::{Begun, CommitError, ConsumeError, Consumer, Resolution};
-use weir_protocol::ids::PartitionIndex;
+use weir_protocol::{ErrorCode, ids::PartitionIndex};
 use weir_runtime::clock::{Clock, Monotonic};
 
 use crate::error::{self, CliError, Result};
@@ -84,7 +84,12 @@ impl Commits {
     pub async fn end(self, mut consumer: Consumer, limit: Option<Duration>) -> Result<()> {
         let Some(name) = self.name else { return Ok(()) };
         consumer.processed();
-        let close = consumer.close();
+        let under_way = self.under_way.unwrap_or_else(|| future::ready(Ok(())).boxed());
+        let close = async {
+            let (before, closed) = future::join(under_way, consumer.close()).await;
+            // What could not be done in time is part of the last commit.
+            before.or_else(|error| if error.retryable() { Ok(()) } else { Err(error) }).and(closed)
+        };
         let closed = match limit {
             Some(limit) => self.clock.timeout(limit, close).await,
             None => Ok(close.await),
@@ -143,17 +148,23 @@ fn fenced(name: &str) -> CliError {
 pub fn not_read(name: &str, topic: &str, error: &ConsumeError) -> CliError {
     match error {
         ConsumeError::Fenced { .. } => fenced(name),
-        ConsumeError::SessionRefused { message, .. } => CliError::new(
+        ConsumeError::SessionRefused { code, message, .. } => CliError::new(
             format!("consumer {name} cannot read topic {topic}: {message}"),
-            "see: weir cluster status",
+            match code {
+                ErrorCode::Forbidden => "use an API key that may consume",
+                ErrorCode::InvalidRequest => {
+                    "read fewer partitions at once with -p, or as another consumer with -c"
+                }
+                _ => "see: weir cluster status",
+            },
         ),
         ConsumeError::OutOfRange { .. } => error::not_read(topic, error).hinted(format!(
             "go on elsewhere with --reset-policy earliest, latest or nearest, or: weir consumer \
              reset {name}"
         )),
         ConsumeError::TopicRecreated { .. } => error::not_read(topic, error).hinted(
-            "run the command again: it begins the new one at its beginning; what was committed \
-             belongs to the old one",
+            "run the command again: it begins the new one where -B, -T, -H or --start-offset say, \
+             by default at its beginning; what was committed belongs to the old one",
         ),
         other => error::not_read(topic, other),
     }
@@ -164,6 +175,21 @@ mod tests {
     use weir_protocol::ids::{Offset, PartitionIndex};
 
     use super::*;
+
+    #[test]
+    fn hints_go_by_what_was_refused() {
+        let hint = |code| {
+            let consumer = "billing".into();
+            let error = ConsumeError::SessionRefused { consumer, code, message: "no".into() };
+            match not_read("billing", "orders", &error) {
+                CliError::Told { hint, .. } => hint,
+                CliError::BrokenPipe => unreachable!(),
+            }
+        };
+        assert!(hint(ErrorCode::Forbidden).contains("may consume"));
+        assert!(hint(ErrorCode::InvalidRequest).contains("-p"));
+        assert!(hint(ErrorCode::UnsupportedVersion).contains("cluster status"));
+    }
 
     #[test]
     fn a_reset_says_what_was_wanted_and_what_is_there() {

@@ -17,6 +17,8 @@ pub struct Sink<W> {
     newline: Newline,
     /// Records written.
     pub records: u64,
+    /// How often the buffer was handed over.
+    pub handed_over: u64,
 }
 
 impl<W: Write> Sink<W> {
@@ -27,7 +29,7 @@ impl<W: Write> Sink<W> {
             buffer.extend_from_slice(header.as_bytes());
             buffer.push(b'\n');
         }
-        Self { out, buffer, render, newline, records: 0 }
+        Self { out, buffer, render, newline, records: 0, handed_over: 0 }
     }
 
     /// Writes one record, perhaps into the buffer only.
@@ -54,6 +56,7 @@ impl<W: Write> Sink<W> {
         if !self.buffer.is_empty() {
             self.out.write_all(&self.buffer)?;
             self.buffer.clear();
+            self.handed_over += 1;
             // One huge record must not keep its memory for ever.
             self.buffer.shrink_to(BUFFER_BYTES * 2);
         }
@@ -91,5 +94,6 @@ mod tests {
         let mut sink = Sink::new(&mut out, Render::Raw, Newline::After);
         sink.write(&record(None, Some(&BIG))).unwrap();
         assert!(sink.buffer.is_empty());
+        assert_eq!(sink.handed_over, 1);
     }
 }

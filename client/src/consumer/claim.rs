@@ -14,7 +14,7 @@ use super::{
     item::Item,
     part::Phase,
     reader::{Over, Reader},
-    session::{Claim, Command, News, PARTITIONS_MAX, is_gone},
+    session::{CLAIM_PARTITIONS_MAX, Claim, Command, News, is_gone},
 };
 
 /// The reader's connection to its session.
@@ -48,7 +48,7 @@ impl Reader {
 
     pub(super) fn claim(&self, generation: TopicGenerationId, partitions: &[PartitionIndex]) {
         let Some(claims) = &self.claims else { return };
-        for some in partitions.chunks(PARTITIONS_MAX) {
+        for some in partitions.chunks(CLAIM_PARTITIONS_MAX) {
             let claim = Claim { generation, partitions: some.to_vec() };
             // A session ends before its reader only with news that say why.
             let _ = claims.commands.send(Command::Claim(claim));

@@ -80,8 +80,9 @@ impl Consumer {
         }
     }
 
-    /// Commits what is processed at this moment. The future need not be awaited for it to
-    /// happen; it returns when the coordinator has committed, durably.
+    /// Commits what is processed at this moment. It is under way when this returns, not when
+    /// the future is awaited; that returns when the coordinator has committed, durably. If both
+    /// the future and the consumer are dropped before, it may not happen.
     ///
     /// The record that was yielded last is not processed unless [`Consumer::processed`] says
     /// so. Dropping a consumer commits nothing.

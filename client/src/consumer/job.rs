@@ -11,8 +11,15 @@ use weir_protocol::{
 use super::{
     CommitError,
     progress::Mark,
-    session::{Caller, Named, PARTITIONS_MAX},
+    session::{Caller, Named},
 };
+
+/// Most partitions in one request.
+const PARTITIONS_MAX: usize = 10_000;
+/// Largest request, in bytes, about: less than what a coordinator takes.
+const REQUEST_BYTES_MAX: usize = 3 << 20;
+/// What one partition takes of it beside its metadata, at most.
+const OFFSET_BYTES: usize = 64;
 
 type Marks = Vec<(PartitionKey, Mark)>;
 
@@ -32,9 +39,16 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub(super) fn new(due: Marks, callers: Vec<Caller>, until: Duration) -> Self {
+    /// Each of `due` is committed with so many bytes of metadata.
+    pub(super) fn new(
+        due: Marks,
+        metadata_bytes: usize,
+        callers: Vec<Caller>,
+        until: Duration,
+    ) -> Self {
+        let fit = REQUEST_BYTES_MAX / OFFSET_BYTES.saturating_add(metadata_bytes);
         Self {
-            requests: due.chunks(PARTITIONS_MAX).map(<[_]>::to_vec).collect(),
+            requests: due.chunks(fit.clamp(1, PARTITIONS_MAX)).map(<[_]>::to_vec).collect(),
             sequence: None,
             callers,
             until,

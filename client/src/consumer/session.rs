@@ -2,7 +2,7 @@
 //! request at a time.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -23,8 +23,9 @@ use super::{
 };
 use crate::{config::DURATION_MAX, core::Core, error::contradicts_map, retry::Backoff};
 
-/// Most partitions in one request.
-pub(super) const PARTITIONS_MAX: usize = 10_000;
+/// Most partitions claimed by one request: the largest metadata of all of them fits in its
+/// answer, and in what the coordinator writes for it.
+pub(super) const CLAIM_PARTITIONS_MAX: usize = 1_000;
 
 /// What a named consumer's three parts share: the application's side, the reader, the session.
 pub(super) struct Named {
@@ -53,7 +54,7 @@ impl Named {
 
 /// What the session is told. It ends when nobody is left to tell it anything.
 pub(super) enum Command {
-    /// At most [`PARTITIONS_MAX`]. Claims of other generations are given up.
+    /// At most [`CLAIM_PARTITIONS_MAX`]. Claims of other generations are given up.
     Claim(Claim),
     /// To commit what is due of the progress.
     Commit(Caller),
@@ -88,6 +89,12 @@ struct Flight {
     call: Pin<Box<dyn Future<Output = Answer> + Send>>,
 }
 
+/// What the coordinator will never commit, of the generation claimed last, and why.
+struct Lost {
+    partitions: BTreeSet<PartitionKey>,
+    error: CommitError,
+}
+
 pub(super) struct Session {
     core: Arc<Core>,
     named: Arc<Named>,
@@ -104,6 +111,14 @@ pub(super) struct Session {
     not_before: Duration,
     flight: Option<Flight>,
     claims: VecDeque<Claim>,
+    /// The last claim failed: a commit goes before the next attempt, so that claims which are
+    /// refused for long hold up none.
+    commit_first: bool,
+    /// The generation claimed last.
+    claimed: Option<TopicGenerationId>,
+    /// Whoever commits hears of it until something newer is committed for the same partitions,
+    /// or another generation is claimed.
+    lost: Option<Lost>,
     /// Of the next request to commit.
     sequence: u64,
     job: Option<Job>,
@@ -140,6 +155,9 @@ impl Session {
             not_before: Duration::ZERO,
             flight: None,
             claims: VecDeque::new(),
+            commit_first: false,
+            claimed: None,
+            lost: None,
             sequence: 1,
             job: None,
             callers: VecDeque::new(),
@@ -214,7 +232,8 @@ impl Session {
         let under_way = self.flight.as_ref().is_some_and(|flight| !flight.claim);
         if let Some(job) = self.job.take_if(|job| job.until <= now) {
             self.flight = self.flight.take().filter(|flight| flight.claim);
-            if job.callers.is_empty() && !self.told {
+            // One whose callers have all gone is nobody's: nobody else would hear of it.
+            if job.callers.iter().all(Caller::is_closed) && !self.told {
                 self.told = true;
                 self.tell(News::NotCommitted(job.last.clone(), self.patience));
             }
@@ -250,12 +269,18 @@ impl Session {
         drop(progress);
         let until = self.callers.iter().map(|(_, until)| *until).min();
         let callers = self.callers.drain(..).map(|(caller, _)| caller).collect();
-        let job = Job::new(due, callers, until.unwrap_or(now + self.patience));
+        let job =
+            Job::new(due, self.named.metadata.len(), callers, until.unwrap_or(now + self.patience));
         if job.done() {
-            job.answer(&Ok(()));
+            job.answer(&self.all_committed());
         } else {
             self.job = Some(job);
         }
+    }
+
+    /// What a caller is told when nothing is left to be committed.
+    fn all_committed(&self) -> Result<(), CommitError> {
+        self.lost.as_ref().map_or(Ok(()), |lost| Err(lost.error.clone()))
     }
 
     /// Makes the next request, if none is under way and one is wanted.
@@ -263,17 +288,18 @@ impl Session {
         if self.flight.is_some() || now < self.not_before || !self.works() {
             return;
         }
+        let claim = self.claims.front().filter(|_| self.job.is_none() || !self.commit_first);
         let map = self.core.metadata.current();
         let Some(endpoint) = self.coordinator.endpoint(&map).map(str::to_owned) else {
             let error = WireError::new(ErrorCode::Unreachable, "no SPU of the cluster is known");
-            let claim = !self.claims.is_empty();
+            let claim = claim.is_some();
             let call = Box::pin(std::future::ready(Err(error)));
             self.flight = Some(Flight { claim, call });
             return;
         };
         let pool = self.core.pool.clone();
         let (consumer, session_id) = (self.named.name.to_string(), self.named.id.to_vec().into());
-        self.flight = Some(if let Some(claim) = self.claims.front() {
+        self.flight = Some(if let Some(claim) = claim {
             let key = |partition: &PartitionIndex| {
                 let (generation, partition) = (claim.generation, *partition);
                 PartitionKey { generation, partition }.to_wire()
@@ -312,6 +338,7 @@ impl Session {
                 self.not_before = self.now() + wait;
             }
         }
+        self.commit_first = flight.claim && answer.is_err();
         if flight.claim { self.claim_answered(answer) } else { self.commit_answered(answer) }
     }
 
@@ -320,6 +347,9 @@ impl Session {
         match answer {
             Ok(committed) => {
                 let committed = committed_of(&claim, &committed);
+                if self.claimed.replace(claim.generation) != Some(claim.generation) {
+                    self.lost = None;
+                }
                 let mut progress = self.named.progress();
                 for partition in &claim.partitions {
                     let (generation, partition) = (claim.generation, *partition);
@@ -342,10 +372,15 @@ impl Session {
         let Some(mut job) = self.job.take() else { return };
         let error = match answer {
             Ok(_) => {
-                self.named.progress().committed(&job.taken());
+                let taken = job.taken();
+                self.named.progress().committed(&taken);
                 self.told = false;
+                if let Some(lost) = &mut self.lost {
+                    lost.partitions.retain(|lost| taken.iter().all(|(key, _)| key != lost));
+                }
+                self.lost = self.lost.take().filter(|lost| !lost.partitions.is_empty());
                 if job.done() {
-                    job.answer(&Ok(()));
+                    job.answer(&self.all_committed());
                 } else {
                     self.job = Some(job);
                 }
@@ -360,13 +395,19 @@ impl Session {
         };
         let Some(generation) = job.generation() else { return };
         let mine = job.callers.is_empty();
+        let taken = job.taken();
         if is_gone(error.code) {
             self.named.progress().gone(generation);
         } else {
-            self.named.progress().refused(&job.taken());
+            self.named.progress().refused(&taken);
         }
         let fenced = error.code == ErrorCode::ConsumerFenced;
         let told = CommitError::from_wire(&self.named.name, generation, &error);
+        if self.claimed == Some(generation) {
+            let before = self.lost.take().into_iter().flat_map(|lost| lost.partitions);
+            let partitions = taken.iter().map(|(key, _)| *key).chain(before).collect();
+            self.lost = Some(Lost { partitions, error: told.clone() });
+        }
         // What the application commits itself it hears of itself, and its reading goes on.
         if fenced || mine || is_gone(error.code) {
             self.refused(generation, error);

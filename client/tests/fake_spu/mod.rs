@@ -117,6 +117,8 @@ pub struct State {
     pub claims: Vec<Vec<PartitionKey>>,
     /// Requests to commit, in order, with their numbers.
     pub commits: Vec<(u64, Vec<(PartitionKey, u64)>)>,
+    /// Claims are refused with this while it is set.
+    pub refuse_claims: Option<ErrorCode>,
     /// Commits wait while this is set.
     pub hold_commits: bool,
 }
@@ -280,6 +282,11 @@ impl FakeSpu {
 
     pub fn script_offsets(&self, script: impl IntoIterator<Item = Coordinate>) {
         self.state().offsets_script.extend(script);
+    }
+
+    /// Refuses claims, or no longer.
+    pub fn refuse_claims(&self, code: Option<ErrorCode>) {
+        self.state().refuse_claims = code;
     }
 
     /// Lets commits wait, or go on.

@@ -107,6 +107,9 @@ impl Offsets for FakeSpu {
         let request = request.into_inner();
         let keys: Vec<_> = request.partitions.iter().map(|p| key(Some(p))).collect();
         self.state().claims.push(keys.clone());
+        if let Some(code) = self.state().refuse_claims {
+            return Err(status(error(code)));
+        }
         let lost = scripted(&mut self.state())?;
         let mut committed = Vec::new();
         for key in keys {

@@ -7,11 +7,15 @@ use weir_protocol::{ErrorCode, WireError, ids::PartitionKey};
 use weir_runtime::plant;
 
 use super::{
-    record::{Committed, Key, Record, SessionId, Value},
+    record::{Committed, FIXED_BYTES, Key, Record, SessionId, Value},
     request::{Answer, Request, Verb},
     staged::Staged,
 };
 use crate::metadata::{ClusterMap, map::Generation, resolve};
+
+/// The most that a claim may write, in bytes, about: what is committed is written again with
+/// it, and answered.
+const CLAIM_BYTES_MAX: usize = 8 << 20;
 
 /// How much one offsets partition may hold.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +29,8 @@ pub struct Bounds {
 /// Puts what the request changes on the staged state; the answer holds once that is committed.
 ///
 /// # Errors
-/// What resolving the generations says, `CONSUMER_FENCED`, `OVERLOADED`. Nothing is put.
+/// What resolving the generations says, `CONSUMER_FENCED`, `OVERLOADED`, `INVALID_REQUEST` for
+/// a claim of too much at once. Nothing is put.
 pub fn decide(
     staged: &mut Staged<'_>,
     map: &ClusterMap,
@@ -43,6 +48,7 @@ pub fn decide(
             served(map, &keys)?;
             // What is committed stays.
             let kept = |key| staged.get(key).map_or(0, Value::metadata_bytes);
+            writable(keys.iter().map(|key| FIXED_BYTES + key.consumer.len() + kept(key)).sum())?;
             room(staged, bounds, keys.iter().map(|key| (key, kept(key))))?;
             Ok(Answer::Opened(open(staged, map, *session, keys)))
         }
@@ -87,6 +93,17 @@ pub fn decide(
             Ok(Answer::Deleted(count))
         }
     }
+}
+
+/// Whether so much may be written by one claim.
+fn writable(bytes: usize) -> Result<(), WireError> {
+    if bytes <= CLAIM_BYTES_MAX {
+        return Ok(());
+    }
+    let text = format!(
+        "what is committed for these partitions takes {bytes} bytes with its metadata, and one request claims {CLAIM_BYTES_MAX} at most; claim fewer partitions at once"
+    );
+    Err(WireError::new(ErrorCode::InvalidRequest, text))
 }
 
 /// Claims the partitions; gives what is committed for them. Written even where the session

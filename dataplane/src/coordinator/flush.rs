@@ -35,7 +35,6 @@ pub enum Step {
 
 /// An upload under way.
 struct Sending {
-    positions: Vec<Offset>,
     /// There was more than one upload takes.
     more: bool,
     call: JoinHandle<Uploaded>,
@@ -92,6 +91,12 @@ impl Flush {
         self.schedule(self.interval);
     }
 
+    /// A key is to be told as it is since `position`, again, by an upload that begins from now on.
+    pub fn doubt(&mut self, position: Offset, key: Key) {
+        self.unsent.doubt(position, key);
+        self.schedule(self.interval);
+    }
+
     /// A key was written again as it was.
     pub fn moved(&mut self, former: Option<Offset>, position: Offset, key: Key) {
         self.unsent.moved(former, position, key);
@@ -120,14 +125,13 @@ impl Flush {
             return;
         }
         let offsets = self.unsent.next_upload(fold);
-        let positions = offsets.iter().map(|stored| Offset(stored.position)).collect();
         let more = offsets.len() < self.unsent.len();
-        self.sending = Some(Sending { positions, more, call: self.call(offsets) });
+        self.sending = Some(Sending { more, call: self.call(offsets) });
     }
 
     /// Takes how the upload ended; gives the generations that the control plane says are gone.
     pub fn ended(&mut self, uploaded: Uploaded, fold: &mut Fold) -> BTreeSet<TopicGenerationId> {
-        let Some(Sending { positions, more, .. }) = self.sending.take() else {
+        let Some(Sending { more, .. }) = self.sending.take() else {
             return BTreeSet::new();
         };
         let answer = match uploaded {
@@ -145,7 +149,7 @@ impl Flush {
             }
         };
         self.backoff.reset();
-        for (key, position) in self.unsent.sent(&positions) {
+        for (key, position) in self.unsent.sent() {
             fold.bury(&key, position);
         }
         if !self.unsent.is_empty() {

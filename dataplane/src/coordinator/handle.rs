@@ -5,7 +5,6 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use tokio::sync::{mpsc, oneshot};
 use weir_protocol::{
     ErrorCode, WireError,
     ids::{PartitionIndex, PartitionKey, SpuId},
@@ -15,7 +14,8 @@ use weir_runtime::task::{self, JoinHandle};
 
 use super::{
     OFFSETS_TOPIC,
-    request::{Answer, Ask, Request},
+    inbox::Inbox,
+    request::{Answer, Request},
     task::{Parts, Task, shutting_down},
 };
 use crate::{
@@ -33,7 +33,7 @@ struct Inner {
     me: SpuId,
     registry: Registry,
     parts: Parts,
-    inboxes: Mutex<BTreeMap<PartitionKey, mpsc::Sender<Ask>>>,
+    inboxes: Mutex<BTreeMap<PartitionKey, Inbox>>,
 }
 
 impl Coordinator {
@@ -53,23 +53,13 @@ impl Coordinator {
     /// `NOT_LEADER` with the one to ask, `NOT_YET_AVAILABLE`, `OVERLOADED`, `TIMED_OUT`
     /// (which may yet happen), `SHUTTING_DOWN`, and what the coordinator says.
     pub async fn ask(&self, request: Request) -> Result<Answer, WireError> {
-        let Parts { cache, limits, clock, .. } = &self.inner.parts;
+        let Parts { cache, limits, clock, stop, .. } = &self.inner.parts;
         let inbox = self.inbox(&cache.current().map, &request.consumer)?;
-        let deadline = clock.now().plus(limits.consumer_timeout);
-        let (respond, answer) = oneshot::channel();
-        match clock.timeout(limits.consumer_timeout, inbox.send(Ask { request, respond })).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) if self.inner.parts.stop.is_cancelled() => return Err(shutting_down()),
-            Ok(Err(_)) => {
-                let text = "the replica of the coordinator was closed";
-                return Err(WireError::new(ErrorCode::NotYetAvailable, text));
-            }
-            Err(_) => {
-                let text = "the coordinator had no room until the deadline; nothing was done";
-                return Err(WireError::new(ErrorCode::Overloaded, text));
-            }
-        }
-        match clock.timeout(deadline.since(clock.now()), answer).await {
+        let answer = inbox.put(request).map_err(|refusal| match refusal.code {
+            ErrorCode::NotYetAvailable if stop.is_cancelled() => shutting_down(),
+            _ => refusal,
+        })?;
+        match clock.timeout(limits.consumer_timeout, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => {
                 let text = "the coordinator ended without an answer";
@@ -83,7 +73,7 @@ impl Coordinator {
     }
 
     /// Where requests of a consumer go.
-    fn inbox(&self, map: &ClusterMap, consumer: &str) -> Result<mpsc::Sender<Ask>, WireError> {
+    fn inbox(&self, map: &ClusterMap, consumer: &str) -> Result<Inbox, WireError> {
         let not_yet = |text: &str| WireError::new(ErrorCode::NotYetAvailable, text);
         let topic = offsets_topic(map)
             .ok_or_else(|| not_yet("the cluster has no offsets topic yet; try again"))?;
@@ -144,16 +134,16 @@ impl Coordinator {
 
     fn start_one(
         &self,
-        inboxes: &mut BTreeMap<PartitionKey, mpsc::Sender<Ask>>,
+        inboxes: &mut BTreeMap<PartitionKey, Inbox>,
         partition: Arc<Partition>,
     ) -> JoinHandle<()> {
         let parts = self.inner.parts.clone();
-        let (asks, inbox) = mpsc::channel(parts.limits.consumer_requests_max.max(1));
-        inboxes.insert(partition.key(), asks);
+        let (way_in, inbox) = Inbox::new(&parts.limits);
+        inboxes.insert(partition.key(), way_in);
         task::spawn(Task { partition, parts, inbox }.run())
     }
 
-    fn inboxes(&self) -> std::sync::MutexGuard<'_, BTreeMap<PartitionKey, mpsc::Sender<Ask>>> {
+    fn inboxes(&self) -> std::sync::MutexGuard<'_, BTreeMap<PartitionKey, Inbox>> {
         self.inner.inboxes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

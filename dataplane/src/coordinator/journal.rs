@@ -22,8 +22,9 @@ use crate::{
 /// Read at once while folding, in bytes.
 const READ_BYTES: usize = 1 << 20;
 
-/// The largest batch, about: the largest request and what had gathered before it fit in, and
-/// it is smaller than what travels to followers.
+/// The largest batch, about: smaller than what travels to followers. What had gathered, with
+/// the largest claim, commit or reset after it, fits in. Deleting a consumer of very many
+/// partitions takes several, and so does writing a long log anew.
 const BATCH_BYTES_MAX: usize = 14 << 20;
 
 /// The log of one leadership.
@@ -99,13 +100,21 @@ impl Journal {
             let read = log.read(fold.end(), readable.high_watermark, READ_BYTES).await;
             let batches = read.inspect_err(|error| self.partition.read_failed(error))?;
             let before = fold.end();
-            fold_batches(batches, &mut fold)?;
+            let folded = fold_batches(batches, &mut fold);
+            folded.inspect_err(|unfolded| self.fold_failed(unfolded))?;
             if fold.end() == before {
                 // Nothing below the high watermark is left: a batch that reaches beyond it.
                 return Err(Unfolded::NotOpen);
             }
         }
         Ok(fold)
+    }
+
+    /// A damaged batch is as much trouble as one that the log found damaged itself.
+    fn fold_failed(&self, unfolded: &Unfolded) {
+        if let Unfolded::Batch { .. } = unfolded {
+            self.partition.damaged(unfolded.to_string());
+        }
     }
 
     /// Appends records as one batch; gives the offset of the first once all are committed.

@@ -12,7 +12,7 @@
 //! | [`journal`], [`record`] | the log and its bytes |
 //! | [`flush`], [`unsent`], [`upload`] | tells the control plane what changed |
 //! | [`shorten`] | when the log is too long: pure |
-//! | [`request`] | what is asked and answered |
+//! | [`request`], [`inbox`] | what is asked and answered, and where it waits |
 //!
 //! INVARIANT: nothing is answered, and nothing is uploaded, before the records that say so
 //! are committed in the offsets topic: on the disk, below its high watermark. A claim is
@@ -26,6 +26,7 @@ pub mod decide;
 pub mod flush;
 pub mod fold;
 pub mod handle;
+pub mod inbox;
 pub mod journal;
 pub mod record;
 pub mod request;

@@ -20,7 +20,7 @@ pub const FORMAT_VERSION: u8 = 1;
 /// Bytes of a session's id.
 pub const SESSION_BYTES: usize = 16;
 /// What a record takes beside its consumer's name and its metadata, at most, in bytes.
-const FIXED_BYTES: usize = 160;
+pub const FIXED_BYTES: usize = 160;
 
 /// What something is known of: one partition for one consumer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

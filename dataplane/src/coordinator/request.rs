@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use weir_protocol::{WireError, ids::PartitionKey};
 
-use super::record::{Committed, SessionId};
+use super::record::{Committed, FIXED_BYTES, SessionId};
 
 /// A request of one consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,22 @@ pub struct Request {
     pub consumer: Arc<str>,
     /// What is asked.
     pub verb: Verb,
+}
+
+impl Request {
+    /// How many bytes it takes, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let partitions = match &self.verb {
+            Verb::OpenSession { partitions, .. } | Verb::Delete { partitions } => {
+                partitions.len() * FIXED_BYTES
+            }
+            Verb::Commit { offsets, .. } | Verb::Reset { offsets, .. } => {
+                offsets.iter().map(|(_, committed)| FIXED_BYTES + committed.metadata.len()).sum()
+            }
+        };
+        FIXED_BYTES + self.consumer.len() + partitions
+    }
 }
 
 /// What can be asked. No partition is named twice.
@@ -69,6 +85,8 @@ pub struct Ask {
     pub request: Request,
     /// Where the answer goes.
     pub respond: oneshot::Sender<Result<Answer, WireError>>,
+    /// What it takes of the inbox's bytes.
+    pub room: OwnedSemaphorePermit,
 }
 
 impl Ask {

@@ -30,8 +30,8 @@ use crate::{
 
 /// Requests of one group.
 const GROUP_REQUESTS_MAX: usize = 256;
-/// Bytes of one group's batch, about, and one request more: a batch stays far below the
-/// largest that travels.
+/// Bytes of one group's records, about, and one request more. What does not fit in one batch
+/// then is written as several.
 const GROUP_BYTES_MAX: usize = 4 << 20;
 
 /// Why a leadership's service ended.
@@ -211,7 +211,7 @@ impl<'a> Serving<'a> {
         self.doubted.retain(|id| unknown.contains(id));
         let fresh: BTreeSet<_> = unknown.difference(&self.doubted).copied().collect();
         for (key, position) in self.fold.of_generations(&fresh) {
-            self.flush.mark(Some(position), position, key);
+            self.flush.doubt(position, key);
         }
         self.doubted.extend(fresh);
     }
@@ -231,7 +231,7 @@ impl<'a> Serving<'a> {
         let written = self.write(records.collect(), News::Yes).await;
         if written.is_err() {
             for (key, position) in keys {
-                self.flush.mark(Some(position), position, key);
+                self.flush.doubt(position, key);
             }
         }
         self.after(&written)

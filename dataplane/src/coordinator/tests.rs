@@ -7,13 +7,13 @@ use uuid::Uuid;
 use weir_protocol::{
     ErrorCode, WireError,
     ids::{Offset, PartitionIndex, PartitionKey, TopicGenerationId},
-    pb::metadata::GenerationState,
+    pb::metadata::{GenerationState, Partition},
 };
 
 use super::{
     decide::{Bounds, decide},
     fold::Fold,
-    record::{Committed, Record, SessionId},
+    record::{Committed, Record, SessionId, Value},
     request::{Answer, Request, Verb},
     staged::Staged,
     unsent::Unsent,
@@ -225,7 +225,7 @@ proptest! {
         let (mut fold, mut unsent, mut told) = (Fold::default(), Unsent::default(), BTreeMap::new());
         for (at, (partition, deleted, uploads)) in steps.iter().enumerate() {
             let at = Offset(at as u64);
-            let value = (!deleted).then(|| super::record::Value {
+            let value = (!deleted).then(|| Value {
                 session: session(1),
                 sequence: at.get(),
                 committed: Some(committed(at.get())),
@@ -236,8 +236,7 @@ proptest! {
             if *uploads {
                 let upload = unsent.next_upload(&fold);
                 prop_assert!(upload.is_sorted_by_key(|stored| stored.position));
-                let positions: Vec<_> = upload.iter().map(|it| Offset(it.position)).collect();
-                for (key, position) in unsent.sent(&positions) {
+                for (key, position) in unsent.sent() {
                     fold.bury(&key, position);
                 }
                 prop_assert!(unsent.is_empty() && fold.graves().len() == 0);
@@ -253,6 +252,55 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_doubt_is_not_settled_by_an_upload_that_began_before_it() {
+    let (mut fold, mut unsent) = (Fold::default(), Unsent::default());
+    let open = Verb::OpenSession { session: session(1), partitions: vec![key(2, 0), key(2, 1)] };
+    for record in ask(&fold, open).unwrap().1 {
+        let (at, key) = (fold.end(), record.key.clone());
+        let former = fold.apply(at, record);
+        unsent.mark(former, at, key);
+    }
+    assert_eq!(unsent.next_upload(&fold).len(), 2);
+    let key = super::record::Key { consumer: "c".into(), partition: key(2, 1) };
+    unsent.doubt(Offset(1), key.clone());
+    assert_eq!(unsent.sent().len(), 1);
+    let again = unsent.next_upload(&fold);
+    assert_eq!(again.iter().map(|stored| stored.position).collect::<Vec<_>>(), [1]);
+    assert_eq!(unsent.sent(), [(key, Offset(1))]);
+    assert!(unsent.is_empty());
+}
+
+#[test]
+fn a_claim_of_more_than_one_batch_takes_is_refused_before_anything_is_written() {
+    let mut map = ClusterMap::default();
+    let mut wide = topic(2, 2, "t", GenerationState::Active);
+    let first = wide.partitions[0].clone();
+    wide.partitions = (0..2_100).map(|index| Partition { index, ..first.clone() }).collect();
+    map.apply(&update(1, true, vec![wide])).unwrap();
+    let mut fold = Fold::default();
+    let all: Vec<_> = (0..2_100).map(|partition| key(2, partition)).collect();
+    for (at, partition) in (0..).map(Offset).zip(&all) {
+        let committed = Committed { metadata: "m".repeat(4_096).into(), ..committed(7) };
+        let value = Value { session: session(1), sequence: 1, committed: Some(committed) };
+        let key = super::record::Key { consumer: "c".into(), partition: *partition };
+        fold.apply(at, Record { key, value: Some(value) });
+    }
+    let bounds = Bounds { keys_max: 10_000, metadata_bytes_max: 64 << 20 };
+    let claim = |partitions: &[PartitionKey]| {
+        let mut staged = Staged::on(&fold);
+        let verb = Verb::OpenSession { session: session(2), partitions: partitions.to_vec() };
+        let request = Request { consumer: "c".into(), verb };
+        let answer = decide(&mut staged, &map, bounds, 7, &request).map(|_| ());
+        (answer, staged.into_records().len())
+    };
+    let (refused, written) = claim(&all);
+    let refused = refused.unwrap_err();
+    assert_eq!((refused.code, written), (ErrorCode::InvalidRequest, 0));
+    assert!(refused.message().contains("claim fewer partitions"), "{refused}");
+    assert_eq!(claim(&all[..1_000]), (Ok(()), 1_000));
 }
 
 fn key_of(partition: u32) -> PartitionKey {

@@ -1,6 +1,6 @@
 //! What the control plane has not heard of yet, in the order of the offsets log. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weir_protocol::{
     ids::{LeaderEpoch, Offset},
@@ -22,12 +22,21 @@ const UPLOAD_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug, Default)]
 pub struct Unsent {
     by_position: BTreeMap<Offset, Key>,
+    /// What the last upload told of, as it still is.
+    told: BTreeSet<Offset>,
 }
 
 impl Unsent {
     /// A key changed: its newest record is at `position`, the one before it was at `former`.
     pub fn mark(&mut self, former: Option<Offset>, position: Offset, key: Key) {
         self.unmark(former);
+        self.by_position.insert(position, key);
+    }
+
+    /// A key as it is since `position` is to be told again: what an upload told before is no
+    /// answer to that.
+    pub fn doubt(&mut self, position: Offset, key: Key) {
+        self.told.remove(&position);
         self.by_position.insert(position, key);
     }
 
@@ -52,7 +61,7 @@ impl Unsent {
 
     /// What to upload next, oldest first.
     #[must_use]
-    pub fn next_upload(&self, fold: &Fold) -> Vec<StoredOffset> {
+    pub fn next_upload(&mut self, fold: &Fold) -> Vec<StoredOffset> {
         let mut bytes = 0;
         let changed = self.by_position.iter().take(UPLOAD_MAX).map(|(position, key)| {
             let entry = fold.get(&key.consumer, key.partition);
@@ -63,14 +72,17 @@ impl Unsent {
             bytes += stored.consumer.len() + stored.metadata.len();
             first || bytes <= UPLOAD_BYTES_MAX
         });
-        fits.collect()
+        let upload: Vec<_> = fits.collect();
+        self.told = upload.iter().map(|stored| Offset(stored.position)).collect();
+        upload
     }
 
-    /// An upload arrived; gives the keys whose records it told of, with their positions.
-    pub fn sent(&mut self, positions: &[Offset]) -> Vec<(Key, Offset)> {
-        let gone = positions.iter().filter_map(|position| {
+    /// The last upload arrived; gives the keys whose records it told of, with their positions.
+    pub fn sent(&mut self) -> Vec<(Key, Offset)> {
+        let told = std::mem::take(&mut self.told);
+        let gone = told.into_iter().filter_map(|position| {
             // What was written again meanwhile stands at another position.
-            Some((self.by_position.remove(position)?, *position))
+            Some((self.by_position.remove(&position)?, position))
         });
         gone.collect()
     }

@@ -83,9 +83,14 @@ impl Partition {
     /// A reader met an error: if that means that the log is damaged, the replica goes offline.
     pub fn read_failed(&self, error: &LogError) {
         if matches!(error, LogError::Corrupt { .. }) {
-            // A full channel holds a trouble already, and one is enough.
-            let _ = self.troubles.try_send(Problem::new(error.code(), error.to_string()));
+            self.damaged(error.to_string());
         }
+    }
+
+    /// A reader found what it read damaged: the replica goes offline.
+    pub fn damaged(&self, reason: String) {
+        // A full channel holds a trouble already, and one is enough.
+        let _ = self.troubles.try_send(Problem::new(ErrorCode::ReplicaOffline, reason));
     }
 
     /// Forgets what lies below `log_start`: whole segments go from the disk, the rest is not

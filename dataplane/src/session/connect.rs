@@ -113,13 +113,14 @@ impl Session {
             let incoming = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ended::Stopped,
+                // Once in an interval: many orders in a row, each slow, do not cost the lease.
+                () = self.until(next) => None,
                 incoming = inbound.message() => Some(incoming),
                 _ = transitions.changed() => {
                     // Soon, but many transitions in one heartbeat.
                     next = next.min(self.clock.now().plus(TRANSITION_DELAY));
                     continue;
                 }
-                () = self.until(next) => None,
             };
             let Some(incoming) = incoming else {
                 if self.clock.now().since(heard) > silence_max {
@@ -137,7 +138,6 @@ impl Session {
                 }
                 continue;
             };
-            heard = self.clock.now();
             match incoming {
                 Ok(Some(ControlMessage { message: Some(message) })) => {
                     if let Err(ended) = self.obey(message, incarnation, &outbox).await {
@@ -150,6 +150,8 @@ impl Session {
                 Ok(None) => return lost("the control plane ended the session", true),
                 Err(status) => return lost(status.to_string(), true),
             }
+            // Nobody listened while that was obeyed.
+            heard = self.clock.now();
         }
     }
 
@@ -182,7 +184,11 @@ impl Session {
     }
 
     async fn until(&self, point: Monotonic) {
-        self.clock.sleep(point.since(self.clock.now())).await;
+        let left = point.since(self.clock.now());
+        // Even a sleep of no time at all may let others go first.
+        if !left.is_zero() {
+            self.clock.sleep(left).await;
+        }
     }
 
     /// What this folder has seen of the revisions, for a control plane that went back.

@@ -70,15 +70,20 @@ pub async fn coordinating(node: &Node) {
 pub async fn again(node: Node, change: impl FnOnce(&mut Config)) -> Node {
     let (ended, control_plane, folder, disk) = node.stop().await;
     ended.unwrap();
+    next_life(&control_plane);
+    let node = Node::with(folder, disk, control_plane, change).await;
+    coordinating(&node).await;
+    node
+}
+
+/// An SPU that starts anew leads every topic at the next epoch.
+pub fn next_life(control_plane: &ControlPlane) {
     let life = control_plane.state.incarnation.fetch_add(1, Ordering::SeqCst) + 1;
     control_plane.state.replicas.send_modify(|all| all.clear());
     for topic in &mut *control_plane.state.topics.lock().unwrap() {
         *topic = led(topic.clone(), u32::try_from(life).unwrap(), life);
     }
     control_plane.state.revision.fetch_add(1, Ordering::SeqCst);
-    let node = Node::with(folder, disk, control_plane, change).await;
-    coordinating(&node).await;
-    node
 }
 
 pub struct Consumer {

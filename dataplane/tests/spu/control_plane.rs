@@ -43,6 +43,8 @@ pub struct State {
     pub registers: watch::Sender<Vec<Register>>,
     /// The last status of each replica, from every heartbeat so far.
     pub replicas: watch::Sender<BTreeMap<PartitionKey, ReplicaStatus>>,
+    /// How many came so far.
+    pub heartbeats: watch::Sender<usize>,
     pub topics: Mutex<Vec<TopicGeneration>>,
     pub revision: AtomicU64,
     pub incarnation: AtomicU64,
@@ -128,6 +130,7 @@ impl ControlPlane {
         let state = Arc::new(State {
             registers: watch::Sender::default(),
             replicas: watch::Sender::default(),
+            heartbeats: watch::Sender::default(),
             topics: Mutex::new(topics),
             revision: AtomicU64::new(10),
             incarnation: AtomicU64::new(1),
@@ -294,6 +297,7 @@ impl SpuControl for Service {
                     }
                     FromSpu::Register(_) => panic!("a second registration"),
                 };
+                state.heartbeats.send_modify(|count| *count += 1);
                 state.replicas.send_modify(|all| {
                     for status in heartbeat.replicas {
                         let key = PartitionKey::from_wire(status.partition.as_ref().unwrap());

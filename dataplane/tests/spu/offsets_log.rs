@@ -7,17 +7,20 @@ use tempfile::TempDir;
 use weir_dataplane::Config;
 use weir_protocol::{
     ErrorCode,
-    batch::{BatchBuilder, BatchConfig, NewRecord},
+    batch::{BatchBuilder, BatchConfig, NewRecord, split_first},
     murmur2::partition_of,
-    pb::{metadata::TopicGeneration, session::ReplicaStatus},
+    pb::{
+        metadata::TopicGeneration,
+        session::{ReplicaState, ReplicaStatus},
+    },
     token::Scope,
 };
 
 use crate::{
     client::{Client, code_of, request, token},
-    consumer::{Consumer, OFFSETS, again, at, committed, quick, start, start_with},
+    consumer::{Consumer, OFFSETS, again, at, committed, next_life, quick, start, start_with},
     control_plane::{key, topic},
-    node::real_disk,
+    node::{Node, real_disk},
 };
 
 /// Which offsets partition holds a consumer.
@@ -90,6 +93,31 @@ async fn a_record_of_another_format_stops_its_partition_alone() {
     assert!(refused.message().contains("version 2"), "{refused}");
     let other = (0..).map(|n| format!("o-{n}")).find(|other| held_by(other) != held_by("c"));
     assert!(Consumer::new(&node.client, &other.unwrap(), 1).open(&[key(1, 0)]).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_damaged_record_takes_the_replica_offline() {
+    let node = start().await;
+    committed(&node, "c", 1, 5).await;
+    let (ended, control_plane, folder, disk) = node.stop().await;
+    ended.unwrap();
+    let generation = key(OFFSETS, 0).generation.0.simple().to_string();
+    let path = folder.path().join("topics").join(generation).join(held_by("c").to_string());
+    let files = std::fs::read_dir(path).unwrap().map(|file| file.unwrap().path());
+    let mut logs = files.filter(|path| path.extension().is_some_and(|it| it == "log"));
+    let log = logs.find(|path| std::fs::metadata(path).unwrap().len() > 0).unwrap();
+    let mut bytes = std::fs::read(&log).unwrap();
+    // The last byte of the first batch: its header says where it lies, and stays as it is.
+    let (_, first, _) = split_first(&Bytes::from(bytes.clone())).unwrap().unwrap();
+    bytes[first.len() - 1] ^= 0x10;
+    std::fs::write(&log, bytes).unwrap();
+
+    next_life(&control_plane);
+    let node = Node::with(folder, disk, control_plane, quick).await;
+    let offline = |status: &ReplicaStatus| status.state() == ReplicaState::Offline;
+    node.control_plane.reported(of("c"), offline).await;
+    let refused = Consumer::new(&node.client, "c", 2).open(&[key(1, 0)]).await.unwrap_err();
+    assert_eq!(code_of(&refused), ErrorCode::ReplicaOffline);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use weir_protocol::{
 };
 
 use crate::{
-    client::{batch, request},
+    client::{batch, request, soon},
     control_plane::{database, key, led, purged, tombstone, topic},
     node::Node,
 };
@@ -62,6 +62,24 @@ async fn an_open_replica_goes_with_its_folder_and_is_confirmed() {
     node.leads(4, 0).await;
     let refused = producer.refused(request(key(1, 0), batch(1, 10, None))).await;
     assert_eq!(refused.code, ErrorCode::UnknownGeneration);
+}
+
+#[tokio::test]
+async fn orders_without_end_do_not_hold_up_the_heartbeat() {
+    let node = Node::start().await;
+    node.control_plane.change(vec![purged(topic(1, 1, "t")), topic(3, 1, "after")]).await;
+    node.leads(3, 0).await;
+    let before = *node.control_plane.state.heartbeats.borrow();
+    let mut heartbeats = node.control_plane.state.heartbeats.subscribe();
+    let orders = async {
+        loop {
+            node.control_plane.tell(order(0, 1)).await;
+        }
+    };
+    tokio::select! {
+        came = soon(heartbeats.wait_for(|count| *count > before + 3)) => drop(came.unwrap()),
+        () = orders => {}
+    }
 }
 
 #[tokio::test]
