@@ -177,6 +177,19 @@ async fn one_that_is_fenced_in_the_background_ends_while_it_waits() {
 }
 
 #[tokio::test]
+async fn one_that_is_fenced_and_has_nothing_to_commit_is_told_too() {
+    let spu = FakeSpu::start(1).await;
+    let mut old = consumer(&spu, mailer()).await;
+    assert!(old.next().now_or_never().is_none());
+    spu.until("claimed", |state| state.subscriptions == 1).await;
+    let _new = consumer(&spu, mailer()).await;
+    spu.until("claimed again", |state| state.claims.len() == 2).await;
+    let Some(Err(error)) = next(&mut old).await else { panic!("nothing is there to read") };
+    assert_eq!(error.code(), "CONSUMER_FENCED");
+    assert!(spu.state().commits.is_empty());
+}
+
+#[tokio::test]
 async fn the_coordinator_is_found_and_found_again() {
     let (one, two) = (ten().await, FakeSpu::start(1).await);
     one.publish_leader(2, 1, &[&one, &two]);

@@ -133,7 +133,10 @@ enum RecordFormat {
 /// # Errors
 /// When the topic cannot be read (any further).
 pub async fn run(args: ConsumeArgs, context: &Context) -> Result<()> {
-    let config = config(&args);
+    let mut config = config(&args);
+    if let Some(timeout) = context.timeout {
+        config.unavailable_after = timeout;
+    }
     config.check().map_err(|error| match error {
         ClientError::Configuration(what) => {
             CliError::usage(what, "choose another name, such as -c mailer")
@@ -254,6 +257,10 @@ async fn copy(
         match next {
             None => return Ok(()),
             Some(Ok(record)) => sink.write(&record).map_err(|e| out::from_stdout(&e))?,
+            // Whoever says how long to wait is told when that is over.
+            Some(Err(error @ ConsumeError::Unavailable { .. })) if context.timeout.is_some() => {
+                return Err(error::not_read(&args.topic, &error));
+            }
             Some(Err(
                 error @ (ConsumeError::Unavailable { .. } | ConsumeError::NotCommitted { .. }),
             )) => {

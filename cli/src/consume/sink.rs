@@ -1,13 +1,21 @@
 //! A large buffer before standard output: one write for thousands of records, flushed by the
 //! caller when nothing more comes, so that a tail is live.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::{Duration, Instant},
+};
 
 use weir_client::ConsumerRecord;
 
 use super::render::{Newline, Render};
 
 const BUFFER_BYTES: usize = 256 << 10;
+/// What is handed over at once to a reader that is slow, or not known yet: a write blocks, and
+/// meanwhile nothing is committed and no Ctrl-C is heard.
+const SMALL_BYTES: usize = 4 << 10;
+/// A reader that lets a write take so long is slow.
+const SLOW: Duration = Duration::from_millis(100);
 
 /// Writes records.
 pub struct Sink<W> {
@@ -15,6 +23,8 @@ pub struct Sink<W> {
     buffer: Vec<u8>,
     render: Render,
     newline: Newline,
+    /// How much is gathered before it is handed over.
+    gather_bytes: usize,
     /// Records written.
     pub records: u64,
     /// How often the buffer was handed over.
@@ -29,7 +39,8 @@ impl<W: Write> Sink<W> {
             buffer.extend_from_slice(header.as_bytes());
             buffer.push(b'\n');
         }
-        Self { out, buffer, render, newline, records: 0, handed_over: 0 }
+        let gather_bytes = SMALL_BYTES;
+        Self { out, buffer, render, newline, gather_bytes, records: 0, handed_over: 0 }
     }
 
     /// Writes one record, perhaps into the buffer only.
@@ -45,7 +56,7 @@ impl<W: Write> Sink<W> {
             self.buffer.push(b'\n');
         }
         self.records += 1;
-        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+        if self.buffer.len() >= self.gather_bytes { self.flush() } else { Ok(()) }
     }
 
     /// Hands over what is in the buffer.
@@ -54,7 +65,12 @@ impl<W: Write> Sink<W> {
     /// What the output says.
     pub fn flush(&mut self) -> io::Result<()> {
         if !self.buffer.is_empty() {
+            let began = Instant::now();
             self.out.write_all(&self.buffer)?;
+            self.gather_bytes = match began.elapsed() < SLOW {
+                true => (self.gather_bytes * 2).min(BUFFER_BYTES),
+                false => SMALL_BYTES,
+            };
             self.buffer.clear();
             self.handed_over += 1;
             // One huge record must not keep its memory for ever.

@@ -58,6 +58,12 @@ impl Progress {
         self.parts.entry(key).or_insert(Part { committed, ..Part::default() });
     }
 
+    /// Some of the partitions that the session has claimed, of one generation.
+    pub(super) fn held(&self, generation: TopicGenerationId, most: usize) -> Vec<PartitionKey> {
+        let of = |key: &&PartitionKey| key.generation == generation;
+        self.parts.keys().filter(of).take(most).copied().collect()
+    }
+
     /// Reading begins here. Where that was not committed it is to be, so that what comes
     /// before the first record is processed holds too: records that come behind a start at the
     /// end are not passed over by the next start.

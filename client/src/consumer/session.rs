@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use weir_protocol::{
     ErrorCode, Outcome, WireError,
     ids::{Offset, PartitionIndex, PartitionKey, TopicGenerationId},
-    pb::offsets::{CommittedOffset, OpenSessionRequest},
+    pb::offsets::{CommitRequest, CommittedOffset, OpenSessionRequest},
 };
 use weir_runtime::clock::Monotonic;
 
@@ -26,6 +26,12 @@ use crate::{config::DURATION_MAX, core::Core, error::contradicts_map, retry::Bac
 /// Most partitions claimed by one request: the largest metadata of all of them fits in its
 /// answer, and in what the coordinator writes for it.
 pub(super) const CLAIM_PARTITIONS_MAX: usize = 1_000;
+
+/// A session that has nothing to say asks this often whether its partitions are still its own:
+/// who took them need not write anything for it to hear.
+const BEAT: Duration = Duration::from_secs(2);
+/// Partitions that it asks about.
+const BEAT_PARTITIONS_MAX: usize = 1_000;
 
 /// What a named consumer's three parts share: the application's side, the reader, the session.
 pub(super) struct Named {
@@ -83,9 +89,18 @@ pub(super) enum News {
 
 type Answer = Result<Vec<CommittedOffset>, WireError>;
 
+/// What a request is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    Claim,
+    Commit,
+    /// Nothing is committed: only whether it could be.
+    Beat,
+}
+
 /// The request under way.
 struct Flight {
-    claim: bool,
+    aim: Aim,
     call: Pin<Box<dyn Future<Output = Answer> + Send>>,
 }
 
@@ -125,6 +140,8 @@ pub(super) struct Session {
     /// Wait for the next job, each until a moment.
     callers: VecDeque<(Caller, Duration)>,
     tick_at: Option<Duration>,
+    /// When the coordinator is asked again where there is nothing else to ask.
+    beat_at: Duration,
     /// An outage of the background commit was told.
     told: bool,
 }
@@ -162,6 +179,7 @@ impl Session {
             job: None,
             callers: VecDeque::new(),
             tick_at,
+            beat_at: BEAT,
             told: false,
         }
     }
@@ -216,7 +234,7 @@ impl Session {
             Command::Claim(claim) => {
                 let others = |other: &Claim| other.generation != claim.generation;
                 if self.claims.front().is_some_and(others) {
-                    self.flight = self.flight.take().filter(|flight| !flight.claim);
+                    self.flight = self.flight.take().filter(|flight| flight.aim != Aim::Claim);
                 }
                 self.claims.retain(|other| !others(other));
                 self.claims.push_back(claim);
@@ -229,9 +247,9 @@ impl Session {
 
     /// Gives up what was tried for long enough.
     fn expire(&mut self, now: Duration) {
-        let under_way = self.flight.as_ref().is_some_and(|flight| !flight.claim);
+        let under_way = self.flight.as_ref().is_some_and(|flight| flight.aim == Aim::Commit);
         if let Some(job) = self.job.take_if(|job| job.until <= now) {
-            self.flight = self.flight.take().filter(|flight| flight.claim);
+            self.flight = self.flight.take().filter(|flight| flight.aim != Aim::Commit);
             // One whose callers have all gone is nobody's: nobody else would hear of it.
             if job.callers.iter().all(Caller::is_closed) && !self.told {
                 self.told = true;
@@ -285,16 +303,21 @@ impl Session {
 
     /// Makes the next request, if none is under way and one is wanted.
     fn send(&mut self, now: Duration) {
-        if self.flight.is_some() || now < self.not_before || !self.works() {
+        let beats = !self.works() && self.claimed.is_some() && self.beat_at <= now;
+        if self.flight.is_some() || now < self.not_before || !(self.works() || beats) {
             return;
         }
         let claim = self.claims.front().filter(|_| self.job.is_none() || !self.commit_first);
         let map = self.core.metadata.current();
         let Some(endpoint) = self.coordinator.endpoint(&map).map(str::to_owned) else {
             let error = WireError::new(ErrorCode::Unreachable, "no SPU of the cluster is known");
-            let claim = claim.is_some();
+            let aim = match (claim, &self.job) {
+                (Some(_), _) => Aim::Claim,
+                (None, Some(_)) => Aim::Commit,
+                (None, None) => Aim::Beat,
+            };
             let call = Box::pin(std::future::ready(Err(error)));
-            self.flight = Some(Flight { claim, call });
+            self.flight = Some(Flight { aim, call });
             return;
         };
         let pool = self.core.pool.clone();
@@ -307,15 +330,36 @@ impl Session {
             let partitions = claim.partitions.iter().map(key).collect();
             let request = OpenSessionRequest { consumer, session_id, partitions };
             let call = Box::pin(async move { pool.open_session(&endpoint, request).await });
-            Flight { claim: true, call }
+            Flight { aim: Aim::Claim, call }
         } else if let Some(job) = &mut self.job {
             let request = job.request(&self.named, &mut self.sequence);
             let call =
                 Box::pin(async move { pool.commit(&endpoint, request).await.map(|()| Vec::new()) });
-            Flight { claim: false, call }
+            Flight { aim: Aim::Commit, call }
+        } else if let Some(request) = self.beat() {
+            let call =
+                Box::pin(async move { pool.commit(&endpoint, request).await.map(|()| Vec::new()) });
+            Flight { aim: Aim::Beat, call }
         } else {
+            self.beat_at = now + BEAT;
             return;
         });
+    }
+
+    /// A commit under number 0, which is taken for an old repetition: it changes nothing.
+    fn beat(&self) -> Option<CommitRequest> {
+        let held = self.named.progress().held(self.claimed?, BEAT_PARTITIONS_MAX);
+        let offset = |key: &PartitionKey| CommittedOffset {
+            partition: Some(key.to_wire()),
+            ..CommittedOffset::default()
+        };
+        let offsets: Vec<_> = held.iter().map(offset).collect();
+        (!offsets.is_empty()).then(|| CommitRequest {
+            consumer: self.named.name.to_string(),
+            session_id: self.named.id.to_vec().into(),
+            sequence: 0,
+            offsets,
+        })
     }
 
     fn works(&self) -> bool {
@@ -338,8 +382,22 @@ impl Session {
                 self.not_before = self.now() + wait;
             }
         }
-        self.commit_first = flight.claim && answer.is_err();
-        if flight.claim { self.claim_answered(answer) } else { self.commit_answered(answer) }
+        self.beat_at = self.now() + BEAT;
+        self.commit_first = flight.aim == Aim::Claim && answer.is_err();
+        match flight.aim {
+            Aim::Claim => self.claim_answered(answer),
+            Aim::Commit => self.commit_answered(answer),
+            Aim::Beat => self.beat_answered(answer),
+        }
+    }
+
+    /// Whatever else is wrong, a commit will meet it too, and say so.
+    fn beat_answered(&mut self, answer: Answer) {
+        if let (Err(error), Some(generation)) = (answer, self.claimed)
+            && error.code == ErrorCode::ConsumerFenced
+        {
+            self.refused(generation, error);
+        }
     }
 
     fn claim_answered(&mut self, answer: Answer) {
@@ -434,7 +492,9 @@ impl Session {
         let job = self.job.as_ref().map(|job| job.until);
         let tick = self.tick_at.filter(|_| self.job.is_none());
         let callers = self.callers.iter().map(|(_, until)| *until);
-        [again, job, tick].into_iter().flatten().chain(callers).min()
+        let idle = self.flight.is_none() && !self.works() && self.claimed.is_some();
+        let beat = Some(self.beat_at.max(self.not_before)).filter(|_| idle);
+        [again, job, tick, beat].into_iter().flatten().chain(callers).min()
     }
 }
 

@@ -140,7 +140,10 @@ impl Offsets for FakeSpu {
             .iter()
             .map(|offset| (key(offset.partition.as_ref()), offset.next_offset))
             .collect();
-        self.state().commits.push((request.sequence, offsets.clone()));
+        // Number 0 commits nothing: it asks whether the session still holds.
+        if request.sequence > 0 {
+            self.state().commits.push((request.sequence, offsets.clone()));
+        }
         loop {
             let changed = self.changed.notified();
             if !self.state().hold_commits {
@@ -148,7 +151,7 @@ impl Offsets for FakeSpu {
             }
             changed.await;
         }
-        let lost = scripted(&mut self.state())?;
+        let lost = request.sequence > 0 && scripted(&mut self.state())?;
         for (key, _) in &offsets {
             self.refuse_gone(key.generation)?;
             let state = self.state();

@@ -1,5 +1,6 @@
-//! When the control plane is told what was committed: one upload after another, about one
-//! interval after the first change, with growing pauses while it does not answer.
+//! When the control plane is told what was committed: one upload after another, at most one
+//! per interval, the first change after a quiet time at once; with growing pauses while it
+//! does not answer.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -21,6 +22,9 @@ use super::{
     upload::Uploader,
 };
 use crate::{config::Limits, session::backoff::Backoff};
+
+/// How long the first change after a quiet time waits for others.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// How an upload ended.
 pub type Uploaded = Result<StoreOffsetsResponse, WireError>;
@@ -51,6 +55,8 @@ pub struct Flush {
     unsent: Unsent,
     sending: Option<Sending>,
     due: Option<Monotonic>,
+    /// When the last upload began.
+    began: Option<Monotonic>,
     /// The control plane knows a newer leadership: nothing of this one is for it any more.
     over: bool,
 }
@@ -81,6 +87,7 @@ impl Flush {
             unsent,
             sending: None,
             due,
+            began: None,
             over: false,
         }
     }
@@ -88,7 +95,8 @@ impl Flush {
     /// A key changed, below the high watermark.
     pub fn mark(&mut self, former: Option<Offset>, position: Offset, key: Key) {
         self.unsent.mark(former, position, key);
-        self.schedule(self.interval);
+        let quiet = self.began.map_or(self.interval, |began| self.clock.now().since(began));
+        self.schedule(self.interval.saturating_sub(quiet).max(GATHER));
     }
 
     /// A key is to be told as it is since `position`, again, by an upload that begins from now on.
@@ -124,6 +132,7 @@ impl Flush {
         if self.sending.is_some() || self.over || self.unsent.is_empty() {
             return;
         }
+        self.began = Some(self.clock.now());
         let offsets = self.unsent.next_upload(fold);
         let more = offsets.len() < self.unsent.len();
         self.sending = Some(Sending { more, call: self.call(offsets) });

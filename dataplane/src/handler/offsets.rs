@@ -60,9 +60,6 @@ pub(super) async fn commit(
     let consumer = admit(shared, metadata, Scope::Consume, &asked.consumer)?;
     let session = session(&asked.session_id)?;
     let offsets = offsets(asked.offsets)?;
-    if asked.sequence == 0 {
-        return Err(invalid("a session counts its commits from 1"));
-    }
     let verb = Verb::Commit { session, sequence: asked.sequence, offsets };
     match ask(shared, "commit", consumer, verb).await? {
         Answer::Committed => Ok(CommitResponse {}),
