@@ -163,7 +163,10 @@ pub async fn holder_gone(
     for row in &rows {
         let generation = row.get("generation_id")?;
         partitions::drop_replicas(scoped, cluster, generation, spu).await?;
-        settle(scoped, cluster, generation, now_unix_ms).await?;
+        if settle(scoped, cluster, generation, now_unix_ms).await?.is_none() {
+            // The others' orders name its new epochs.
+            changes::record(scoped, cluster, &Change::Topic(generation), now_unix_ms).await?;
+        }
     }
     Ok(())
 }

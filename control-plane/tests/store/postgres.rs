@@ -1,13 +1,17 @@
 //! What only a database that is a server of its own can do: go away, refuse, be slow.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use tempfile::TempDir;
 use weir_control_plane::store::{
     ConnectError, Database, DbError, Mode, PostgresDatabase, Transaction, Value,
 };
-use weir_runtime::{clock::Clock, net::Listener, task};
+use weir_runtime::{
+    clock::Clock,
+    net::Listener,
+    task::{self, CancellationToken},
+};
 
 use crate::support::database::postgres::{administrator, open, url};
 
@@ -135,4 +139,47 @@ async fn a_server_that_comes_later_is_waited_for() {
     table(&*db).await;
     assert_eq!(count(&*db).await, 0);
     proxy.abort();
+}
+
+/// Who holds the lock that keeps other control planes out of a database.
+async fn holders(database: &str) -> Vec<i32> {
+    sqlx::query_scalar(
+        "SELECT l.pid FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+         WHERE l.locktype = 'advisory' AND l.granted AND d.datname = $1",
+    )
+    .bind(database)
+    .fetch_all(&mut administrator().await)
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn others_are_kept_out_until_all_has_ended_and_again_after_a_loss() {
+    let folder = TempDir::new().unwrap();
+    let url = url(&folder).await.expose_secret().to_owned();
+    let database = url.rsplit_once('/').unwrap().1.split_once('?').unwrap().0;
+    let (one, two) = (open(&folder).await, open(&folder).await);
+    let shutdown = CancellationToken::new();
+    let alone = one.keep_others_out(shutdown.clone()).await.unwrap();
+    let [first] = holders(database).await[..] else { panic!("one holds it") };
+    let ended: bool = sqlx::query_scalar("SELECT pg_terminate_backend($1, 10000)")
+        .bind(first)
+        .fetch_one(&mut administrator().await)
+        .await
+        .unwrap();
+    assert!(ended);
+    let begin = Clock.now();
+    while holders(database).await.is_empty() {
+        assert!(Clock.now().since(begin) < Duration::from_secs(30), "never held again");
+        Clock.sleep(Duration::from_millis(20)).await;
+    }
+    assert!(!shutdown.is_cancelled(), "nobody else took it");
+    // While requests drain it is still held.
+    shutdown.cancel();
+    let second = task::spawn(async move { two.keep_others_out(CancellationToken::new()).await });
+    tokio::task::yield_now().await;
+    assert_eq!(holders(database).await.len(), 1);
+    assert!(!second.is_finished());
+    drop(alone);
+    let _alone = second.await.unwrap().unwrap();
 }

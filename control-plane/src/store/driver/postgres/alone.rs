@@ -27,8 +27,8 @@ const WAIT_MAX: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long an answer may take.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
-/// The server lets go of a session whose other end is gone within [`WAIT_MAX`]: after an idle
-/// time, it asks this often for a sign of life.
+/// Has the server let go of a session whose other end is silent for some 11 seconds, which is
+/// within [`WAIT_MAX`]. A session over a Unix socket has no need of it, and takes it.
 const LET_GO: &str = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2;
     SET tcp_keepalives_count = 3; SET tcp_user_timeout = 10000";
 
