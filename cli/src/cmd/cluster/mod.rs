@@ -113,15 +113,10 @@ pub struct NameArg {
 }
 
 impl NameArg {
+    /// What is told here takes the place of `--cluster`: `context.at(args.name.told())` is then
+    /// what name, control plane and profile are taken from, all of one [`target::Target`].
     fn told(&self) -> Option<&String> {
         self.positional.as_ref().or(self.name.as_ref())
-    }
-
-    fn resolve(&self, context: &Context) -> Result<String> {
-        match self.told() {
-            told @ Some(_) => context.at(told).selected(),
-            None => context.selected(),
-        }
     }
 }
 

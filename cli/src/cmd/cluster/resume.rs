@@ -29,7 +29,8 @@ pub struct ResumeArgs {
 /// # Errors
 /// Why it was not done.
 pub async fn run(args: &ResumeArgs, context: &Context) -> Result<()> {
-    let name = args.name.resolve(context)?;
+    let context = &context.at(args.name.told());
+    let name = context.selected()?;
     let begin = context.clock.now();
     let limit = context.lifecycle_timeout();
     let lock = HomeLock::acquire(&context.home, context.clock, limit).await?;
