@@ -141,7 +141,7 @@ fn a_name_means_one_cluster_for_every_command() {
     for words in [&["--name", "same"], &["--cluster", "same"], &["same", "--cluster=there"][..]] {
         assert_eq!(id(words), local, "{words:?}");
     }
-    for words in [&["there"], &["--profile", "there"], &["same", "--profile", "there"][..]] {
+    for words in [&["there"][..], &["--profile", "there"], &["same", "--profile", "there"][..]] {
         assert_eq!(id(words), remote, "{words:?}");
     }
     let text = home.weir(&["cluster", "status", "there"]).ok().text();

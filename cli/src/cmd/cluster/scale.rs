@@ -3,7 +3,7 @@
 use clap::Args;
 use weir_client::admin::{Admin, AdminError, Cluster, OperationState, ScalePreview};
 
-use super::{NameArg, status};
+use super::{NameArg, refused, status};
 use crate::{
     context::Context,
     error::{CliError, Result},
@@ -62,7 +62,7 @@ pub async fn run(args: &ScaleArgs, context: &Context) -> Result<()> {
     drop(lock);
     let scaled = order(args, context, &local.admin, &name).await?;
     if let Some(cluster) = scaled.cluster() {
-        super::learn(context, &local.endpoint, cluster, false).await?;
+        super::learn(context, &local.endpoint, cluster, super::Choose::No).await?;
     }
     scaled.print(args, &name, &format!("--name {name}"))
 }
@@ -79,19 +79,19 @@ pub(super) async fn order(
 ) -> Result<Scaled> {
     let (begin, limit) = (context.clock.now(), context.lifecycle_timeout());
     let preview = admin.cluster_scale_preview(name, args.spus).await;
-    let preview = told(admin, name, preview).await?;
+    let preview = told(context, admin, name, preview).await?;
     if args.dry_run {
         return Ok(Scaled::Would(preview));
     }
     if preview.add == 0 && preview.remove.is_empty() {
-        let cluster = told(admin, name, admin.cluster(name).await).await?;
+        let cluster = told(context, admin, name, admin.cluster(name).await).await?;
         // One that is under way to so many is waited for, one that failed is begun anew.
         let last = status::operation_of(admin, &cluster).await.map(|last| last.state);
         if !matches!(last, Some(OperationState::Running | OperationState::Failed)) {
             return Ok(Scaled::Had(cluster));
         }
     }
-    let ordered = told(admin, name, admin.cluster_scale(name, args.spus).await).await?;
+    let ordered = told(context, admin, name, admin.cluster_scale(name, args.spus).await).await?;
     if args.no_wait {
         return Ok(Scaled::Ordered(ordered));
     }
@@ -134,7 +134,12 @@ impl Scaled {
 }
 
 /// The answer, or why there is none in the words of the command line.
-async fn told<T>(admin: &Admin, name: &str, answer: Result<T, AdminError>) -> Result<T> {
+async fn told<T>(
+    context: &Context,
+    admin: &Admin,
+    name: &str,
+    answer: Result<T, AdminError>,
+) -> Result<T> {
     match answer {
         Ok(answer) => Ok(answer),
         Err(error) if error.status() == Some(404) => Err(super::unknown_cluster(admin, name).await),
@@ -143,6 +148,9 @@ async fn told<T>(admin: &Admin, name: &str, answer: Result<T, AdminError>) -> Re
                 format!("cluster {name} is shut down"),
                 format!("start it again first: weir cluster resume --name {name}"),
             ))
+        }
+        Err(AdminError::Problem(problem)) if !problem.blocking.is_empty() => {
+            Err(refused::told(context, &problem))
         }
         Err(error) => Err(error.into()),
     }

@@ -59,7 +59,7 @@ pub async fn run(args: &ShutdownArgs, context: &Context) -> Result<()> {
     drop(lock);
     let cluster = wait::wait_for(context, &local.admin, &name, Goal::Shutdown, limit).await?;
     if let Some(cluster) = &cluster {
-        super::learn(context, &local.endpoint, cluster, false).await?;
+        super::learn(context, &local.endpoint, cluster, super::Choose::No).await?;
     }
     let lock = HomeLock::acquire(&context.home, context.clock, limit).await?;
     stop::stop_if_idle(context, &lock).await?;

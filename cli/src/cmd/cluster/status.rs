@@ -54,7 +54,7 @@ pub async fn run(args: &StatusArgs, context: &Context) -> Result<()> {
     let Some(cluster) = wait::look(&admin, &name).await? else {
         return Err(super::unknown_cluster(&admin, &name).await);
     };
-    super::learn(context, &endpoint, &cluster, false).await?;
+    super::learn(context, &endpoint, &cluster, super::Choose::No).await?;
     let operation = operation_of(&admin, &cluster).await;
     let url = endpoint.url();
     out::print(args.output.format, &cluster, || describe(&cluster, operation.as_ref(), &url))
