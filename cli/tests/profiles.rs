@@ -134,8 +134,9 @@ fn a_name_means_one_cluster_for_every_command() {
         let profiles: toml::Table = text.parse().unwrap();
         profiles["clusters"]["same"].clone()
     };
+    let local = id(&["same"]);
     let before = profile();
-    let (local, remote) = (id(&["same"]), id(&[]));
+    let remote = id(&[]);
     assert_ne!(local, remote);
     assert_eq!(before["id"].as_str(), Some(local.as_str()));
     for words in [&["--name", "same"], &["--cluster", "same"], &["same", "--cluster=there"][..]] {
