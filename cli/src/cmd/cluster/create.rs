@@ -143,7 +143,7 @@ fn refusal(name: &str, state: ClusterState, reason: Option<&str>) -> CliError {
             format!("use it with --cluster {name}, or delete it: weir cluster delete --name {name}")
         }
         ClusterState::Deleting => "wait until it is gone: weir cluster list".to_owned(),
-        _ => match reason.and_then(|reason| wait::port_hint(name, reason)) {
+        _ => match reason.and_then(|reason| wait::port_hint(&format!("--name {name}"), reason)) {
             Some(hint) => hint,
             None => format!(
                 "see what it lacks: weir cluster status --name {name}; or begin anew: weir \

@@ -30,8 +30,6 @@ struct There {
     remote: Remote,
     /// As its control plane knows it.
     name: String,
-    /// As the home knows it.
-    profile: Option<String>,
     admin: Admin,
 }
 
@@ -80,8 +78,7 @@ fn there(name: &NameArg, context: &Context) -> Result<Option<There>> {
     let target = context.target()?;
     let Place::Remote(remote) = target.place else { return Ok(None) };
     let admin = context.admin()?;
-    let profile = target.profile.map(|(name, _)| name);
-    Ok(Some(There { context, remote, name: target.cluster, profile, admin }))
+    Ok(Some(There { context, remote, name: target.cluster, admin }))
 }
 
 async fn create(args: &CreateArgs, context: &Context, remote: Remote) -> Result<()> {
@@ -146,15 +143,6 @@ impl There {
         format!("{} at {}", self.name, self.remote.url)
     }
 
-    /// What makes another command mean it.
-    fn typed(&self) -> String {
-        match (&self.profile, &self.context.profile) {
-            (Some(profile), _) => format!("--name {profile}"),
-            (None, Some(profile)) => format!("--profile {profile} --name {}", self.name),
-            (None, None) => format!("--name {}", self.name),
-        }
-    }
-
     /// The error of an order, with near names for a cluster that is not there.
     async fn explain(&self, error: AdminError) -> CliError {
         match error.status() {
@@ -193,7 +181,7 @@ impl There {
             return Err(self.explain(error).await);
         }
         let cluster = self.wait(Goal::Shutdown).await?;
-        let (called, name) = (self.called(), self.typed());
+        let (called, name) = (self.called(), self.context.meaning(&self.name));
         out::print(args.output.format, &cluster, || {
             format!(
                 "cluster {called} is shut down, its data is kept; start it again with: weir \
@@ -219,7 +207,7 @@ impl There {
         if let Some(cluster) = scaled.cluster() {
             learn(&self.context, &self.remote, cluster).await?;
         }
-        scaled.print(args, &self.called(), &self.typed())
+        scaled.print(args, &self.called(), &self.context.meaning(&self.name))
     }
 
     async fn delete(self, args: &DeleteArgs) -> Result<()> {

@@ -146,7 +146,7 @@ async fn told<T>(
         Err(AdminError::Problem(problem)) if problem.code == "CLUSTER_SHUT_DOWN" => {
             Err(CliError::new(
                 format!("cluster {name} is shut down"),
-                format!("start it again first: weir cluster resume --name {name}"),
+                format!("start it again first: weir cluster resume {}", context.meaning(name)),
             ))
         }
         Err(AdminError::Problem(problem)) if !problem.blocking.is_empty() => {
