@@ -98,6 +98,17 @@ impl Context {
         here
     }
 
+    /// The options that make another command mean this one's cluster `name`: that may be the
+    /// name of one elsewhere too.
+    pub fn meaning(&self, name: &str) -> String {
+        if let Some(profile) = &self.profile {
+            return format!("--profile {profile} --name {name}");
+        }
+        let target = self.target().ok().filter(|target| target.cluster == name);
+        let known = target.and_then(|target| target.profile).map(|(known, _)| known);
+        format!("--name {}", known.as_deref().unwrap_or(name))
+    }
+
     /// How long a cluster may take to start or stop.
     pub fn lifecycle_timeout(&self) -> Duration {
         self.timeout.unwrap_or(LIFECYCLE_TIMEOUT)

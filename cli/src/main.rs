@@ -41,7 +41,7 @@ mod ui;
 
 use std::{ffi::OsString, io::Write as _, process::ExitCode};
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use tracing::Instrument as _;
 use weir_runtime::telemetry;
 
@@ -136,13 +136,38 @@ fn refuse(error: &clap::Error) -> Exit {
         );
         return Exit::Usage;
     }
-    let kept: Vec<&str> = told.lines().filter(|l| !l.starts_with("For more information")).collect();
-    let _ = writeln!(
-        stderr,
-        "{}\nhint: see weir --help, or --help behind the command",
-        kept.join("\n").trim_end()
-    );
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let _ = writeln!(stderr, "{}\nhint: see {} --help", shortened(&told), command_of(&words));
     Exit::Usage
+}
+
+/// What clap says, without what helps nobody here: where its help is, and that a mistyped option
+/// could be a value.
+fn shortened(told: &str) -> String {
+    let mut kept: Vec<&str> = told
+        .lines()
+        .filter(|line| !line.starts_with("For more information"))
+        .filter(|line| !line.trim_start().starts_with("tip: to pass"))
+        .collect();
+    kept.dedup_by(|line, before| line.trim().is_empty() && before.trim().is_empty());
+    kept.join("\n").trim_end().to_owned()
+}
+
+/// The command that a line means, as far as it can be told: `weir topic create`.
+fn command_of(words: &[String]) -> String {
+    let mut path = "weir".to_owned();
+    let root = Cli::command();
+    let mut command = &root;
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if ["--cluster", "--profile", "--timeout"].contains(&word.as_str()) {
+            words.next();
+        } else if let Some(found) = command.find_subcommand(word) {
+            path = format!("{path} {}", found.get_name());
+            command = found;
+        }
+    }
+    path
 }
 
 /// A bug is told in one sentence too. The backtrace is there for who asks for it.
@@ -164,4 +189,22 @@ fn tell_panics() {
              output of RUST_BACKTRACE=1"
         );
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_is_told_without_noise_and_names_its_command() {
+        let line = ["weir", "topic", "create", "x", "-p", "-1"];
+        let told = Cli::try_parse_from(line).unwrap_err().render().to_string();
+        let short = shortened(&told);
+        assert!(!short.contains("tip: to pass") && !short.contains("\n\n\n"), "{short}");
+        let command = |line: &str| command_of(&line.split(' ').map(Into::into).collect::<Vec<_>>());
+        assert_eq!(command("topic create x -p -1"), "weir topic create");
+        assert_eq!(command("--cluster topic consume --foo"), "weir consume");
+        assert_eq!(command("cluster stop --x"), "weir cluster shutdown");
+        assert_eq!(command("nothing"), "weir");
+    }
 }

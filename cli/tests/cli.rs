@@ -153,6 +153,16 @@ fn what_needs_no_server_works_without_one() {
 }
 
 #[test]
+fn a_mistyped_option_names_the_command_s_help_and_no_other_way() {
+    let home = Home::new();
+    for line in ["topic create x -p -1", "topic create x --foo"] {
+        let ran = home.weir(&words(line)).refused(2, "unexpected argument");
+        assert!(!ran.stderr.contains("tip: to pass"), "{ran:?}");
+        assert_eq!(ran.hint(), "see weir topic create --help");
+    }
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let home = Home::new();
     let mut child = home.command(&["completions", "bash"]).stdout(Stdio::piped()).spawn().unwrap();

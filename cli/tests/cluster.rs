@@ -214,9 +214,18 @@ fn a_control_plane_that_no_file_names_is_found_again() {
     let file = home.path().join("control-plane/endpoint.json");
     // As if the command had been ended between starting it and writing this.
     std::fs::remove_file(&file).unwrap();
-    home.weir(&["cluster", "create", "two"]).ok();
+    let mut two = home.command(&["cluster", "create", "two"]);
+    let two = support::finish(two.env("WEIR_METRICS_LISTEN", "127.0.0.1:0").spawn().unwrap()).ok();
     assert_eq!(home.control_plane(), pid, "another one was started");
-    for name in ["one", "two"] {
+    assert!(two.text().trim().ends_with("; commands mean it from now on"), "{two:?}");
+    let unheard = "WEIR_METRICS_LISTEN takes effect when it is started next";
+    assert!(two.stderr.contains(unheard), "{two:?}");
+    // One that does not come up is not the one that is meant.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    home.weir(&["cluster", "create", "three", "--port-base", &port]).refused(1, &port);
+    assert_eq!(home.weir(&["profile", "current"]).ok().text(), "two\n");
+    for name in ["one", "two", "three"] {
         home.weir(&["cluster", "delete", name, "--yes"]).ok();
     }
     assert!(home.servers().is_empty());
@@ -236,7 +245,8 @@ fn a_cluster_of_three_is_resumed_and_scaled_and_never_counts_wrong() {
     home.weir(&["topic", "create", "spread", "-p", "3"]).ok();
     for dry in [&[][..], &["--dry-run"][..]] {
         let args = [&["cluster", "scale", "--spus", "1"], dry].concat();
-        let refused = home.weir(&args).refused(1, "SPU 2 holds spread (partition 1)");
+        let refused = home.weir(&args).refused(1, "cluster dev cannot be scaled to 1");
+        assert!(refused.stderr.contains("\n  SPU 2 holds spread (partition 1)"), "{refused:?}");
         assert!(refused.hint().contains("does not move replicas"), "{refused:?}");
     }
     let status = home.weir(&["cluster", "status"]).ok().text();

@@ -107,6 +107,85 @@ fn a_cluster_of_another_control_plane_is_used_like_one_s_own() {
 }
 
 #[test]
+fn a_name_means_one_cluster_for_every_command() {
+    let home = Home::for_servers();
+    let far = Far::start(&home);
+    let url = far.url.clone();
+    home.weir(&["cluster", "create", "same"]).ok();
+    let add = ["profile", "add", "there", "--url", &url, "--cluster", "same", "--key-stdin"];
+    let connect = ["cloud", "connect", "--url", &url, "other", "--create"];
+    with_key(&home, &far.key, &connect).ok();
+    home.weir(&["cluster", "create", "same", "--profile", "other"]).refused(1, "profile same");
+    home.weir(&["profile", "rename", "same", "mine"]).ok();
+    home.weir(&["cluster", "create", "same", "--profile", "other"]).ok();
+    home.weir(&["profile", "delete", "same"]).ok();
+    home.weir(&["profile", "rename", "mine", "same"]).ok();
+    home.weir_with(&add, far.key.as_bytes()).ok();
+    home.weir(&["profile", "switch", "there"]).ok();
+
+    // The home's own and one of another control plane, told apart by profile.
+    let id = |args: &[&str]| {
+        let args: Vec<&str> =
+            ["cluster", "status", "-o", "json"].iter().chain(args).copied().collect();
+        home.weir(&args).ok().json()["id"].as_str().unwrap().to_owned()
+    };
+    let profile = || {
+        let text = std::fs::read_to_string(home.path().join("profiles.toml")).unwrap();
+        let profiles: toml::Table = text.parse().unwrap();
+        profiles["clusters"]["same"].clone()
+    };
+    let local = id(&["same"]);
+    let before = profile();
+    let remote = id(&[]);
+    assert_ne!(local, remote);
+    assert_eq!(before["id"].as_str(), Some(local.as_str()));
+    for words in [&["--name", "same"], &["--cluster", "same"], &["same", "--cluster=there"][..]] {
+        assert_eq!(id(words), local, "{words:?}");
+    }
+    for words in [&["there"][..], &["--profile", "there"], &["same", "--profile", "there"][..]] {
+        assert_eq!(id(words), remote, "{words:?}");
+    }
+    let text = home.weir(&["cluster", "status", "there"]).ok().text();
+    assert!(text.contains(&url), "{text}");
+    let text = home.weir(&["cluster", "status", "same"]).ok().text();
+    assert!(!text.contains(&url), "{text}");
+
+    // Scale acts on the one that is meant, and so does what looks at its operations.
+    let scaled = home.weir(&["cluster", "scale", "there", "--spus", "2"]).ok();
+    assert!(scaled.text().contains(&format!("cluster same at {url} has 2 SPUs now: 1, 2")));
+    let again = home.weir(&["cluster", "scale", "--spus", "2", "--profile", "there"]).ok();
+    assert!(again.text().contains("has 2 SPUs already: 1, 2"), "{again:?}");
+    assert!(!again.stderr.contains("done"), "{again:?}");
+    let had = home.weir(&["cluster", "scale", "same", "--spus", "1"]).ok();
+    assert_eq!(had.text().trim(), "cluster same has 1 SPU already: 1");
+    let kinds = |name: &str| {
+        let list = home.weir(&["cluster", "operation", "list", name, "-o", "json"]).ok().json();
+        list.as_array().unwrap().len()
+    };
+    assert!(kinds("there") > kinds("same"));
+    let count = |name: &str| {
+        let list = home.weir(&["cluster", "spu", "list", name, "-o", "json"]).ok().json();
+        list.as_array().unwrap().len()
+    };
+    assert_eq!((count("same"), count("there")), (1, 2));
+    assert_eq!(profile(), before, "a look at the other one changed it");
+
+    // And so does what cannot be undone.
+    let stopped = home.weir(&["cluster", "shutdown", "there"]).ok().text();
+    assert!(stopped.contains(&format!("same at {url}")), "{stopped}");
+    assert!(stopped.contains("resume --name there"), "{stopped}");
+    home.weir(&["cluster", "resume", "same", "--profile", "there"]).ok();
+    let gone = home.weir(&["cluster", "delete", "there", "-y"]).ok().text();
+    assert!(gone.contains(&format!("same at {url}")), "{gone}");
+    assert_eq!(id(&["same"]), local);
+    assert_eq!(profile(), before);
+    home.weir(&["profile", "switch", "other"]).ok();
+    home.weir(&["cluster", "delete", "same", "-y"]).ok();
+    let left = home.weir(&["cluster", "list", "-o", "json"]).ok().json();
+    assert_eq!(left[0]["name"], "other");
+}
+
+#[test]
 fn logs_are_shown_and_what_is_wrong_is_found() {
     let home = Home::for_servers();
     let checked = home.weir(&["cluster", "check", "-o", "json"]).ok().json();

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, OpenOptions},
     io::{Read as _, Seek as _, SeekFrom},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::{ffi::OsStrExt as _, fs::OpenOptionsExt as _},
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -33,6 +33,8 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 const PORTS_TRIED_MAX: usize = 3;
 /// How much of a log is read for its last words, in bytes.
 const LAST_WORDS_BYTES: u64 = 4096;
+/// What the control plane reads when it is started, and never again.
+const START_VARIABLES: [&str; 2] = ["WEIR_METRICS_LISTEN", "WEIR_DATABASE_URL"];
 
 /// The home's control plane, which runs and serves.
 pub struct Local {
@@ -54,9 +56,11 @@ pub async fn ensure(context: &Context, lock: &HomeLock) -> Result<Local> {
     let home = &context.home;
     let state = endpoint::look(home)?;
     if let State::Running(endpoint) = &state {
+        unheard(context, endpoint);
         return running(context, endpoint.clone()).await;
     }
     if let Some(local) = adopt::adopt(context, lock).await? {
+        unheard(context, &local.endpoint);
         return Ok(local);
     }
     let remembered = match &state {
@@ -104,6 +108,33 @@ pub async fn ensure(context: &Context, lock: &HomeLock) -> Result<Local> {
             Err(failure) => return Err(failure.error),
         }
     }
+}
+
+/// Warns of what the environment says to a control plane that was started without it.
+fn unheard(context: &Context, endpoint: &Endpoint) {
+    let pid = endpoint.process.as_ref().map_or(0, |process| process.pid);
+    // Where the system does not show it, nothing is known to have been said to it.
+    let heard = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let told = START_VARIABLES.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
+    let new: Vec<_> = told
+        .filter(|(name, value)| !value.is_empty() && !says(&heard, name, value.as_bytes()))
+        .map(|(name, _)| name)
+        .collect();
+    if let [first, rest @ ..] = new.as_slice() {
+        let takes = if rest.is_empty() { "takes" } else { "take" };
+        let names = [&[*first], rest].concat().join(" and ");
+        context.ui.warn(&format!(
+            "the control plane runs already: {names} {takes} effect when it is started next"
+        ));
+    }
+}
+
+/// Whether this environment of a process says so.
+fn says(environment: &[u8], name: &str, value: &[u8]) -> bool {
+    environment.split(|byte| *byte == 0).any(|entry| {
+        let said = entry.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+        said == Some(value)
+    })
 }
 
 /// The first of its ports that somebody else has.
@@ -272,6 +303,14 @@ mod tests {
         fs::write(&log, format!("{}\nerror: no room\nhint: make some\n\n", "x".repeat(9_000)))
             .unwrap();
         assert_eq!(last_words(&log).as_deref(), Some("no room"));
+    }
+
+    #[test]
+    fn what_a_process_was_told_is_known_by_its_environment() {
+        let environment = b"A=1\0WEIR_METRICS_LISTEN=h:1\0B=";
+        assert!(says(environment, "WEIR_METRICS_LISTEN", b"h:1"));
+        assert!(!says(environment, "WEIR_METRICS_LISTEN", b"h:2"));
+        assert!(!says(environment, "WEIR_METRICS", b"h:1") && !says(b"", "A", b"1"));
     }
 
     #[test]

@@ -167,8 +167,9 @@ fn failed(context: &Context, name: &str, goal: Goal, reason: &str) -> CliError {
         Goal::Shutdown => "did not shut down",
         Goal::Gone => "was not deleted",
     };
-    let hint = port_hint(name, reason).unwrap_or_else(|| {
-        let look = format!("look with: weir cluster status --name {name}");
+    let meaning = context.meaning(name);
+    let hint = port_hint(&meaning, reason).unwrap_or_else(|| {
+        let look = format!("look with: weir cluster status {meaning}");
         match context.place() {
             Ok(Place::Remote(_)) => look,
             _ => format!("{look}; what its SPUs say: weir cluster logs {name}"),
@@ -178,12 +179,12 @@ fn failed(context: &Context, name: &str, goal: Goal, reason: &str) -> CliError {
 }
 
 /// What to do about a cluster whose SPUs have no ports, if that is why it does not run.
-pub fn port_hint(name: &str, reason: &str) -> Option<String> {
+pub fn port_hint(meaning: &str, reason: &str) -> Option<String> {
     // The control plane's words for a port that somebody else has, and for no free ones.
     let ports = ["cannot listen", "no free block of ports"].iter().any(|w| reason.contains(w));
     ports.then(|| {
         format!(
-            "end what listens there (ss -ltnp), or: weir cluster delete --name {name} --yes, then \
+            "end what listens there (ss -ltnp), or: weir cluster delete {meaning} --yes, then \
              create it with another --port-base"
         )
     })

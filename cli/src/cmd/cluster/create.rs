@@ -58,21 +58,27 @@ pub async fn run(args: &CreateArgs, context: &Context) -> Result<()> {
     let spec = ClusterSpec { spus: args.spus, port_base: args.port_base, data_dir: None };
     let begin = context.clock.now();
     let created = create(context, name, &spec).await?;
-    let cluster = if args.no_wait { created.cluster } else { created.running(context).await? };
+    let (cluster, turned) = match args.no_wait {
+        true => created.chosen(context).await?,
+        false => created.running(context).await?,
+    };
     let seconds = context.clock.now().since(begin).as_secs_f64();
+    let turned = if turned { "; commands mean it from now on" } else { "" };
     out::print(args.output.format, &cluster, || {
         let spus = out::count(u64::from(cluster.spec.spus), "SPU");
         match cluster.state {
             ClusterState::Running => {
-                format!("cluster {name} is running with {spus} ({seconds:.1} s)")
+                format!("cluster {name} is running with {spus} ({seconds:.1} s){turned}")
             }
-            state => format!("cluster {name} is {state}; follow it with: weir cluster status"),
+            state => {
+                format!("cluster {name} is {state}; follow it with: weir cluster status{turned}")
+            }
         }
     })
 }
 
-/// Creates a cluster, starts the home's control plane if need be, and makes the cluster the
-/// one that commands mean. Does not wait for it.
+/// Creates a cluster and starts the home's control plane if need be. Does not wait for it:
+/// until it runs, commands mean it only if they meant none.
 ///
 /// # Errors
 /// When there is one of this name in any state, or it cannot be created.
@@ -84,7 +90,7 @@ pub async fn create(context: &Context, name: &str, spec: &ClusterSpec) -> Result
     let local = start::ensure(context, &lock).await?;
     match local.admin.cluster_create(name, spec).await {
         Ok(cluster) => {
-            super::learn(context, &local.endpoint, &cluster, true).await?;
+            super::learn(context, &local.endpoint, &cluster, super::Choose::IfNone).await?;
             Ok(Created { cluster, admin: local.admin, endpoint: local.endpoint })
         }
         Err(error) => {
@@ -100,16 +106,22 @@ pub async fn create(context: &Context, name: &str, spec: &ClusterSpec) -> Result
 }
 
 impl Created {
-    /// Waits until it is running.
+    /// Makes it the one that commands mean. Also returns whether they meant another one.
+    async fn chosen(self, context: &Context) -> Result<(Cluster, bool)> {
+        let turned = super::learn(context, &self.endpoint, &self.cluster, super::Choose::Yes);
+        let turned = turned.await?;
+        Ok((self.cluster, turned))
+    }
+
+    /// Waits until it is running, and makes it the one that commands mean.
     ///
     /// # Errors
-    /// When it does not come up.
-    pub async fn running(self, context: &Context) -> Result<Cluster> {
+    /// When it does not come up: then they mean what they meant before.
+    async fn running(self, context: &Context) -> Result<(Cluster, bool)> {
         let (name, limit) = (self.cluster.name.clone(), context.lifecycle_timeout());
         let cluster = wait::wait_for(context, &self.admin, &name, Goal::Running, limit).await?;
-        let cluster = cluster.unwrap_or(self.cluster);
-        super::learn(context, &self.endpoint, &cluster, true).await?;
-        Ok(cluster)
+        let cluster = cluster.unwrap_or_else(|| self.cluster.clone());
+        Self { cluster, ..self }.chosen(context).await
     }
 }
 
@@ -118,7 +130,7 @@ async fn exists(context: &Context, admin: &Admin, endpoint: &Endpoint, name: &st
         return CliError::new(format!("cluster {name} exists"), "see: weir cluster list");
     };
     // A home whose profiles were lost learns them again.
-    let _ = super::learn(context, endpoint, &cluster, false).await;
+    let _ = super::learn(context, endpoint, &cluster, super::Choose::No).await;
     refusal(name, cluster.state, cluster.reason.as_deref())
 }
 
@@ -131,7 +143,7 @@ fn refusal(name: &str, state: ClusterState, reason: Option<&str>) -> CliError {
             format!("use it with --cluster {name}, or delete it: weir cluster delete --name {name}")
         }
         ClusterState::Deleting => "wait until it is gone: weir cluster list".to_owned(),
-        _ => match reason.and_then(|reason| wait::port_hint(name, reason)) {
+        _ => match reason.and_then(|reason| wait::port_hint(&format!("--name {name}"), reason)) {
             Some(hint) => hint,
             None => format!(
                 "see what it lacks: weir cluster status --name {name}; or begin anew: weir \

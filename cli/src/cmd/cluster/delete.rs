@@ -41,7 +41,8 @@ struct Deleted<'a> {
 /// # Errors
 /// Why it was not done.
 pub async fn run(args: &DeleteArgs, context: &Context) -> Result<()> {
-    let name = args.name.resolve(context)?;
+    let context = &context.at(args.name.told());
+    let name = context.selected()?;
     if let state @ State::Never = endpoint::look(&context.home)? {
         return Err(context.not_running(&state));
     }

@@ -45,7 +45,7 @@ pub async fn ensure(context: &Context, name: &str, spec: &ClusterSpec) -> Result
     drop(lock);
     let cluster = wait::wait_for(context, &local.admin, name, Goal::Running, limit).await?;
     let cluster = cluster.ok_or_else(|| super::no_cluster(name, []))?;
-    super::learn(context, &local.endpoint, &cluster, false).await?;
+    super::learn(context, &local.endpoint, &cluster, super::Choose::No).await?;
     Ok((cluster, took))
 }
 
@@ -55,7 +55,7 @@ async fn order(context: &Context, local: &Local, name: &str, spec: &ClusterSpec)
     Ok(match found.map(|cluster| cluster.desired) {
         None => {
             let cluster = local.admin.cluster_create(name, spec).await?;
-            super::learn(context, &local.endpoint, &cluster, true).await?;
+            super::learn(context, &local.endpoint, &cluster, super::Choose::Yes).await?;
             Took::Create
         }
         Some(DesiredState::Running) => Took::Nothing,

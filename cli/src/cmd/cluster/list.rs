@@ -90,14 +90,14 @@ async fn ask_remote(context: &Context, remote: &Remote) -> Result<Vec<Row>> {
         })
     })
     .await?;
-    let current = current(context, &profiles);
+    let current = current(context, &profiles, &Place::Remote(remote.clone()));
     Ok(clusters.into_iter().map(|cluster| Row::seen(cluster, current.as_deref())).collect())
 }
 
-/// The cluster that commands mean, by its own name.
-fn current(context: &Context, profiles: &Profiles) -> Option<String> {
+/// The cluster that commands mean, by its own name, if it is one of this control plane.
+fn current(context: &Context, profiles: &Profiles, place: &Place) -> Option<String> {
     let target = target::resolve(context.profile.as_deref(), context.cluster.as_deref(), profiles);
-    target.ok().map(|target| target.cluster)
+    target.ok().filter(|target| target.place == *place).map(|target| target.cluster)
 }
 
 async fn ask(context: &Context) -> Result<Vec<Row>> {
@@ -110,7 +110,7 @@ async fn ask(context: &Context) -> Result<Vec<Row>> {
         take_in(profiles, &before, &clusters, &url, &key_file)
     })
     .await?;
-    let current = current(context, &profiles);
+    let current = current(context, &profiles, &Place::Home);
     Ok(clusters.into_iter().map(|cluster| Row::seen(cluster, current.as_deref())).collect())
 }
 
@@ -140,7 +140,7 @@ fn take_in(
 /// What the profiles know.
 pub fn remember(context: &Context, state: &str) -> Result<Vec<Row>> {
     let profiles = Profiles::load(&context.home)?;
-    let current = current(context, &profiles);
+    let current = current(context, &profiles, &Place::Home);
     let own = profiles.clusters.into_iter().filter(|(_, profile)| profile.is_home());
     let rows = own.map(|(name, profile)| (profile.cluster_name(&name).to_owned(), profile));
     let rows = rows.map(|(name, profile)| Row {

@@ -8,6 +8,7 @@ pub mod ensure;
 mod list;
 mod logs;
 mod operation;
+mod refused;
 mod remote;
 mod resume;
 mod scale;
@@ -113,15 +114,10 @@ pub struct NameArg {
 }
 
 impl NameArg {
+    /// What is told here takes the place of `--cluster`: `context.at(args.name.told())` is then
+    /// what name, control plane and profile are taken from, all of one [`target::Target`].
     fn told(&self) -> Option<&String> {
         self.positional.as_ref().or(self.name.as_ref())
-    }
-
-    fn resolve(&self, context: &Context) -> Result<String> {
-        match self.told() {
-            told @ Some(_) => context.at(told).selected(),
-            None => context.selected(),
-        }
     }
 }
 
@@ -148,24 +144,44 @@ pub async fn run(command: ClusterCommand, context: &Context) -> Result<()> {
     }
 }
 
-/// Takes what the control plane says of a cluster into the profiles.
+/// Whether a cluster that is learned becomes the one that commands mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choose {
+    /// What they mean stays as it is.
+    No,
+    /// If they mean none so far.
+    IfNone,
+    /// Whatever they mean.
+    Yes,
+}
+
+/// Takes what the control plane says of a cluster into the profiles. Returns whether commands
+/// meant another one before.
 async fn learn(
     context: &Context,
     endpoint: &Endpoint,
     cluster: &Cluster,
-    current: bool,
-) -> Result<()> {
+    choose: Choose,
+) -> Result<bool> {
+    let mut turned = false;
     let change = |profiles: &mut Profiles| {
         let key_file = key_file(context);
         let mut news = profiles.learn(cluster, &endpoint.url(), &key_file);
         let name = profiles.name_of(&cluster.name, &key_file).cloned();
-        if current && name.is_some() && profiles.current != name {
+        let chosen = match choose {
+            Choose::No => false,
+            Choose::IfNone => profiles.current.is_none(),
+            Choose::Yes => true,
+        };
+        if chosen && name.is_some() && profiles.current != name {
+            turned = profiles.current.is_some();
             profiles.current = name;
             news = true;
         }
         news
     };
-    Profiles::update(&context.home, context.clock, change).await.map(drop)
+    Profiles::update(&context.home, context.clock, change).await?;
+    Ok(turned)
 }
 
 /// The key's file as the profiles name it.

@@ -56,7 +56,8 @@ pub async fn run(command: &OperationCommand, context: &Context) -> Result<()> {
 }
 
 async fn list(args: &ListArgs, context: &Context) -> Result<()> {
-    let name = args.name.resolve(context)?;
+    let context = &context.at(args.name.told());
+    let name = context.selected()?;
     let admin = context.admin()?;
     let operations = match admin.operation_list(&name).await {
         Ok(operations) => operations,

@@ -8,8 +8,8 @@ use weir_client::{
 };
 
 use super::{
-    ClusterCommand, NameArg, create::CreateArgs, delete::DeleteArgs, resume::ResumeArgs,
-    shutdown::ShutdownArgs, status, status::StatusArgs, unknown_cluster,
+    ClusterCommand, NameArg, create::CreateArgs, delete::DeleteArgs, resume::ResumeArgs, scale,
+    scale::ScaleArgs, shutdown::ShutdownArgs, status, status::StatusArgs, unknown_cluster,
 };
 use crate::{
     context::Context,
@@ -28,6 +28,7 @@ use crate::{
 struct There {
     context: Context,
     remote: Remote,
+    /// As its control plane knows it.
     name: String,
     admin: Admin,
 }
@@ -58,6 +59,10 @@ pub async fn run(command: &ClusterCommand, context: &Context) -> Result<bool> {
         ClusterCommand::Resume(args) => {
             let Some(there) = there(&args.name, context)? else { return Ok(false) };
             there.resume(args).await?;
+        }
+        ClusterCommand::Scale(args) => {
+            let Some(there) = there(&args.name, context)? else { return Ok(false) };
+            there.scale(args).await?;
         }
         ClusterCommand::Delete(args) => {
             let Some(there) = there(&args.name, context)? else { return Ok(false) };
@@ -133,6 +138,11 @@ struct Deleted<'a> {
 }
 
 impl There {
+    /// The cluster for people: there may be one of its name elsewhere.
+    fn called(&self) -> String {
+        format!("{} at {}", self.name, self.remote.url)
+    }
+
     /// The error of an order, with near names for a cluster that is not there.
     async fn explain(&self, error: AdminError) -> CliError {
         match error.status() {
@@ -171,11 +181,11 @@ impl There {
             return Err(self.explain(error).await);
         }
         let cluster = self.wait(Goal::Shutdown).await?;
-        let name = &self.name;
+        let (called, name) = (self.called(), self.context.meaning(&self.name));
         out::print(args.output.format, &cluster, || {
             format!(
-                "cluster {name} is shut down, its data is kept; start it again with: weir cluster \
-                 resume --name {name}"
+                "cluster {called} is shut down, its data is kept; start it again with: weir \
+                 cluster resume {name}"
             )
         })
     }
@@ -188,13 +198,21 @@ impl There {
         let cluster = self.wait(Goal::Running).await?;
         let seconds = self.context.clock.now().since(begin).as_secs_f64();
         out::print(args.output.format, &cluster, || {
-            format!("cluster {} is running ({seconds:.1} s)", self.name)
+            format!("cluster {} is running ({seconds:.1} s)", self.called())
         })
     }
 
+    async fn scale(&self, args: &ScaleArgs) -> Result<()> {
+        let scaled = scale::order(args, &self.context, &self.admin, &self.name).await?;
+        if let Some(cluster) = scaled.cluster() {
+            learn(&self.context, &self.remote, cluster).await?;
+        }
+        scaled.print(args, &self.called(), &self.context.meaning(&self.name))
+    }
+
     async fn delete(self, args: &DeleteArgs) -> Result<()> {
-        let (name, url) = (&self.name, &self.remote.url);
-        prompt::confirm(args.yes, &format!("Delete cluster {name} at {url} and all its data?"))?;
+        let (name, called) = (&self.name, self.called());
+        prompt::confirm(args.yes, &format!("Delete cluster {called} and all its data?"))?;
         let cluster = self.look().await?;
         // By id: what was looked at is what is deleted, whoever recreates the name meanwhile.
         let id = cluster.id.to_string();
@@ -212,7 +230,7 @@ impl There {
         forget_key(&context.home, &profiles, &self.remote.key_file)?;
         let deleted = Deleted { name, id, state: "deleted" };
         out::print(args.output.format, &deleted, || {
-            format!("cluster {name} at {url} and all its data are deleted")
+            format!("cluster {called} and all its data are deleted")
         })
     }
 }

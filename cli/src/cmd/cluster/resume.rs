@@ -29,7 +29,8 @@ pub struct ResumeArgs {
 /// # Errors
 /// Why it was not done.
 pub async fn run(args: &ResumeArgs, context: &Context) -> Result<()> {
-    let name = args.name.resolve(context)?;
+    let context = &context.at(args.name.told());
+    let name = context.selected()?;
     let begin = context.clock.now();
     let limit = context.lifecycle_timeout();
     let lock = HomeLock::acquire(&context.home, context.clock, limit).await?;
@@ -48,7 +49,7 @@ pub async fn run(args: &ResumeArgs, context: &Context) -> Result<()> {
     drop(lock);
     let cluster = wait::wait_for(context, &local.admin, &name, Goal::Running, limit).await?;
     if let Some(cluster) = &cluster {
-        super::learn(context, &local.endpoint, cluster, false).await?;
+        super::learn(context, &local.endpoint, cluster, super::Choose::No).await?;
     }
     let seconds = context.clock.now().since(begin).as_secs_f64();
     out::print(args.output.format, &cluster, || {

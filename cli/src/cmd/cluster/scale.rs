@@ -1,9 +1,9 @@
 //! `weir cluster scale`.
 
 use clap::Args;
-use weir_client::admin::{Admin, AdminError, Cluster, ScalePreview};
+use weir_client::admin::{Admin, AdminError, Cluster, OperationState, ScalePreview};
 
-use super::NameArg;
+use super::{NameArg, refused, status};
 use crate::{
     context::Context,
     error::{CliError, Result},
@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug, Args)]
 pub struct ScaleArgs {
     #[command(flatten)]
-    name: NameArg,
+    pub(super) name: NameArg,
     /// How many SPUs it is to have
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     spus: u32,
@@ -34,13 +34,25 @@ pub struct ScaleArgs {
     output: OutputArg,
 }
 
-/// Does it. Safe to repeat: a cluster that has so many SPUs has them.
+/// What came of it.
+pub(super) enum Scaled {
+    /// What would be done.
+    Would(ScalePreview),
+    /// It had so many already, and nothing was ordered.
+    Had(Cluster),
+    /// It is ordered, and goes on.
+    Ordered(Cluster),
+    /// It is done, after so many seconds.
+    Has(Cluster, f64),
+}
+
+/// Does it for a cluster of this home. Safe to repeat: a cluster that has so many SPUs has them.
 ///
 /// # Errors
 /// Why it was not done; then nothing is changed.
 pub async fn run(args: &ScaleArgs, context: &Context) -> Result<()> {
-    let name = args.name.resolve(context)?;
-    let begin = context.clock.now();
+    let context = &context.at(args.name.told());
+    let name = context.selected()?;
     let limit = context.lifecycle_timeout();
     let lock = HomeLock::acquire(&context.home, context.clock, limit).await?;
     if let state @ (State::Never | State::Stopped(_)) = endpoint::look(&context.home)? {
@@ -48,54 +60,107 @@ pub async fn run(args: &ScaleArgs, context: &Context) -> Result<()> {
     }
     let local = start::ensure(context, &lock).await?;
     drop(lock);
-    let admin = &local.admin;
-    if args.dry_run {
-        let preview = admin.cluster_scale_preview(&name, args.spus).await;
-        let preview = told(admin, &name, preview).await?;
-        return out::print(args.output.format, &preview, || would(&name, &preview));
+    let scaled = order(args, context, &local.admin, &name).await?;
+    if let Some(cluster) = scaled.cluster() {
+        super::learn(context, &local.endpoint, cluster, super::Choose::No).await?;
     }
-    let ordered = admin.cluster_scale(&name, args.spus).await;
-    let ordered = told(admin, &name, ordered).await?;
+    scaled.print(args, &name, &format!("--name {name}"))
+}
+
+/// Orders it of whatever control plane, and waits for it.
+///
+/// # Errors
+/// Why it was not done; then nothing is changed.
+pub(super) async fn order(
+    args: &ScaleArgs,
+    context: &Context,
+    admin: &Admin,
+    name: &str,
+) -> Result<Scaled> {
+    let (begin, limit) = (context.clock.now(), context.lifecycle_timeout());
+    let preview = admin.cluster_scale_preview(name, args.spus).await;
+    let preview = told(context, admin, name, preview).await?;
+    if args.dry_run {
+        return Ok(Scaled::Would(preview));
+    }
+    if preview.add == 0 && preview.remove.is_empty() {
+        let cluster = told(context, admin, name, admin.cluster(name).await).await?;
+        // One that is under way to so many is waited for, one that failed is begun anew.
+        let last = status::operation_of(admin, &cluster).await.map(|last| last.state);
+        if !matches!(last, Some(OperationState::Running | OperationState::Failed)) {
+            return Ok(Scaled::Had(cluster));
+        }
+    }
+    let ordered = told(context, admin, name, admin.cluster_scale(name, args.spus).await).await?;
     if args.no_wait {
-        return out::print(args.output.format, &ordered, || {
-            let spus = out::count(u64::from(args.spus), "SPU");
-            format!(
-                "cluster {name} is to have {spus}; follow it with: weir cluster status --name \
-                 {name}"
-            )
-        });
+        return Ok(Scaled::Ordered(ordered));
     }
     if let Some(id) = ordered.operation_id {
         operation::wait_for(context, admin, id, limit).await?;
     }
     let left = limit.saturating_sub(context.clock.now().since(begin));
-    let cluster = wait::wait_for(context, admin, &name, Goal::Running, left).await?;
-    let cluster = cluster.unwrap_or(ordered);
-    super::learn(context, &local.endpoint, &cluster, false).await?;
+    let cluster = wait::wait_for(context, admin, name, Goal::Running, left).await?;
     let seconds = context.clock.now().since(begin).as_secs_f64();
-    out::print(args.output.format, &cluster, || format!("{} ({seconds:.1} s)", has(&cluster)))
+    Ok(Scaled::Has(cluster.unwrap_or(ordered), seconds))
+}
+
+impl Scaled {
+    /// The cluster as it was seen last.
+    pub(super) fn cluster(&self) -> Option<&Cluster> {
+        match self {
+            Self::Would(_) => None,
+            Self::Had(cluster) | Self::Ordered(cluster) | Self::Has(cluster, _) => Some(cluster),
+        }
+    }
+
+    /// Prints it. The cluster is `called` so, and meant by the options `typed`.
+    pub(super) fn print(&self, args: &ScaleArgs, called: &str, typed: &str) -> Result<()> {
+        let format = args.output.format;
+        match self {
+            Self::Would(preview) => out::print(format, preview, || would(called, preview)),
+            Self::Had(cluster) => out::print(format, cluster, || has(called, cluster, "already")),
+            Self::Ordered(cluster) => out::print(format, cluster, || {
+                let spus = out::count(u64::from(args.spus), "SPU");
+                format!(
+                    "cluster {called} is to have {spus}; follow it with: weir cluster status \
+                     {typed}"
+                )
+            }),
+            Self::Has(cluster, seconds) => out::print(format, cluster, || {
+                format!("{} ({seconds:.1} s)", has(called, cluster, "now"))
+            }),
+        }
+    }
 }
 
 /// The answer, or why there is none in the words of the command line.
-async fn told<T>(admin: &Admin, name: &str, answer: Result<T, AdminError>) -> Result<T> {
+async fn told<T>(
+    context: &Context,
+    admin: &Admin,
+    name: &str,
+    answer: Result<T, AdminError>,
+) -> Result<T> {
     match answer {
         Ok(answer) => Ok(answer),
         Err(error) if error.status() == Some(404) => Err(super::unknown_cluster(admin, name).await),
         Err(AdminError::Problem(problem)) if problem.code == "CLUSTER_SHUT_DOWN" => {
             Err(CliError::new(
                 format!("cluster {name} is shut down"),
-                format!("start it again first: weir cluster resume --name {name}"),
+                format!("start it again first: weir cluster resume {}", context.meaning(name)),
             ))
+        }
+        Err(AdminError::Problem(problem)) if !problem.blocking.is_empty() => {
+            Err(refused::told(context, &problem))
         }
         Err(error) => Err(error.into()),
     }
 }
 
-fn has(cluster: &Cluster) -> String {
+fn has(called: &str, cluster: &Cluster, since: &str) -> String {
     let spus = out::count(u64::from(cluster.spec.spus), "SPU");
     let there = cluster.spus.iter().filter(|spu| !spu.leaving);
     let ids: Vec<_> = there.map(|spu| spu.spu_id.to_string()).collect();
-    format!("cluster {} has {spus} now: {}", cluster.name, ids.join(", "))
+    format!("cluster {called} has {spus} {since}: {}", ids.join(", "))
 }
 
 fn would(name: &str, preview: &ScalePreview) -> String {
@@ -134,6 +199,9 @@ mod tests {
     #[test]
     fn what_it_has_is_named() {
         let cluster = cluster("dev", &["h:1", "h:2"]);
-        assert_eq!(has(&cluster), "cluster dev has 2 SPUs now: 1, 2");
+        assert_eq!(has("dev", &cluster, "now"), "cluster dev has 2 SPUs now: 1, 2");
+        let called = "dev at http://far:1";
+        let had = has(called, &cluster, "already");
+        assert_eq!(had, "cluster dev at http://far:1 has 2 SPUs already: 1, 2");
     }
 }

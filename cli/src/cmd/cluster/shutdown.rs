@@ -29,12 +29,13 @@ pub struct ShutdownArgs {
 /// # Errors
 /// Why it was not done.
 pub async fn run(args: &ShutdownArgs, context: &Context) -> Result<()> {
-    let name = args.name.resolve(context)?;
+    let (asked, context) = (context, &context.at(args.name.told()));
+    let name = context.selected()?;
     let limit = context.lifecycle_timeout();
     let lock = HomeLock::acquire(&context.home, context.clock, limit).await?;
     match endpoint::look(&context.home)? {
         State::Stopped(_) => {
-            let rows = list::remember(context, "shutdown")?;
+            let rows = list::remember(asked, "shutdown")?;
             let Some(row) = rows.iter().find(|row| row.name() == name) else {
                 return Err(super::no_cluster_here(context, &name)?);
             };
@@ -58,7 +59,7 @@ pub async fn run(args: &ShutdownArgs, context: &Context) -> Result<()> {
     drop(lock);
     let cluster = wait::wait_for(context, &local.admin, &name, Goal::Shutdown, limit).await?;
     if let Some(cluster) = &cluster {
-        super::learn(context, &local.endpoint, cluster, false).await?;
+        super::learn(context, &local.endpoint, cluster, super::Choose::No).await?;
     }
     let lock = HomeLock::acquire(&context.home, context.clock, limit).await?;
     stop::stop_if_idle(context, &lock).await?;

@@ -32,11 +32,12 @@ pub struct StatusArgs {
 /// # Errors
 /// When there is no such cluster, or nobody to ask.
 pub async fn run(args: &StatusArgs, context: &Context) -> Result<()> {
-    let name = args.name.resolve(context)?;
+    let (asked, context) = (context, &context.at(args.name.told()));
+    let name = context.selected()?;
     let endpoint = match endpoint::look(&context.home)? {
         State::Running(endpoint) => endpoint,
         State::Stopped(_) => {
-            let rows = list::remember(context, "shutdown")?;
+            let rows = list::remember(asked, "shutdown")?;
             let Some(row) = rows.iter().find(|row| row.name() == name) else {
                 return Err(super::no_cluster_here(context, &name)?);
             };
@@ -53,7 +54,7 @@ pub async fn run(args: &StatusArgs, context: &Context) -> Result<()> {
     let Some(cluster) = wait::look(&admin, &name).await? else {
         return Err(super::unknown_cluster(&admin, &name).await);
     };
-    super::learn(context, &endpoint, &cluster, false).await?;
+    super::learn(context, &endpoint, &cluster, super::Choose::No).await?;
     let operation = operation_of(&admin, &cluster).await;
     let url = endpoint.url();
     out::print(args.output.format, &cluster, || describe(&cluster, operation.as_ref(), &url))
