@@ -14,7 +14,10 @@ use std::{
 
 use clap::Args;
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
 use weir_runtime::{
     clock::Clock,
     disk::real::RealDisk,
@@ -22,8 +25,9 @@ use weir_runtime::{
     telemetry::{self, LogFormat},
 };
 
+use self::database::Opened;
 use crate::{
-    ClusterDefaults, Config, Deps, Metrics,
+    ClusterDefaults, Config, Deps, Metrics, Started,
     auth::ApiKey,
     provision::process::{ProcessProvisioner, Program},
     reconcile, run_measured,
@@ -149,13 +153,22 @@ pub async fn serve_until(
         ..Config::default()
     };
     // Nobody else has the database until all that is under way has ended.
-    let (database, _alone) =
+    let Opened { database, alone: _alone, note } =
         database::open(&data_dir, args.database_url.as_ref(), &shutdown).await?;
+    let (started, serves) = oneshot::channel::<Started>();
+    if let Some((file, note)) = note {
+        drop(task::spawn(async move {
+            let Ok(started) = serves.await else { return };
+            if let Err(error) = database::put(&file, &note.with(started.database_id)).await {
+                tracing::warn!(error, "another database will not be told from this one");
+            }
+        }));
+    }
     let deps = Deps {
         database,
         provisioner: Arc::new(ProcessProvisioner::new(program, Clock).with_metrics(metrics_host)),
         clock: Clock,
-        started: None,
+        started: Some(started),
     };
     let metrics = Metrics::default();
     if let Some(address) = &args.metrics_listen {

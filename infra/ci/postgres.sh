@@ -96,6 +96,16 @@ whole() {
     ! grep -q WEIR_DATABASE_URL "$work/forgot"; then
     echo "FAILED: it should have asked for its database"; cat "$work/forgot"; exit 1
   fi
+  # Nor does one that names another database, and it makes nothing there.
+  "$bin/createdb" -h 127.0.0.1 -p "$port" -U weir -T template0 -E UTF8 empty
+  if WEIR_DATABASE_URL="postgres://weir@127.0.0.1:$port/empty" "$weir" cluster resume \
+    --name whole > "$work/elsewhere" 2>&1 || ! grep -q "is an empty one" "$work/elsewhere"; then
+    echo "FAILED: it should have refused another database"; cat "$work/elsewhere"; exit 1
+  fi
+  must "nothing was made in another database" test "$("$bin/psql" -X -q -A -t -h 127.0.0.1 \
+    -p "$port" -U weir -d empty -c "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")" = 0
+  # Another way to the same one will do.
+  export WEIR_DATABASE_URL="postgres://weir:not-to-be-seen@localhost:$port/whole"
   must "start again" "$weir" cluster resume --name whole
   # Two of them would start every SPU twice.
   if WEIR_HOME="$work/other" "$weir" cluster create --name other > "$work/second" 2>&1 ||

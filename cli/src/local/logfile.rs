@@ -125,6 +125,25 @@ fn time_of(line: &str) -> Option<SystemTime> {
     humantime::parse_rfc3339(text).ok()
 }
 
+/// What a line that warns or tells an error says, without its time.
+pub fn trouble(line: &str) -> Option<String> {
+    if line.starts_with('{') {
+        let json: serde_json::Value = serde_json::from_str(line).ok()?;
+        let text = |name: &str| json.get(name).and_then(serde_json::Value::as_str);
+        text("level").filter(|level| matches!(*level, "WARN" | "ERROR"))?;
+        let why = text("reason").or_else(|| text("error"));
+        let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+        return Some(format!("{}{why}", text("message")?));
+    }
+    let (_, rest) = line.split_once(' ')?;
+    let (level, said) = rest.trim_start().split_once(' ')?;
+    matches!(level, "WARN" | "ERROR").then(|| {
+        let line = said.lines().next().unwrap_or_default();
+        // Which module says it is of no use to who reads it.
+        line.split_once(": ").map_or(line, |(_, said)| said).to_owned()
+    })
+}
+
 fn select(entries: Vec<Entry>, lines: usize, since: Option<SystemTime>) -> Vec<Entry> {
     let wanted = |entry: &Entry| match (since, entry.at) {
         (Some(since), Some(at)) => at >= since,
@@ -151,6 +170,19 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
+
+    #[test]
+    fn trouble_is_what_warns() {
+        let line = "2026-01-01T00:00:00.000000Z  WARN weir::connect: waiting reason=\"refused\"";
+        assert_eq!(trouble(line).as_deref(), Some("waiting reason=\"refused\""));
+        let line = "2026-01-01T00:00:00.000000Z ERROR weir: no room";
+        assert_eq!(trouble(line).as_deref(), Some("no room"));
+        let json = r#"{"timestamp":"x","level":"WARN","message":"waiting","reason":"refused"}"#;
+        assert_eq!(trouble(json).as_deref(), Some("waiting (refused)"));
+        for fine in ["", "x", "2026-01-01T00:00:00Z  INFO weir: serving", r#"{"level":"INFO"}"#] {
+            assert_eq!(trouble(fine), None, "{fine}");
+        }
+    }
 
     fn texts(entries: &[Entry]) -> Vec<&str> {
         entries.iter().map(|entry| entry.text.as_str()).collect()

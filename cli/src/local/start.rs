@@ -16,12 +16,14 @@ use super::{
     adopt,
     endpoint::{self, Endpoint, Process, State},
     identity::{self, Answer},
+    logfile::{self, LogFile},
     ports,
 };
 use crate::{
     context::Context,
     error::{self, CliError, Result, system},
     home::{Home, lock::HomeLock},
+    ui::Progress,
 };
 
 const POLL: Duration = Duration::from_millis(20);
@@ -29,6 +31,8 @@ const POLL: Duration = Duration::from_millis(20);
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long one look may take.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
+/// After this long, what is waited for is shown.
+const QUIET: Duration = Duration::from_secs(2);
 /// Somebody may take a port between our look and the server's: then others are tried.
 const PORTS_TRIED_MAX: usize = 3;
 /// How much of a log is read for its last words, in bytes.
@@ -191,13 +195,16 @@ async fn start(
     let spinner = context.ui.spinner("starting the control plane");
     home.make(&home.control_plane())?;
     let mut endpoint = Endpoint::new(http, rpc);
+    let mut said = LogFile::new(home.control_plane_log());
+    // What earlier ones said is no matter. Unreadable, it is a log without warnings.
+    let _ = said.tail(0, None);
     let mut child = spawn(home, &endpoint)?;
     let pid = child.id();
     let started = process_table::view(pid).ok().flatten().map(|seen| seen.started);
     endpoint.process = started.map(|started| Process { pid, started });
     // Before it serves: whatever becomes of this command, the process is found again.
     let outcome = match endpoint.save(home) {
-        Ok(()) => wait(context, &mut child, &endpoint).await,
+        Ok(()) => wait(context, &mut child, &endpoint, said, &spinner).await,
         Err(error) => Err(error.into()),
     };
     drop(spinner);
@@ -239,7 +246,14 @@ fn spawn(home: &Home, endpoint: &Endpoint) -> Result<Child> {
         .map_err(|e| error::io("start", &program, &e))
 }
 
-async fn wait(context: &Context, child: &mut Child, endpoint: &Endpoint) -> Result<Admin, Failure> {
+async fn wait(
+    context: &Context,
+    child: &mut Child,
+    endpoint: &Endpoint,
+    mut said: LogFile,
+    progress: &Progress,
+) -> Result<Admin, Failure> {
+    let mut trouble = None;
     let home = &context.home;
     let limit = context.timeout.unwrap_or(START_TIMEOUT);
     let log = home.control_plane_log();
@@ -263,10 +277,21 @@ async fn wait(context: &Context, child: &mut Child, endpoint: &Endpoint) -> Resu
                 return Ok(admin);
             }
         }
-        if context.clock.now().since(begin) >= limit {
+        for entry in said.added().unwrap_or_default() {
+            trouble = logfile::trouble(&entry.text).or(trouble);
+        }
+        let waited = context.clock.now().since(begin);
+        if waited >= QUIET {
+            progress.set(|| match &trouble {
+                Some(trouble) => format!("the control plane does not serve yet: {trouble}"),
+                None => "the control plane does not serve yet".to_owned(),
+            });
+        }
+        if waited >= limit {
             let limit = crate::error::duration(limit);
+            let trouble = trouble.map(|trouble| format!(": {trouble}")).unwrap_or_default();
             return Err(CliError::new(
-                format!("the control plane did not serve within {limit}"),
+                format!("the control plane did not serve within {limit}{trouble}"),
                 format!("its log is {}", log.display()),
             )
             .into());

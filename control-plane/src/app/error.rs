@@ -201,9 +201,12 @@ impl AppError {
     #[must_use]
     pub fn name(field: &'static str, error: &NameError) -> Self {
         let hint = match field {
-            "cluster" => "Cluster names are 1 to 63 of a-z, 0-9 and -.",
+            "cluster" => "Cluster names are 1 to 63 of a-z, 0-9 and -, and do not begin with -.",
             "consumer" => "Consumer names are 1 to 249 of A-Z, a-z, 0-9, ., _ and -.",
-            _ => "Topic names are 1 to 249 of A-Z, a-z, 0-9, ., _ and -, and do not begin with __.",
+            _ => {
+                "Topic names are 1 to 249 of A-Z, a-z, 0-9, ., _ and -, and do not begin with - \
+                 or __."
+            }
         };
         Self::invalid(field, error.to_string(), hint)
     }

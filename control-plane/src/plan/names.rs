@@ -36,6 +36,9 @@ pub enum NameError {
         /// Which are allowed.
         allowed: &'static str,
     },
+    /// Begins as options of commands do.
+    #[error("the name begins with -, so that commands would take it for an option")]
+    Dash,
     /// `.` or `..`.
     #[error("the names . and .. are not allowed")]
     Dots,
@@ -44,22 +47,24 @@ pub enum NameError {
     Internal,
 }
 
-/// Checks a cluster's name: 1 to 63 of `a-z0-9-`.
+/// Checks a new cluster's name: 1 to 63 of `a-z0-9-`, the first no `-`.
 ///
 /// # Errors
 /// [`NameError`].
 pub fn cluster_name(name: &str) -> Result<(), NameError> {
     check(name, CLUSTER_NAME_BYTES_MAX, "a-z, 0-9 and -", |c| {
         c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
-    })
+    })?;
+    no_option(name)
 }
 
-/// Checks a topic's name: 1 to 249 of `A-Za-z0-9._-`, not `.`, `..` or `__…`.
+/// Checks a new topic's name: 1 to 249 of `A-Za-z0-9._-`, not `.`, `..`, `-…` or `__…`.
 ///
 /// # Errors
 /// [`NameError`].
 pub fn topic_name(name: &str) -> Result<(), NameError> {
     check(name, TOPIC_NAME_BYTES_MAX, DATA_ALLOWED, data_may)?;
+    no_option(name)?;
     if matches!(name, "." | "..") {
         return Err(NameError::Dots);
     }
@@ -82,6 +87,10 @@ const DATA_ALLOWED: &str = "A-Z, a-z, 0-9, ., _ and -";
 
 const fn data_may(character: char) -> bool {
     character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-')
+}
+
+fn no_option(name: &str) -> Result<(), NameError> {
+    if name.starts_with('-') { Err(NameError::Dash) } else { Ok(()) }
 }
 
 fn check(
@@ -116,6 +125,8 @@ mod tests {
             (".", NameError::Dots),
             ("..", NameError::Dots),
             ("__probe", NameError::Internal),
+            ("-", NameError::Dash),
+            ("--all", NameError::Dash),
             (&"x".repeat(250), NameError::TooLong { bytes: 250, max: 249 }),
         ] {
             assert_eq!(topic_name(bad), Err(why), "{bad}");
@@ -127,7 +138,7 @@ mod tests {
 
     #[test]
     fn consumer_names() {
-        for good in ["a", "billing.v1", "A_b-c", ".", "__x", &"x".repeat(249)] {
+        for good in ["a", "billing.v1", "A_b-c", ".", "-x", "__x", &"x".repeat(249)] {
             assert_eq!(consumer_name(good), Ok(()), "{good}");
         }
         for bad in ["", "a b", "a/b", "ä", "a:reset", "a\0", &"x".repeat(250)] {
@@ -140,7 +151,7 @@ mod tests {
         for good in ["a", "demo-1", "0", &"x".repeat(63)] {
             assert_eq!(cluster_name(good), Ok(()), "{good}");
         }
-        for bad in ["", "Demo", "a_b", "a.b", "a:shutdown", "a/b", &"x".repeat(64)] {
+        for bad in ["", "-", "-demo", "Demo", "a_b", "a.b", "a:shutdown", "a/b", &"x".repeat(64)] {
             assert!(cluster_name(bad).is_err(), "{bad:?}");
         }
     }

@@ -99,7 +99,7 @@ pub(super) async fn connect(
         if clock.now().since(begin) + pause > START_WAIT_MAX {
             return Err(ConnectError::Unreachable { at, reason });
         }
-        tracing::info!(database = at, reason, "waiting for the database server");
+        tracing::warn!(database = at, reason, "waiting for the database server");
         clock.sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }

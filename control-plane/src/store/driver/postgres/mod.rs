@@ -34,6 +34,7 @@ use sqlx::{
     raw_sql,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use weir_protocol::ids::DatabaseId;
 use weir_runtime::{clock::Clock, task};
 
 use self::values::{bound, rows, typed};
@@ -46,8 +47,12 @@ use crate::store::migrate::MigrateError;
 
 /// Readers at a time.
 const READERS: usize = 8;
-/// How long a transaction waits for its turn, here and at the server, and for a connection.
-const TURN_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long a transaction waits for its turn here, and its connection, together. While the
+/// server is away whoever asked must hear so before it gives up, which the CLI does after ten
+/// seconds.
+const TURN_WAIT_MAX: Duration = Duration::from_secs(6);
+/// How long of that it waits for a connection, once it is its turn.
+const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(4);
 /// How long an answer may take. Longer than the server's own limit, so that this one counts
 /// only when the server or the way to it is gone.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(40);
@@ -82,7 +87,7 @@ impl PostgresDatabase {
         let pool = PgPoolOptions::new()
             // A connection that was given back is rolled back before it is idle again.
             .max_connections(u32::try_from(READERS).unwrap_or(1) + 1)
-            .acquire_timeout(TURN_WAIT_MAX)
+            .acquire_timeout(CONNECTION_WAIT_MAX)
             .after_connect(|connection, _| {
                 Box::pin(async move { raw_sql(SESSION).execute(connection).await.map(|_| ()) })
             })
@@ -96,18 +101,44 @@ impl PostgresDatabase {
         })
     }
 
+    /// Which history it is; `None` when it holds none yet. Writes nothing.
+    ///
+    /// # Errors
+    /// As the database.
+    pub async fn id(&self) -> DbResult<Option<DatabaseId>> {
+        let mut connection = connect::once(&self.options, self.clock).await?;
+        let look = async {
+            let there = "SELECT to_regclass('meta') IS NOT NULL";
+            if !sqlx::query_scalar::<_, bool>(there).fetch_one(&mut connection).await? {
+                return Ok(None);
+            }
+            let text = "SELECT database_id FROM meta";
+            sqlx::query_scalar::<_, String>(text).fetch_optional(&mut connection).await
+        };
+        let found = self.clock.timeout(ANSWER_WAIT_MAX, look).await;
+        let found = found.map_err(|_| DbError::Busy)?.map_err(typed)?;
+        let expected = "id of a database";
+        found
+            .map(|text| text.parse())
+            .transpose()
+            .map_err(|_| DbError::Decode { column: "database_id".to_owned(), expected })
+    }
+
     async fn lend(&self, mode: Mode) -> DbResult<Lease> {
         let turns = match mode {
             Mode::Read => &self.readers,
             Mode::Write => &self.writer,
         };
+        let begin = self.clock.now();
         let turn = self
             .clock
             .timeout(TURN_WAIT_MAX, Arc::clone(turns).acquire_owned())
             .await
             .map_err(|_| DbError::Busy)?
             .map_err(|_| DbError::Io { reason: "the pool is closed".to_owned() })?;
-        let connection = self.pool.acquire().await.map_err(typed)?;
+        let left = TURN_WAIT_MAX.saturating_sub(self.clock.now().since(begin));
+        let connection = self.clock.timeout(left, self.pool.acquire()).await;
+        let connection = connection.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(typed)?;
         Ok(Lease { connection: Some(connection), turn: Some(turn), clock: self.clock })
     }
 }

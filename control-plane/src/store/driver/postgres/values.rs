@@ -141,6 +141,12 @@ fn said(error: &dyn DatabaseError) -> DbError {
             DbError::Unavailable { reason }
         }
         code if code.starts_with("53") || code.starts_with("58") => DbError::Io { reason },
+        "42501" => DbError::Misuse {
+            reason: format!(
+                "{reason} (SQLSTATE 42501): make the user of the database URL the owner of the \
+                 database, or let it make tables with GRANT CREATE ON SCHEMA public TO that user"
+            ),
+        },
         code => DbError::Misuse { reason: format!("{reason} (SQLSTATE {code})") },
     }
 }
