@@ -70,7 +70,7 @@ impl Reach {
         let unavailable = |reason: String| {
             Err(AppError::CoordinatorUnavailable { consumer: consumer.to_owned(), reason })
         };
-        match app.clock.timeout(SEARCH_LIMIT, self.search(app, order)).await {
+        match app.clock.timeout(SEARCH_LIMIT, Box::pin(self.search(app, order))).await {
             Ok(Ok(partitions)) => Ok(partitions),
             Ok(Err(reason)) => unavailable(reason),
             Err(_) => unavailable("no answer came in time".to_owned()),
