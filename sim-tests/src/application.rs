@@ -161,7 +161,7 @@ impl Application {
         let Working { name, instance, .. } = &self.what;
         self.history.add(Event::Processed { name: name.clone(), instance: *instance, place });
         match self.what.commit_every {
-            Some(every) if number % every == 0 => {
+            Some(every) if number.is_multiple_of(every) => {
                 self.consumer.processed();
                 self.commit().await
             }
