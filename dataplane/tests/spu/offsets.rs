@@ -167,10 +167,12 @@ async fn what_is_no_request_is_refused() {
         let refused = consumer.commit(vec![bad]).await.unwrap_err();
         assert_eq!(code_of(&refused), ErrorCode::InvalidRequest);
     }
-    let refused = consumer.commit_as(0, vec![at(key(1, 0), 6)]).await.unwrap_err();
-    assert_eq!(code_of(&refused), ErrorCode::InvalidRequest);
+    // Number 0 asks whether the session holds, and commits nothing.
+    consumer.commit_as(0, vec![at(key(1, 0), 6)]).await.unwrap();
     let unclaimed = consumer.commit(vec![at(key(1, 1), 6)]).await.unwrap_err();
     assert_eq!(code_of(&unclaimed), ErrorCode::ConsumerFenced);
+    let asked = consumer.commit_as(0, vec![at(key(1, 1), 6)]).await.unwrap_err();
+    assert_eq!(code_of(&asked), ErrorCode::ConsumerFenced);
     assert_eq!(consumer.open(&good).await.unwrap(), [(key(1, 0), 5)], "nothing was changed");
 }
 
