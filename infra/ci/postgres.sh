@@ -67,7 +67,6 @@ fi
 echo "== a whole system on Postgres"
 cargo build -p weir-cli --bin weir
 whole() {
-  local fail=0
   "$bin/createdb" -h 127.0.0.1 -p "$port" -U weir -T template0 -E UTF8 whole
   sql() { "$bin/psql" -X -q -A -t -h 127.0.0.1 -p "$port" -U weir -d whole -c "$1"; }
   must() { # what, command
@@ -79,9 +78,9 @@ whole() {
   must create "$weir" cluster create --name whole --spus 1
   must "create a topic" "$weir" topic create whole --partitions 1
   must produce "$weir" produce whole -f "$work/input"
-  "$weir" consume whole -B -d > "$work/output" || fail=1
+  "$weir" consume whole -B -d > "$work/output"
   must "what was consumed is what was produced" cmp "$work/input" "$work/output"
-  [ "$fail" = 0 ] && [ ! -e "$WEIR_HOME/control-plane/weir.db" ]
+  must "there is no SQLite" test ! -e "$WEIR_HOME/control-plane/weir.db"
   must "the topic is in Postgres" test "$(sql "SELECT name FROM topic_names WHERE name = 'whole'")" = whole
 
   pid=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["process"]["pid"])' \
