@@ -118,7 +118,11 @@ async fn story() -> u64 {
         })
         .build();
     let spu_id = spu.id();
-    DiskSim::current().faults(spu_id, |faults| faults.power_loss = 1.0);
+    DiskSim::current().faults(spu_id, |faults| {
+        faults.power_loss = 1.0;
+        // Slower than the network, so that the power can go between an upload and its fsync.
+        faults.sync.latency = Duration::from_millis(2)..Duration::from_millis(30);
+    });
     let test = Handle::current().create_node().name("test").ip("10.0.0.3".parse().unwrap()).build();
     let work = test.spawn(async move {
         let (mut acknowledged, mut tried, mut count) = (0, 0, 0);
