@@ -51,11 +51,17 @@ WEIR_METRICS_LISTEN="127.0.0.1:$port" "$weir" cluster create --name infra --spus
 "$weir" topic create orders >/dev/null
 seq 1000 | "$weir" produce orders >/dev/null
 "$weir" consume orders -B -d >/dev/null
+"$weir" consume orders -c dashboard -B -n 400 >/dev/null
 # An error too, so that it shows: there is no such offset.
 "$weir" consume orders --start-offset 5000 -n 1 --timeout 5s >/dev/null 2>&1 || true
 pid=$(pgrep -f "run spu .*$WEIR_HOME" | head -n 1)
 spu=$(tr '\0' ' ' < "/proc/$pid/cmdline" | sed -n 's/.*--metrics-listen \([^ ]*\).*/\1/p')
-curl --fail --silent --show-error "http://127.0.0.1:$port/metrics" > "$work/control-plane"
+# Commits reach SQL, and SQL the metrics, in seconds: 30 are more than enough.
+for _ in $(seq 120); do
+  curl --fail --silent --show-error "http://127.0.0.1:$port/metrics" > "$work/control-plane"
+  grep -q '^weir_control_plane_consumer_lag_records{' "$work/control-plane" && break
+  sleep 0.25
+done
 curl --fail --silent --show-error "http://$spu/metrics" > "$work/spu"
 for scrape in control-plane spu; do
   python3 infra/ci/infra.py text "$work/$scrape" | promtool check metrics
