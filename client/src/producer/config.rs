@@ -39,7 +39,8 @@ pub enum Partitioning {
     /// without as [`Partitioning::RoundRobin`].
     #[default]
     ByKey,
-    /// In turn over the partitions that have a live leader, a batch at a time.
+    /// A batch at a time over the partitions that have a live leader, each to the one that was
+    /// given the fewest bytes.
     RoundRobin,
 }
 

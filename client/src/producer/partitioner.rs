@@ -38,33 +38,40 @@ impl Routing {
 pub(crate) struct Partitioner {
     pub routing: Routing,
     partitioning: Partitioning,
-    /// Counts batches: the next choice in turn.
+    /// Counts choices in turn: where looking for the next one begins.
     turn: usize,
-    /// Where records without a key go until their batch is sealed.
-    sticky: Option<PartitionIndex>,
+    /// Who takes turns, and the bytes that each was given since they last changed.
+    given_bytes: Vec<(PartitionIndex, u64)>,
+    /// Where records without a key go until their batch is sealed: a place in `given_bytes`.
+    sticky: Option<usize>,
 }
 
 impl Partitioner {
     /// `turn` is where taking turns begins: drawn, so that many producers do not all begin at
     /// the same partition.
     pub(crate) fn new(routing: Routing, partitioning: Partitioning, turn: usize) -> Self {
-        Self { routing, partitioning, turn, sticky: None }
+        let given_bytes = none_given(&routing);
+        Self { routing, partitioning, turn, sticky: None, given_bytes }
     }
 
     /// Takes over what changed. Later choices see it at once.
     pub(crate) fn replace(&mut self, routing: Routing) {
-        if self.sticky.is_some_and(|index| routing.live.binary_search(&index).is_err()) {
+        let none_given = none_given(&routing);
+        if !self.given_bytes.iter().map(|(index, _)| index).eq(none_given.iter().map(|(i, _)| i)) {
+            // From even: a partition that is new, or led again, is not made to catch up.
+            self.given_bytes = none_given;
             self.sticky = None;
         }
         self.routing = routing;
     }
 
-    /// The partition of a record. `collecting` says whether a partition has a batch that is
-    /// not sealed yet.
+    /// The partition of a record of so many bytes. `collecting` says whether a partition has a
+    /// batch that is not sealed yet.
     pub(crate) fn choose(
         &mut self,
         explicit: Option<PartitionIndex>,
         key: Option<&[u8]>,
+        bytes: u32,
         collecting: impl Fn(PartitionIndex) -> bool,
     ) -> Result<PartitionIndex, SendError> {
         let Routing { topic, partitions, .. } = &self.routing;
@@ -80,24 +87,41 @@ impl Partitioner {
             (None, Some(key), Partitioning::ByKey) => {
                 Ok(PartitionIndex(partition_of(key, *partitions)))
             }
-            _ => Ok(self.in_turn(collecting)),
+            _ => Ok(self.in_turn(bytes, collecting)),
         }
     }
 
-    fn in_turn(&mut self, collecting: impl Fn(PartitionIndex) -> bool) -> PartitionIndex {
-        if let Some(index) = self.sticky.filter(|index| collecting(*index)) {
-            return index;
-        }
-        let Routing { partitions, live, .. } = &self.routing;
-        let next = if live.is_empty() {
-            // Nobody leads: any will do, and the record waits for a leader.
-            PartitionIndex((self.turn % (*partitions).max(1) as usize) as u32)
-        } else {
-            live[self.turn % live.len()]
-        };
-        self.turn = self.turn.wrapping_add(1);
-        self.sticky = Some(next);
-        next
+    /// A batch at a time, each to whoever was given the fewest bytes. Batches differ in size,
+    /// since those of a partition that may not send yet collect more: by mere turns, some
+    /// partitions would get all the large ones (what KIP-794 is about).
+    fn in_turn(
+        &mut self,
+        bytes: u32,
+        collecting: impl Fn(PartitionIndex) -> bool,
+    ) -> PartitionIndex {
+        let count = self.given_bytes.len();
+        let place =
+            self.sticky.filter(|at| collecting(self.given_bytes[*at].0)).unwrap_or_else(|| {
+                let turn = self.turn;
+                self.turn = turn.wrapping_add(1);
+                // Of equals, the first from the turn on.
+                let places = (0..count).map(|n| turn.wrapping_add(n) % count);
+                places.min_by_key(|at| self.given_bytes[*at].1).unwrap_or_default()
+            });
+        self.sticky = Some(place);
+        // The caller saw to it that there is a partition, and then `given_bytes` has one too.
+        let (index, given_bytes) = &mut self.given_bytes[place];
+        *given_bytes += u64::from(bytes);
+        *index
+    }
+}
+
+/// Those with a live leader; if nobody leads, any will do, and their records wait for a leader.
+fn none_given(routing: &Routing) -> Vec<(PartitionIndex, u64)> {
+    if routing.live.is_empty() {
+        (0..routing.partitions).map(|index| (PartitionIndex(index), 0)).collect()
+    } else {
+        routing.live.iter().map(|index| (*index, 0)).collect()
     }
 }
 
@@ -115,7 +139,7 @@ mod tests {
     }
 
     fn turns(partitioner: &mut Partitioner, n: usize) -> Vec<u32> {
-        (0..n).map(|_| partitioner.choose(None, None, |_| false).unwrap().0).collect()
+        (0..n).map(|_| partitioner.choose(None, None, 100, |_| false).unwrap().0).collect()
     }
 
     #[test]
@@ -133,14 +157,36 @@ mod tests {
     #[test]
     fn stays_with_a_batch_until_it_is_sealed() {
         let mut p = Partitioner::new(routing(3, &[0, 1, 2]), Partitioning::RoundRobin, 1);
-        let first = p.choose(None, Some(b"k"), |_| false).unwrap();
-        assert_eq!(p.choose(None, Some(b"k"), |index| index == first).unwrap(), first);
-        assert_ne!(p.choose(None, Some(b"k"), |_| false).unwrap(), first);
+        let first = p.choose(None, Some(b"k"), 100, |_| false).unwrap();
+        assert_eq!(p.choose(None, Some(b"k"), 100, |index| index == first).unwrap(), first);
+        assert_ne!(p.choose(None, Some(b"k"), 100, |_| false).unwrap(), first);
         // A leader that died is left, sealed or not.
-        let sticky = p.choose(None, None, |_| true).unwrap();
+        let sticky = p.choose(None, None, 100, |_| true).unwrap();
         let rest: Vec<u32> = (0..3).filter(|index| *index != sticky.0).collect();
         p.replace(routing(3, &rest));
-        assert_ne!(p.choose(None, None, |_| true).unwrap(), sticky);
+        assert_ne!(p.choose(None, None, 100, |_| true).unwrap(), sticky);
+    }
+
+    #[test]
+    fn bytes_come_out_even_however_large_the_batches_get() {
+        let mut p = Partitioner::new(routing(3, &[0, 1, 2]), Partitioning::ByKey, 0);
+        let mut given = [0_u64; 3];
+        // Partition 0 never may send at once: its batches take 50 records, those of others 1.
+        for batch in 0..3_000 {
+            let first = p.choose(None, None, 100, |_| false).unwrap();
+            given[first.0 as usize] += 100;
+            let more = if first.0 == 0 { 49 } else { batch % 3 };
+            for _ in 0..more {
+                assert_eq!(p.choose(None, None, 100, |_| true).unwrap(), first);
+                given[first.0 as usize] += 100;
+            }
+        }
+        let (least, most) = (given.iter().min().unwrap(), given.iter().max().unwrap());
+        assert!(most - least <= 5_000, "no more than a batch apart: {given:?}");
+        // One that is new does not get everything until it has caught up.
+        p.replace(routing(4, &[0, 1, 2, 3]));
+        let seen = turns(&mut p, 40);
+        assert_eq!(seen.iter().filter(|index| **index == 3).count(), 10);
     }
 
     #[test]
@@ -148,15 +194,15 @@ mod tests {
         let mut p = Partitioner::new(routing(7, &[0]), Partitioning::ByKey, 0);
         let expected = partition_of(b"foobar", 7);
         for _ in 0..3 {
-            assert_eq!(p.choose(None, Some(b"foobar"), |_| false).unwrap().0, expected);
+            assert_eq!(p.choose(None, Some(b"foobar"), 100, |_| false).unwrap().0, expected);
         }
     }
 
     #[test]
     fn an_explicit_partition_exists_or_the_error_says_which_do() {
         let mut p = Partitioner::new(routing(3, &[]), Partitioning::ByKey, 0);
-        assert_eq!(p.choose(Some(PartitionIndex(2)), None, |_| false).unwrap().0, 2);
-        let error = p.choose(Some(PartitionIndex(3)), None, |_| false).unwrap_err();
+        assert_eq!(p.choose(Some(PartitionIndex(2)), None, 100, |_| false).unwrap().0, 2);
+        let error = p.choose(Some(PartitionIndex(3)), None, 100, |_| false).unwrap_err();
         assert_eq!(error.code(), "UNKNOWN_PARTITION");
         assert!(error.to_string().contains("it has 0 to 2"), "{error}");
     }

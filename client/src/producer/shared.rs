@@ -104,7 +104,7 @@ impl Shared {
         let generation = partitioner.routing.generation;
         let key = |partition| PartitionKey { generation, partition };
         let collecting = |partition| accumulator.collecting(&key(partition));
-        let partition = partitioner.choose(partition, record.key.as_deref(), collecting)?;
+        let partition = partitioner.choose(partition, record.key.as_deref(), bytes, collecting)?;
         let pushed = accumulator.push(key(partition), record, bytes as usize, now)?;
         if pushed.index == 0 {
             unresolved.insert(pushed.state.id, pushed.state.clone());
