@@ -1,33 +1,24 @@
 //! `weir consume`.
 
-use std::{io, time::Duration};
+use std::io;
 
 use clap::{Args, ValueEnum};
-use futures::FutureExt as _;
-use weir_client::{
-    ClientError, Commit, CommitError, ConsumeError, Consumer, ConsumerConfig, ResetPolicy, Start,
-};
+use weir_client::{ClientError, Commit, ConsumerConfig, Processed, ResetPolicy, Start};
 use weir_protocol::ids::{Offset, PartitionIndex};
-use weir_runtime::task::CancellationToken;
 
 use crate::{
     connect,
     consume::{
-        commits::{self, Commits},
+        copy::{Copy, Wanted},
         render::{Newline, Render},
         sink::Sink,
         template::Template,
+        writer::Writer,
     },
     context::Context,
-    error::{self, CliError, Result},
-    out, signal,
+    error::{CliError, Result},
+    out,
 };
-
-/// Records between two looks at whether Ctrl-C was pressed, or a commit is due: fewer, where
-/// what they hold was handed over to the output before.
-const INTERRUPT_RECORDS: u64 = 1024;
-/// How long the last commit may take after Ctrl-C: less than until the process is ended.
-const LAST_COMMIT: Duration = Duration::from_millis(1_500);
 
 /// Options of `weir consume`.
 #[derive(Debug, Args)]
@@ -144,24 +135,13 @@ pub async fn run(args: ConsumeArgs, context: &Context) -> Result<()> {
         other => other.into(),
     })?;
     let client = connect::client(context, &args.topic).await?;
-    let mut consumer = client.consumer(config).await?;
+    let consumer = client.consumer(config).await?;
     let newline = if args.no_final_newline { Newline::Between } else { Newline::After };
-    let mut sink = Sink::new(io::stdout(), render(&args), newline);
-    let mut commits = Commits::new(args.consumer.as_deref(), context.clock);
-    let begin = context.clock.now();
-    let told = signal::on_signal_or_ended();
-    let read = copy(&args, context, &told, &mut consumer, &mut sink, &mut commits).await;
-    // What was read before an error is printed before the error.
-    sink.flush().map_err(|e| out::from_stdout(&e))?;
-    if matches!(read, Err(CliError::BrokenPipe)) {
-        return read;
-    }
-    let limit = if told.is_cancelled() { Some(LAST_COMMIT) } else { context.timeout };
-    let committed = commits.end(consumer, limit).await;
-    // Why reading stopped explains most commits that fail.
-    read.and(committed)?;
-    tracing::debug!(records = sink.records, took = ?context.clock.now().since(begin), "done");
-    Ok(())
+    let writer = Writer::new(io::stdout()).map_err(|e| out::from_stdout(&e))?;
+    let ConsumeArgs { topic, consumer: name, until_end, count, .. } = &args;
+    let wanted = Wanted { topic, name: name.as_deref(), until_end: *until_end, count: *count };
+    let sink = Sink::new(render(&args), newline);
+    Copy::new(wanted, context, consumer, sink, writer).run().await
 }
 
 fn config(args: &ConsumeArgs) -> ConsumerConfig {
@@ -174,6 +154,7 @@ fn config(args: &ConsumeArgs) -> ConsumerConfig {
         _ => Start::End,
     };
     let mut config = ConsumerConfig::new(&args.topic).start(start).commit(Commit::Manual);
+    config.processed = Processed::WhenTold;
     config.name.clone_from(&args.consumer);
     config.until_end = args.until_end;
     config.reset = args.reset_policy.map(|reset| match reset {
@@ -204,111 +185,4 @@ fn render(args: &ConsumeArgs) -> Render {
         RecordFormat::Json => Render::Json,
         RecordFormat::Yaml => Render::Yaml,
     }
-}
-
-/// Copies records until the end, the count, Ctrl-C or an error. The output is written from
-/// the main task: its blocking holds up nothing but itself, the connections have threads of
-/// their own.
-async fn copy(
-    args: &ConsumeArgs,
-    context: &Context,
-    told: &CancellationToken,
-    consumer: &mut Consumer,
-    sink: &mut Sink<impl io::Write>,
-    commits: &mut Commits,
-) -> Result<()> {
-    let mut looked = None;
-    while args.count.is_none_or(|count| sink.records < count) {
-        // While records keep coming there is nothing to wait for, and so nothing to interrupt.
-        let now = (sink.records / INTERRUPT_RECORDS, sink.handed_over);
-        if looked.replace(now) != Some(now) {
-            if told.is_cancelled() {
-                return interrupted(args, sink.records);
-            }
-            if commits.due() {
-                if let Some(answer) = commits.answer() {
-                    answered(args, context, answer)?;
-                }
-                sink.flush().map_err(|e| out::from_stdout(&e))?;
-                commits.begin(consumer);
-            }
-        }
-        let next = match consumer.next().now_or_never() {
-            Some(next) => next,
-            // Nothing is there: what was read is shown before more is waited for.
-            None => {
-                sink.flush().map_err(|e| out::from_stdout(&e))?;
-                tokio::select! {
-                    biased;
-                    () = told.cancelled() => return interrupted(args, sink.records),
-                    next = consumer.next() => next,
-                    turn = commits.turn() => {
-                        tell_moved(args, context, consumer, commits);
-                        match turn {
-                            None => commits.begin(consumer),
-                            Some(answer) => answered(args, context, answer)?,
-                        }
-                        continue;
-                    }
-                }
-            }
-        };
-        tell_moved(args, context, consumer, commits);
-        match next {
-            None => return Ok(()),
-            Some(Ok(record)) => sink.write(&record).map_err(|e| out::from_stdout(&e))?,
-            // Whoever says how long to wait is told when that is over.
-            Some(Err(error @ ConsumeError::Unavailable { .. })) if context.timeout.is_some() => {
-                return Err(error::not_read(&args.topic, &error));
-            }
-            Some(Err(
-                error @ (ConsumeError::Unavailable { .. } | ConsumeError::NotCommitted { .. }),
-            )) => {
-                let error = error::rounded(&error.to_string());
-                context.ui.warn(&format!("topic {}: {error}; still trying", args.topic));
-            }
-            Some(Err(error)) => {
-                return Err(match &args.consumer {
-                    Some(name) => commits::not_read(name, &args.topic, &error),
-                    None => error::not_read(&args.topic, &error),
-                });
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Says of each partition that does not begin where it was asked to that it does not.
-fn tell_moved(args: &ConsumeArgs, context: &Context, consumer: &Consumer, commits: &mut Commits) {
-    for moved in commits.moved(consumer) {
-        context.ui.warn(&format!("topic {}: {moved}", args.topic));
-    }
-}
-
-/// A commit was answered. What ends the consumer is told by the consumer itself.
-fn answered(args: &ConsumeArgs, context: &Context, answer: Result<(), CommitError>) -> Result<()> {
-    let (Some(name), Err(error)) = (&args.consumer, answer) else { return Ok(()) };
-    match error {
-        CommitError::NotInTime { .. } => {
-            let error = error::rounded(&error.to_string());
-            context.ui.warn(&format!("consumer {name}: {error}; still trying"));
-            Ok(())
-        }
-        CommitError::Refused { .. } => Err(commits::not_committed(name, &error)),
-        _ => Ok(()),
-    }
-}
-
-/// A tail has no end that one could miss; what was asked for up to an end or a count has.
-fn interrupted(args: &ConsumeArgs, records: u64) -> Result<()> {
-    if !args.until_end && args.count.is_none() {
-        return Ok(());
-    }
-    let records = out::count(records, "record");
-    let again =
-        if args.consumer.is_some() { "goes on where it was" } else { "begins where it began" };
-    Err(CliError::interrupted(
-        format!("interrupted after {records}, before all that was asked for was read"),
-        format!("run the command again; it {again}"),
-    ))
 }

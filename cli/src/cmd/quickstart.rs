@@ -1,6 +1,6 @@
 //! `weir quickstart`: everything at work, on this machine, in one command.
 
-use std::{path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, time::Duration};
 
 use clap::Args;
 use serde::Serialize;
@@ -153,6 +153,10 @@ async fn write(context: &Context, client: &Client, topic: &str, text: &Text) -> 
     }
 }
 
+fn check(sink: &mut Sink, compare: &mut impl io::Write) -> io::Result<()> {
+    sink.chunk().map_or(Ok(()), |chunk| compare.write_all(&chunk.bytes))
+}
+
 /// Reads all back and compares. Returns the bytes, and the seconds that it took.
 async fn read(
     context: &Context,
@@ -166,15 +170,16 @@ async fn read(
     let begin = context.clock.now();
     let mut consumer = client.consumer(ConsumerConfig::new(topic).until_end()).await?;
     let mut compare = Compare::new(text.open()?);
-    let mut sink = Sink::new(&mut compare, Render::Raw, newline);
+    let mut sink = Sink::new(Render::Raw, newline);
     let unreadable = |e| error::io("read", std::path::Path::new(&text.name()), &e);
     while let Some(next) = consumer.next().await {
         let record = next.map_err(|e| error::not_read(topic, &e))?;
-        sink.write(&record).map_err(unreadable)?;
+        if sink.take(&record).map_err(unreadable)? {
+            check(&mut sink, &mut compare).map_err(unreadable)?;
+        }
     }
-    sink.flush().map_err(unreadable)?;
+    check(&mut sink, &mut compare).map_err(unreadable)?;
     let (read, seconds) = (sink.records, context.clock.now().since(begin).as_secs_f64());
-    drop(sink);
     drop(progress);
     if read == records && compare.finish().map_err(unreadable)? {
         return Ok((compare.same, seconds));

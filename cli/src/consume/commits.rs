@@ -8,6 +8,7 @@ use weir_client::{Begun, CommitError, ConsumeError, Consumer, Resolution};
 use weir_protocol::{ErrorCode, ids::PartitionIndex};
 use weir_runtime::clock::{Clock, Monotonic};
 
+use super::writer::Writer;
 use crate::error::{self, CliError, Result};
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -37,12 +38,11 @@ impl Commits {
         self.name.is_some() && self.clock.now().since(self.last) >= INTERVAL
     }
 
-    /// Commits all that was yielded, unless the last commit is still under way. All of it must
-    /// be written by now.
-    pub fn begin(&mut self, consumer: &mut Consumer) {
+    /// Commits what is written, unless the last commit is still under way.
+    pub fn begin(&mut self, consumer: &mut Consumer, writer: &Writer) {
         self.last = self.clock.now();
         if self.name.is_some() && self.under_way.is_none() {
-            consumer.processed();
+            processed(consumer, writer);
             self.under_way = Some(Box::pin(consumer.commit()));
         }
     }
@@ -81,9 +81,14 @@ impl Commits {
     ///
     /// # Errors
     /// When that is not known to be done.
-    pub async fn end(self, mut consumer: Consumer, limit: Option<Duration>) -> Result<()> {
+    pub async fn end(
+        self,
+        mut consumer: Consumer,
+        writer: &Writer,
+        limit: Option<Duration>,
+    ) -> Result<()> {
         let Some(name) = self.name else { return Ok(()) };
-        consumer.processed();
+        processed(&mut consumer, writer);
         let under_way = self.under_way.unwrap_or_else(|| future::ready(Ok(())).boxed());
         let close = async {
             let (before, closed) = future::join(under_way, consumer.close()).await;
@@ -102,6 +107,10 @@ impl Commits {
             )),
         }
     }
+}
+
+fn processed(consumer: &mut Consumer, writer: &Writer) {
+    writer.written().into_values().for_each(|place| consumer.processed_through(place));
 }
 
 const AGAIN: &str = "run the command again: records that were written and not committed come again";

@@ -119,6 +119,7 @@ pub mod tests {
         ConsumerRecord {
             generation: TopicGenerationId(uuid::Uuid::from_u128(1)),
             partition: PartitionIndex(2),
+            leader_epoch: weir_protocol::ids::LeaderEpoch(1),
             offset: Offset(41),
             timestamp_ms: 1_000,
             key: key.map(bytes::Bytes::from_static),

@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, future::Future, sync::Arc};
 
 use tokio::sync::{mpsc, oneshot};
-use weir_protocol::ids::{LeaderEpoch, Offset, PartitionIndex, PartitionKey, TopicGenerationId};
+use weir_protocol::ids::{Offset, PartitionIndex, PartitionKey, TopicGenerationId};
 
 use super::{
-    Begun, CommitError, ConsumeError, Consumer,
+    Begun, CommitError, ConsumeError, Consumer, Place, Processed,
+    progress::Mark,
     session::{Command, Named},
 };
 
@@ -14,11 +15,16 @@ use super::{
 pub(super) struct Committer {
     named: Arc<Named>,
     commands: mpsc::UnboundedSender<Command>,
+    processed: Processed,
 }
 
 impl Committer {
-    pub(super) fn new(named: Arc<Named>, commands: mpsc::UnboundedSender<Command>) -> Self {
-        Self { named, commands }
+    pub(super) fn new(
+        named: Arc<Named>,
+        commands: mpsc::UnboundedSender<Command>,
+        processed: Processed,
+    ) -> Self {
+        Self { named, commands, processed }
     }
 
     pub(super) fn fenced(&self) -> Option<ConsumeError> {
@@ -26,12 +32,17 @@ impl Committer {
         Some(ConsumeError::Fenced { consumer: self.named.name.clone(), message })
     }
 
-    pub(super) fn finished(&self) {
-        self.named.progress().finished();
+    pub(super) fn asked_next(&self) {
+        let mut progress = self.named.progress();
+        match self.processed {
+            Processed::OnNext => progress.finished(),
+            Processed::WhenTold => progress.handed_on(),
+        }
     }
 
-    pub(super) fn yields(&self, key: PartitionKey, offset: Offset, epoch: LeaderEpoch) {
-        self.named.progress().yields(key, offset, epoch);
+    pub(super) fn yields(&self, place: Place) {
+        let (key, mark) = behind(place);
+        self.named.progress().yields(key, mark);
     }
 
     pub(super) fn begun(&self, generation: TopicGenerationId, begun: &Begun) {
@@ -65,6 +76,13 @@ impl Committer {
     }
 }
 
+/// What is processed when the record at a place is.
+fn behind(place: Place) -> (PartitionKey, Mark) {
+    let Place { generation, partition, offset, leader_epoch } = place;
+    let mark = Mark { next: offset.next(), leader_epoch: Some(leader_epoch) };
+    (PartitionKey { generation, partition }, mark)
+}
+
 impl Consumer {
     /// Where the partitions of this generation began, of those that have.
     #[must_use]
@@ -73,10 +91,20 @@ impl Consumer {
     }
 
     /// Says that the record that was yielded last is processed. Asking for the next one says
-    /// the same.
+    /// the same, unless [`Processed::WhenTold`] is configured.
     pub fn processed(&mut self) {
         if let Some(committer) = &self.committer {
-            committer.finished();
+            committer.named.progress().finished();
+        }
+    }
+
+    /// Says that the record at this place, and all before it in its partition, are processed.
+    /// Of a generation that is not read any more, it says nothing. What was read before
+    /// [`Consumer::skip_to`] must not be said after it.
+    pub fn processed_through(&mut self, place: Place) {
+        if let Some(committer) = &self.committer {
+            let (key, mark) = behind(place);
+            committer.named.progress().through(key, mark);
         }
     }
 

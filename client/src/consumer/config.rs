@@ -14,10 +14,19 @@ const METADATA_BYTES_MAX: usize = 4096;
 /// Auto commit comes at most this often.
 pub(super) const COMMIT_INTERVAL_MIN: Duration = Duration::from_millis(10);
 
-/// What a named consumer commits, and when.
-///
-/// A record counts as processed when the next one is asked for, or when
-/// [`crate::Consumer::processed`] says so; never when it is yielded.
+/// When a record counts as processed: never when it is yielded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Processed {
+    /// When the next one is asked for, or [`crate::Consumer::processed`] says so: for
+    /// applications that work on one record after the other.
+    #[default]
+    OnNext,
+    /// Only when [`crate::Consumer::processed`] or [`crate::Consumer::processed_through`] says
+    /// so: for those that hand records on and hear later what became of them.
+    WhenTold,
+}
+
+/// What a named consumer commits, and when; see [`Processed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit {
     /// What is processed, in the background, at this interval.
@@ -66,6 +75,8 @@ pub struct ConsumerConfig {
     pub name: Option<String>,
     /// Default once a second. Without a name it means nothing.
     pub commit: Commit,
+    /// Default when the next record is asked for. Without a name it means nothing.
+    pub processed: Processed,
     /// The application's own, stored with each offset that is committed. At most 4,096 bytes.
     pub metadata: String,
     /// Default false. True: each partition ends at the high watermark that it had when
@@ -98,6 +109,7 @@ impl ConsumerConfig {
             reset: None,
             name: None,
             commit: Commit::default(),
+            processed: Processed::default(),
             metadata: String::new(),
             until_end: false,
             max_buffer_bytes: 32 << 20,
@@ -136,6 +148,13 @@ impl ConsumerConfig {
         self
     }
 
+    /// The same, with another moment at which a record counts as processed.
+    #[must_use]
+    pub fn processed(mut self, processed: Processed) -> Self {
+        self.processed = processed;
+        self
+    }
+
     /// The same, of some partitions only.
     #[must_use]
     pub fn partitions(mut self, partitions: impl IntoIterator<Item = PartitionIndex>) -> Self {
@@ -168,8 +187,11 @@ impl ConsumerConfig {
         }
         let Some(name) = &self.name else { return Ok(()) };
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if name.is_empty() || name.len() > NAME_CHARS_MAX || !name.chars().all(allowed) {
-            return wrong("the name of a consumer is 1 to 249 of A-Z a-z 0-9 . _ -");
+        let dots = name.chars().all(|c| c == '.') && name.len() <= 2;
+        if dots || name.len() > NAME_CHARS_MAX || !name.chars().all(allowed) {
+            return wrong(
+                "the name of a consumer is 1 to 249 of A-Z a-z 0-9 . _ - and neither . nor ..",
+            );
         }
         Ok(())
     }

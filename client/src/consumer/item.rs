@@ -81,7 +81,7 @@ impl Reading {
         self.partition
     }
 
-    pub(super) fn leader_epoch(&self) -> LeaderEpoch {
+    fn leader_epoch(&self) -> LeaderEpoch {
         self.records.header().partition_leader_epoch
     }
 }
@@ -124,6 +124,7 @@ impl Iterator for Reading {
                     generation: self.generation,
                     partition: self.partition,
                     offset: record.offset,
+                    leader_epoch: self.leader_epoch(),
                     timestamp_ms: record.timestamp_ms,
                     key: record.key,
                     value: record.value,

@@ -66,9 +66,9 @@ use self::{
 };
 pub use self::{
     commit_error::CommitError,
-    config::{Commit, ConsumerConfig, Partitions},
+    config::{Commit, ConsumerConfig, Partitions, Processed},
     error::ConsumeError,
-    record::ConsumerRecord,
+    record::{ConsumerRecord, Place},
     start::{Begun, ResetPolicy, Resolution, Start},
 };
 use crate::{ClientError, core::Core, metadata::Generation};
@@ -81,7 +81,8 @@ use crate::{ClientError, core::Core, metadata::Generation};
 /// [`Consumer::skip_to`] it goes on.
 ///
 /// With a name it goes on where it had committed, and commits what was processed: a record is
-/// processed when the next one is asked for, or when [`Consumer::processed`] says so. Dropping
+/// processed when the next one is asked for (unless [`Processed::WhenTold`] is configured), or
+/// when [`Consumer::processed`] or [`Consumer::processed_through`] says so. Dropping
 /// it commits nothing: end it with [`Consumer::close`]. What was processed and not committed
 /// is yielded again by the next consumer of the name; nothing is passed by.
 pub struct Consumer {
@@ -246,8 +247,7 @@ impl Consumer {
         self.starts.clear();
     }
 
-    /// The application asks for the next record: it has finished with the last one. An error
-    /// if the partitions were taken away.
+    /// The application asks for the next record. An error if the partitions were taken away.
     fn asked_next(&mut self) -> Option<ConsumeError> {
         let committer = self.committer.as_ref().filter(|_| !self.over)?;
         if let Some(error) = committer.fenced() {
@@ -255,7 +255,7 @@ impl Consumer {
             self.over = true;
             return Some(error);
         }
-        committer.finished();
+        committer.asked_next();
         None
     }
 }
@@ -276,7 +276,7 @@ fn open_session(
     let session = Session::new(core.clone(), named.clone(), config, commands_from, news_to);
     task::spawn(session.run());
     let claims = Claims { name: named.name.clone(), commands: commands.clone(), news };
-    Ok(Some((claims, Committer::new(named, commands))))
+    Ok(Some((claims, Committer::new(named, commands, config.processed))))
 }
 
 impl Stream for Consumer {
@@ -292,9 +292,7 @@ impl Stream for Consumer {
                 match reading.next() {
                     Some(Ok(record)) => {
                         if let Some(committer) = &this.committer {
-                            let (generation, partition) = (record.generation, record.partition);
-                            let key = PartitionKey { generation, partition };
-                            committer.yields(key, record.offset, reading.leader_epoch());
+                            committer.yields(record.place());
                         }
                         return Poll::Ready(Some(Ok(record)));
                     }

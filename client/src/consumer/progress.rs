@@ -39,7 +39,7 @@ impl Part {
 /// | Step of a partition's `next` | At |
 /// |---|---|
 /// | in hand | a record is yielded |
-/// | processed | the next one is asked for, or the application says so |
+/// | processed | the next one is asked for (if configured so), or the application says so |
 /// | asked | a commit is asked for, by the application or by the interval |
 /// | committed | the coordinator answered |
 ///
@@ -79,8 +79,8 @@ impl Progress {
     }
 
     /// The application gets a record.
-    pub(super) fn yields(&mut self, key: PartitionKey, offset: Offset, epoch: LeaderEpoch) {
-        self.in_hand = Some((key, Mark { next: offset.next(), leader_epoch: Some(epoch) }));
+    pub(super) fn yields(&mut self, key: PartitionKey, behind: Mark) {
+        self.in_hand = Some((key, behind));
         if plant::active("commit_on_yield") {
             self.finished();
         }
@@ -88,7 +88,19 @@ impl Progress {
 
     /// The application asks for the next record, or says that it has finished with this one.
     pub(super) fn finished(&mut self) {
-        let Some((key, mark)) = self.in_hand.take() else { return };
+        if let Some((key, mark)) = self.in_hand.take() {
+            self.through(key, mark);
+        }
+    }
+
+    /// The application asks for the next record, and will say later that it has finished with
+    /// this one.
+    pub(super) fn handed_on(&mut self) {
+        self.in_hand = None;
+    }
+
+    /// The application has finished with all before this.
+    pub(super) fn through(&mut self, key: PartitionKey, mark: Mark) {
         let Some(part) = self.parts.get_mut(&key) else { return };
         if part.processed.is_none_or(|processed| processed.next < mark.next) {
             part.processed = Some(mark);

@@ -16,7 +16,8 @@ fn claimed(committed: Option<u64>) -> Progress {
 }
 
 fn yields(progress: &mut Progress, offset: u64) {
-    progress.yields(key(0), Offset(offset), LeaderEpoch(1));
+    let behind = Mark { next: Offset(offset + 1), leader_epoch: Some(LeaderEpoch(1)) };
+    progress.yields(key(0), behind);
 }
 
 fn due(progress: &Progress) -> Vec<u64> {
@@ -39,6 +40,23 @@ fn a_record_is_processed_when_the_next_is_asked_for() {
     progress.finished();
     progress.committed(&taken);
     assert_eq!(due(&progress), [0; 0], "4 was not asked for");
+    progress.ask();
+    assert_eq!(due(&progress), [5]);
+}
+
+#[test]
+fn what_was_handed_on_is_processed_when_that_is_said() {
+    let mut progress = claimed(Some(3));
+    for offset in 3..6 {
+        yields(&mut progress, offset);
+        progress.handed_on();
+    }
+    progress.ask();
+    assert_eq!(due(&progress), [0; 0]);
+    let behind = |offset| Mark { next: Offset(offset), leader_epoch: Some(LeaderEpoch(1)) };
+    progress.through(key(0), behind(5));
+    // An older word says nothing new.
+    progress.through(key(0), behind(4));
     progress.ask();
     assert_eq!(due(&progress), [5]);
 }
@@ -111,7 +129,7 @@ fn another_generation_is_another_log() {
     progress.finished();
     progress.ask();
     assert_eq!(due(&progress), [0; 0]);
-    progress.yields(other, Offset(0), LeaderEpoch(1));
+    progress.yields(other, Mark { next: Offset(1), leader_epoch: Some(LeaderEpoch(1)) });
     progress.finished();
     progress.ask();
     assert_eq!(due(&progress), [1]);
@@ -168,7 +186,8 @@ proptest! {
                         finished[partition as usize] = reads[partition as usize];
                     }
                     let offset = Offset(reads[partition as usize]);
-                    progress.yields(key(partition), offset, LeaderEpoch(1));
+                    let leader_epoch = Some(LeaderEpoch(1));
+                    progress.yields(key(partition), Mark { next: offset.next(), leader_epoch });
                     reads[partition as usize] += 1;
                     hand = Some(partition);
                 }

@@ -65,21 +65,20 @@ pub fn cluster_name(name: &str) -> Result<(), NameError> {
 pub fn topic_name(name: &str) -> Result<(), NameError> {
     check(name, TOPIC_NAME_BYTES_MAX, DATA_ALLOWED, data_may)?;
     no_option(name)?;
-    if matches!(name, "." | "..") {
-        return Err(NameError::Dots);
-    }
+    no_dots(name)?;
     if name.starts_with(INTERNAL_PREFIX) {
         return Err(NameError::Internal);
     }
     Ok(())
 }
 
-/// Checks a consumer's name: 1 to 249 of `A-Za-z0-9._-`.
+/// Checks a consumer's name: 1 to 249 of `A-Za-z0-9._-`, not `.` or `..`.
 ///
 /// # Errors
 /// [`NameError`].
 pub fn consumer_name(name: &str) -> Result<(), NameError> {
-    check(name, CONSUMER_NAME_BYTES_MAX, DATA_ALLOWED, data_may)
+    check(name, CONSUMER_NAME_BYTES_MAX, DATA_ALLOWED, data_may)?;
+    no_dots(name)
 }
 
 /// Which characters names of the data plane may have, in words.
@@ -87,6 +86,11 @@ const DATA_ALLOWED: &str = "A-Z, a-z, 0-9, ., _ and -";
 
 const fn data_may(character: char) -> bool {
     character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-')
+}
+
+/// URLs take both for another path.
+fn no_dots(name: &str) -> Result<(), NameError> {
+    if matches!(name, "." | "..") { Err(NameError::Dots) } else { Ok(()) }
 }
 
 fn no_option(name: &str) -> Result<(), NameError> {
@@ -138,10 +142,10 @@ mod tests {
 
     #[test]
     fn consumer_names() {
-        for good in ["a", "billing.v1", "A_b-c", ".", "-x", "__x", &"x".repeat(249)] {
+        for good in ["a", "billing.v1", "A_b-c", "...", "-x", "__x", &"x".repeat(249)] {
             assert_eq!(consumer_name(good), Ok(()), "{good}");
         }
-        for bad in ["", "a b", "a/b", "ä", "a:reset", "a\0", &"x".repeat(250)] {
+        for bad in ["", ".", "..", "a b", "a/b", "ä", "a:reset", "a\0", &"x".repeat(250)] {
             assert!(consumer_name(bad).is_err(), "{bad:?}");
         }
     }

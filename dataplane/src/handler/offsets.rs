@@ -108,8 +108,12 @@ fn admit(
     }
     let fits = (1..=NAME_BYTES_MAX).contains(&consumer.len());
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if !fits || !consumer.bytes().all(allowed) {
-        let text = format!("a consumer's name is 1 to {NAME_BYTES_MAX} of A-Z a-z 0-9 . _ -");
+    // Neither can be told in a path of a URL.
+    let dots = matches!(consumer, "." | "..");
+    if !fits || dots || !consumer.bytes().all(allowed) {
+        let text = format!(
+            "a consumer's name is 1 to {NAME_BYTES_MAX} of A-Z a-z 0-9 . _ - and neither . nor .."
+        );
         return Err(invalid(text));
     }
     Ok(consumer.into())
