@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, builder::NonEmptyStringValueParser};
 use weir_dataplane::serve::SpuArgs;
 
 use crate::cmd::{
@@ -56,10 +56,24 @@ impl Cli {
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// The cluster to work with; default: the profile's current one
-    #[arg(long, global = true, env = "WEIR_CLUSTER", value_name = "NAME", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "WEIR_CLUSTER",
+        value_name = "NAME",
+        hide_env_values = true,
+        value_parser = NonEmptyStringValueParser::new()
+    )]
     pub cluster: Option<String>,
     /// The profile to work with (see weir profile); default: the current one
-    #[arg(long, global = true, env = "WEIR_PROFILE", value_name = "NAME", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "WEIR_PROFILE",
+        value_name = "NAME",
+        hide_env_values = true,
+        value_parser = NonEmptyStringValueParser::new()
+    )]
     pub profile: Option<String>,
     /// Print results and errors only
     #[arg(long, global = true)]

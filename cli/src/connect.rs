@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use secrecy::SecretString;
 use weir_client::{
     Admin, Client, ClientConfig, ClientError,
-    admin::{Cluster, ClusterState, DesiredState},
+    admin::{AdminError, Cluster, ClusterState, DesiredState},
 };
 use weir_protocol::ids::ClusterId;
 use weir_runtime::http;
@@ -16,7 +16,7 @@ use weir_runtime::http;
 use crate::{
     cmd::{cluster::unknown_cluster, topic},
     context::Context,
-    error::{CliError, Result},
+    error::{self, CliError, Result},
     home::{
         keys,
         profiles::Profiles,
@@ -30,6 +30,8 @@ use crate::{
 const TOKEN_RENEW_MS: i64 = 5 * 60 * 1000;
 /// A control plane that is silent for longer is as good as away: records need not wait for it.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// How long asking the control plane for the reason may take.
+const WHY_MAX: Duration = Duration::from_secs(2);
 /// Largest answer of the control plane that the data path asks for, in bytes.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 
@@ -49,9 +51,13 @@ pub async fn client(context: &Context, topic: &str) -> Result<Client> {
                 let key = endpoint::key(&context.home)?;
                 reach(context, &target, topic, &endpoint.url(), key).await?
             }
-            state @ State::Died(_) => {
-                offline(context, &target).map_err(|Nothing| context.not_running(&state))?
-            }
+            state @ State::Died(_) => offline(
+                context,
+                &target,
+                "the control plane is not running (weir cluster resume \
+                                           starts it)",
+            )
+            .map_err(|Nothing| context.not_running(&state))?,
             state => return Err(context.not_running(&state)),
         },
     };
@@ -62,7 +68,9 @@ pub async fn client(context: &Context, topic: &str) -> Result<Client> {
         Err(ClientError::ControlPlane(error)) if error.status().is_none() => {
             // Read again: the endpoints may have been learned a moment ago.
             let target = context.target()?;
-            let mut config = offline(context, &target).map_err(|Nothing| CliError::from(error))?;
+            let why = error::reason(&error);
+            let kept = offline(context, &target, &why);
+            let mut config = kept.map_err(|Nothing| CliError::from(error))?;
             bound(context, &mut config);
             Ok(Client::connect(config, transport, context.clock).await?)
         }
@@ -83,7 +91,9 @@ async fn reach(
     match online(context, &admin, target, topic).await {
         Ok(()) => Ok(ClientConfig::with_control_plane(url, key, target.cluster.clone())),
         // It is there and does not answer: as good as away.
-        Err(Refusal::Silent(error)) => offline(context, target).map_err(|_| error),
+        Err(Refusal::Silent(error)) => {
+            offline(context, target, &error.to_string()).map_err(|_| error)
+        }
         Err(Refusal::Told(error)) => Err(error),
     }
 }
@@ -99,7 +109,7 @@ fn bound(context: &Context, config: &mut ClientConfig) {
 enum Refusal {
     /// It answered, and this is what is wrong.
     Told(CliError),
-    /// No answer came.
+    /// No answer came, or none for now.
     Silent(CliError),
 }
 
@@ -116,14 +126,19 @@ async fn online(
         Err(error) if error.status() == Some(404) => {
             return Err(Refusal::Told(unknown_cluster(admin, name).await));
         }
-        Err(error) if error.status().is_none() => return Err(Refusal::Silent(error.into())),
+        Err(error) if away(&error) => return Err(Refusal::Silent(error.into())),
         Err(error) => return Err(Refusal::Told(error.into())),
     };
     serving(&cluster).map_err(Refusal::Told)?;
-    if let Err(error) = topic::find(admin, name, topic).await {
+    let found = match topic::find(admin, name, topic).await {
+        Ok(found) => topic::check_open(&found, topic),
+        // Nobody has it, whatever the control plane would say.
+        Err(error) => topic::check_name(topic).and(Err(error)),
+    };
+    if let Err(error) = found {
         // It may have gone away in between; its own words are told only while it is there.
         return Err(match admin.cluster(name).await {
-            Err(gone) if gone.status().is_none() => Refusal::Silent(error),
+            Err(gone) if away(&gone) => Refusal::Silent(error),
             _ => Refusal::Told(error),
         });
     }
@@ -131,6 +146,40 @@ async fn online(
         context.ui.warn(&format!("nothing is kept for when the control plane is away: {error}"));
     }
     Ok(())
+}
+
+/// Whether the control plane is as good as away: silent, or without its database. Records need
+/// not wait for it.
+fn away(error: &AdminError) -> bool {
+    error.status().is_none_or(|status| status == 503) && error.retryable()
+}
+
+/// Why SPUs that answered do not any more, where that can be told: their cluster is shut down,
+/// or is no more.
+///
+/// # Errors
+/// It is no more: there is nothing to wait for.
+pub async fn why_gone(context: &Context) -> Result<Option<CliError>> {
+    let Ok(target) = context.target() else { return Ok(None) };
+    let admin = match &target.place {
+        Place::Remote(remote) => keys::load(&remote.key_path(&context.home))
+            .map(|key| context.admin_within(&remote.url, key, WHY_MAX)),
+        Place::Home => match endpoint::look(&context.home) {
+            Ok(State::Running(endpoint)) => endpoint::key(&context.home)
+                .map(|key| context.admin_within(&endpoint.url(), key, WHY_MAX)),
+            Ok(state) => return Ok(Some(context.not_running(&state))),
+            Err(error) => Err(error),
+        },
+    };
+    let Ok(admin) = admin else { return Ok(None) };
+    match admin.cluster(&target.cluster).await {
+        Ok(cluster) => Ok(serving(&cluster).err()),
+        Err(error) if error.status() == Some(404) => Err(CliError::new(
+            format!("cluster {} is deleted", target.cluster),
+            "see: weir cluster list",
+        )),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Whether there is any point in connecting to its SPUs.
@@ -142,7 +191,10 @@ pub fn serving(cluster: &Cluster) -> Result<()> {
     match (cluster.desired, cluster.state) {
         (DesiredState::Shutdown, state) | (_, state @ ClusterState::Shutdown) => {
             Err(CliError::new(
-                format!("cluster {name} is not running (state {state})"),
+                match state {
+                    ClusterState::Shutdown => format!("cluster {name} is shut down"),
+                    _ => format!("cluster {name} is being shut down"),
+                },
                 format!("start it again with: weir cluster resume --name {name}"),
             ))
         }
@@ -182,7 +234,7 @@ struct Nothing;
 
 /// What was kept. Whether a token that expired is still good is for the SPUs to say: they
 /// grant time while the control plane, which alone could give a new one, is away.
-fn offline(context: &Context, target: &Target) -> Result<ClientConfig, Nothing> {
+fn offline(context: &Context, target: &Target, why: &str) -> Result<ClientConfig, Nothing> {
     let (_, profile) = target.profile.as_ref().ok_or(Nothing)?;
     let cluster: ClusterId = profile.id.parse().map_err(|_| Nothing)?;
     let kept = tokens::load(&context.home, cluster).ok_or(Nothing)?;
@@ -191,11 +243,7 @@ fn offline(context: &Context, target: &Target) -> Result<ClientConfig, Nothing> 
     if endpoints.is_empty() {
         return Err(Nothing);
     }
-    let away = "the control plane is away: going on with what is known";
-    context.ui.warn(&match target.place {
-        Place::Home => format!("{away} (weir cluster resume starts it)"),
-        Place::Remote(_) => away.to_owned(),
-    });
+    context.ui.warn(&format!("{why}; going on with what is known"));
     Ok(ClientConfig::with_token(endpoints, cluster, kept.token))
 }
 

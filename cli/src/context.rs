@@ -1,14 +1,17 @@
 //! What every command has at hand.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Once},
+    time::Duration,
+};
 
 use secrecy::SecretString;
-use weir_client::{Admin, AdminConfig};
+use weir_client::{Admin, AdminConfig, Notice};
 use weir_runtime::{clock::Clock, http};
 
 use crate::{
     args::Global,
-    error::{CliError, Result},
+    error::{self, CliError, Result},
     home::{
         Home, keys,
         profiles::Profiles,
@@ -54,8 +57,8 @@ impl Context {
             home: Home::find(global.home.clone())?,
             ui,
             clock: Clock,
-            profile: global.profile.clone().filter(|name| !name.is_empty()),
-            cluster: global.cluster.clone().filter(|name| !name.is_empty()),
+            profile: global.profile.clone(),
+            cluster: global.cluster.clone(),
             timeout: global.timeout.map(Into::into),
         })
     }
@@ -124,7 +127,21 @@ impl Context {
         let mut config = AdminConfig::new(url, key);
         config.deadline = deadline;
         config.attempt_timeout = config.attempt_timeout.min(config.deadline);
+        config.notice = Some(self.trying_again(deadline));
         Admin::new(config, http::transport(ANSWER_BYTES_MAX), self.clock)
+    }
+
+    /// Says, once, why the control plane cannot do it now, while it is asked again.
+    fn trying_again(&self, deadline: Duration) -> Notice {
+        let (ui, once) = (self.ui, Arc::new(Once::new()));
+        Notice(Arc::new(move |error| {
+            // Where nobody answered, it may be just about to start.
+            if error.status().is_some() {
+                let why = error::reason(error);
+                let limit = error::duration(deadline);
+                once.call_once(|| ui.warn(&format!("{why}; trying again for up to {limit}")));
+            }
+        }))
     }
 
     /// A handle to the control plane that is meant. The home's own must run.

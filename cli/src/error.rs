@@ -96,22 +96,26 @@ pub fn system(error: &std::io::Error) -> String {
 impl From<AdminError> for CliError {
     fn from(error: AdminError) -> Self {
         let hint = admin_hint(&error);
-        let what = match &error {
-            AdminError::Problem(problem) => sentence(problem),
-            AdminError::Transport(HttpError::Unreachable { authority, reason }) => {
-                format!("the control plane at {authority} cannot be reached: {reason}")
-            }
-            AdminError::Transport(HttpError::TimedOut { authority, limit }) => format!(
-                "the control plane at {authority} did not answer within {}",
-                duration(*limit)
-            ),
-            other => other.to_string(),
-        };
+        let what = reason(&error);
         // What the server calls invalid was asked for by the command line.
         match error.code() {
             "INVALID_REQUEST" | "INVALID_NAME" | "INVALID_ARGUMENT" => Self::usage(what, hint),
             _ => Self::new(what, hint),
         }
+    }
+}
+
+/// Why the control plane did not do it, as part of a sentence.
+pub fn reason(error: &AdminError) -> String {
+    match error {
+        AdminError::Problem(problem) => sentence(problem),
+        AdminError::Transport(HttpError::Unreachable { authority, reason }) => {
+            format!("the control plane at {authority} cannot be reached: {reason}")
+        }
+        AdminError::Transport(HttpError::TimedOut { authority, limit }) => {
+            format!("the control plane at {authority} did not answer within {}", duration(*limit))
+        }
+        other => other.to_string(),
     }
 }
 
@@ -132,17 +136,20 @@ fn admin_hint(error: &AdminError) -> String {
     }
     match error.code() {
         "UNAUTHENTICATED" | "FORBIDDEN" => {
-            "the key in WEIR_HOME/control-plane does not belong to this control plane; \
-             is WEIR_HOME the right folder?"
+            "the key does not belong to this control plane: another one may have taken its place \
+             there; is WEIR_HOME the right folder?"
         }
-        "UNREACHABLE" => "start it again with: weir cluster resume",
-        "TIMED_OUT" => "see what it is doing in WEIR_HOME/control-plane/log, or give --timeout",
+        "UNREACHABLE" => {
+            "one of this machine is started again by: weir cluster resume; see: weir cluster check"
+        }
+        "TIMED_OUT" => "see: weir cluster check; or give it longer with --timeout",
+        "INVALID_REQUEST" => "check the name",
         _ if error.outcome_unknown() => {
             "it may have been done all the same: look (weir cluster status, weir topic list) \
              before you repeat it"
         }
         _ if error.retryable() => "run the command again",
-        _ => "see WEIR_HOME/control-plane/log",
+        _ => "see: weir cluster check, and, where it runs: weir cluster logs --control-plane",
     }
     .to_owned()
 }
@@ -173,9 +180,10 @@ impl From<ClientError> for CliError {
 pub fn unknown_topic(topic: &str, suggestion: Option<&str>) -> CliError {
     let hint = match suggestion {
         Some(near) => format!("did you mean {near}? all topics: weir topic list"),
+        None if crate::cmd::topic::check_name(topic).is_err() => "see: weir topic list".to_owned(),
         None => format!("see: weir topic list; create it with: weir topic create {topic}"),
     };
-    CliError::new(format!("the cluster has no topic {topic}"), hint)
+    CliError::new(format!("the cluster has no topic {}", topic.escape_debug()), hint)
 }
 
 /// A partition that is not there, and which are.

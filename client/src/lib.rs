@@ -91,7 +91,7 @@ mod token;
 pub use weir_protocol::batch::{Compression, Header, HeaderKey};
 
 pub use crate::{
-    admin::{Admin, AdminConfig, AdminError},
+    admin::{Admin, AdminConfig, AdminError, Notice},
     client::Client,
     config::{ClientConfig, Credentials},
     consumer::{

@@ -55,6 +55,9 @@ pub struct ControlPlaneArgs {
     /// With a password, give it by the variable: anyone on the machine can see arguments
     #[arg(long, value_name = "URL", env = URL_VARIABLE, hide_env_values = true)]
     pub database_url: Option<SecretString>,
+    /// Have the database for a fresh data folder although it is another one's, which was lost
+    #[arg(long, env = database::TAKE_OVER_VARIABLE)]
+    pub take_over_database: bool,
     /// Where the data of clusters lies that ask for no folder of their own
     #[arg(long, value_name = "DIR", default_value = "weir/clusters")]
     pub clusters_dir: PathBuf,
@@ -62,13 +65,13 @@ pub struct ControlPlaneArgs {
     #[arg(long, value_name = "DIR")]
     pub data_dir_root: Option<PathBuf>,
     /// Where to serve the HTTP API
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9400")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9400", value_parser = address)]
     pub http_listen: String,
     /// Where to serve SPUs. They keep this address: do not change it while they run
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9401")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9401", value_parser = address)]
     pub rpc_listen: String,
     /// Where SPUs reach it, if not at the listening address
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     pub rpc_advertise: Option<String>,
     /// File with the admin's API key; made with a fresh key when missing [default: admin-key
     /// in the data folder]
@@ -84,7 +87,7 @@ pub struct ControlPlaneArgs {
     /// Where to serve GET /metrics, for Prometheus, over plain HTTP to whoever reaches it; the
     /// SPUs that it starts then serve theirs at the same host, each 1000 ports above its own
     /// [default: nowhere]
-    #[arg(long, env = "WEIR_METRICS_LISTEN", value_name = "HOST:PORT")]
+    #[arg(long, env = "WEIR_METRICS_LISTEN", value_name = "HOST:PORT", value_parser = address)]
     pub metrics_listen: Option<String>,
     /// How log lines look, on standard error: text or json
     #[arg(long, env = "WEIR_LOG_FORMAT", value_name = "FORMAT", default_value_t)]
@@ -154,7 +157,8 @@ pub async fn serve_until(
     };
     // Nobody else has the database until all that is under way has ended.
     let Opened { database, alone: _alone, note } =
-        database::open(&data_dir, args.database_url.as_ref(), &shutdown).await?;
+        database::open(&data_dir, args.database_url.as_ref(), args.take_over_database, &shutdown)
+            .await?;
     let (started, serves) = oneshot::channel::<Started>();
     if let Some((file, note)) = note {
         drop(task::spawn(async move {
@@ -206,6 +210,15 @@ fn spu_program() -> Result<Program, String> {
         return Ok(Program { path: text(&beside)?, leading_args: Vec::new() });
     }
     Ok(own)
+}
+
+/// Looked at before anything is made on the disk.
+fn address(text: &str) -> Result<String, String> {
+    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
+    match port.map(str::parse::<u16>) {
+        Some(Ok(_)) => Ok(text.to_owned()),
+        _ => Err("say HOST:PORT, such as 127.0.0.1:9400".to_owned()),
+    }
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, String> {
@@ -289,6 +302,7 @@ mod tests {
         ControlPlaneArgs {
             data_dir: folder.join("control-plane"),
             database_url: None,
+            take_over_database: false,
             clusters_dir: folder.join("clusters"),
             data_dir_root: None,
             http_listen: "127.0.0.1:0".to_owned(),
@@ -319,6 +333,16 @@ mod tests {
         let third = CancellationToken::new();
         third.cancel();
         serve_until(args(folder.path()), third).await.unwrap();
+    }
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        for good in ["127.0.0.1:0", "localhost:9400", "[::1]:1"] {
+            assert_eq!(address(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "9400", ":9400", "localhost", "localhost:", "h:94000", "h:94x"] {
+            assert!(address(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -103,6 +103,19 @@ whole() {
   fi
   must "nothing was made in another database" test "$("$bin/psql" -X -q -A -t -h 127.0.0.1 \
     -p "$port" -U weir -d empty -c "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")" = 0
+  # A fresh data folder does not get the clusters of another one.
+  if WEIR_HOME="$work/fresh" "$weir" cluster create --name fresh > "$work/fresh.log" 2>&1 ||
+    ! grep -q "another data folder" "$work/fresh.log"; then
+    echo "FAILED: a fresh folder should have been refused"; cat "$work/fresh.log"; exit 1
+  fi
+  # Nor does Weir move in with another program.
+  "$bin/psql" -X -q -h 127.0.0.1 -p "$port" -U weir -d empty -c 'CREATE TABLE invoices (id int)'
+  if WEIR_HOME="$work/guest" WEIR_DATABASE_URL="postgres://weir@127.0.0.1:$port/empty" \
+    "$weir" cluster create --name guest > "$work/guest.log" 2>&1 ||
+    ! grep -q "invoices" "$work/guest.log"; then
+    echo "FAILED: another program's database should have been refused"
+    cat "$work/guest.log"; exit 1
+  fi
   # Another way to the same one will do.
   export WEIR_DATABASE_URL="postgres://weir:not-to-be-seen@localhost:$port/whole"
   must "start again" "$weir" cluster resume --name whole

@@ -117,7 +117,17 @@ async fn connect(args: &ConnectArgs, context: &Context) -> Result<()> {
     }
     let key = key::obtain(args.key_stdin)?;
     let told = args.name.as_deref().or(context.cluster.as_deref());
-    let found = connect::find(context, url, key, told, args.create.then_some(args.spus)).await?;
+    let again = format!("weir cloud connect --url {url}");
+    let spus = args.create.then_some(args.spus);
+    let found = connect::find(context, url, key, told, spus, &again).await?;
+    let (cluster, has) = (&found.cluster.name, found.cluster.spec.spus);
+    if let Some(wanted) = spus.filter(|wanted| !found.made && *wanted != has) {
+        context.ui.warn(&format!(
+            "cluster {cluster} was there already, with {}, not {wanted}: change that with weir \
+             cluster scale",
+            out::count(u64::from(has), "SPU")
+        ));
+    }
     let down = connect::probe(context, &found).await?;
     let name = context.profile.as_deref().unwrap_or(&found.cluster.name);
     connect::save(context, &found, name, true).await?;
@@ -140,9 +150,11 @@ async fn connect(args: &ConnectArgs, context: &Context) -> Result<()> {
             Some(_) => "weir cluster resume",
         };
         format!(
-            "connected to cluster {} at {}; commands mean it from now on (profile {name})\ntry: \
-             {next}",
-            found.cluster.name, found.url
+            "{}connected to cluster {} at {}; commands mean it from now on (profile {name})\n\
+             try: {next}",
+            if found.made { "cluster created; " } else { "" },
+            found.cluster.name,
+            found.url
         )
     })
 }
@@ -156,7 +168,7 @@ async fn status(args: &StatusArgs, context: &Context) -> Result<()> {
         ));
     };
     let key = keys::load(&remote.key_path(&context.home))?;
-    let found = connect::find(context, remote.url.clone(), key, Some(cluster), None).await?;
+    let found = connect::find(context, remote.url.clone(), key, Some(cluster), None, "").await?;
     let down = connect::probe(context, &found).await?;
     let connected = Connected {
         profile: name,

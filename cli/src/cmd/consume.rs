@@ -1,6 +1,6 @@
 //! `weir consume`.
 
-use std::io;
+use std::{io, time::Duration};
 
 use clap::{Args, ValueEnum};
 use weir_client::{ClientError, Commit, ConsumerConfig, Processed, ResetPolicy, Start};
@@ -19,6 +19,9 @@ use crate::{
     error::{CliError, Result},
     out,
 };
+
+/// How long records, or an answer to a commit, may not come before that is told.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Options of `weir consume`.
 #[derive(Debug, Args)]
@@ -125,9 +128,7 @@ enum RecordFormat {
 /// When the topic cannot be read (any further).
 pub async fn run(args: ConsumeArgs, context: &Context) -> Result<()> {
     let mut config = config(&args);
-    if let Some(timeout) = context.timeout {
-        config.unavailable_after = timeout;
-    }
+    config.unavailable_after = context.timeout.unwrap_or(PATIENCE);
     config.check().map_err(|error| match error {
         ClientError::Configuration(what) => {
             CliError::usage(what, "choose another name, such as -c mailer")

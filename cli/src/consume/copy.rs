@@ -12,6 +12,7 @@ use super::{
     writer::Writer,
 };
 use crate::{
+    connect,
     context::Context,
     error::{self, CliError, Result},
     out, signal,
@@ -105,7 +106,7 @@ impl<'a> Copy<'a> {
                         self.hand_over().await?;
                     }
                 }
-                Some(Err(error)) => self.failed(&error)?,
+                Some(Err(error)) => self.failed(&error).await?,
             }
         }
         Ok(())
@@ -188,7 +189,7 @@ impl<'a> Copy<'a> {
     }
 
     /// The consumer has an error.
-    fn failed(&self, error: &ConsumeError) -> Result<()> {
+    async fn failed(&self, error: &ConsumeError) -> Result<()> {
         let Wanted { topic, name, .. } = self.wanted;
         match error {
             // Whoever says how long to wait is told when that is over.
@@ -197,7 +198,9 @@ impl<'a> Copy<'a> {
             }
             ConsumeError::Unavailable { .. } | ConsumeError::NotCommitted { .. } => {
                 let error = error::rounded(&error.to_string());
-                self.context.ui.warn(&format!("topic {topic}: {error}; still trying"));
+                let why = connect::why_gone(self.context).await?;
+                let why = why.map_or_else(String::new, |why| format!("{why}; "));
+                self.context.ui.warn(&format!("topic {topic}: {why}{error}; still trying"));
                 Ok(())
             }
             _ => Err(match name {

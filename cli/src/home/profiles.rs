@@ -162,16 +162,11 @@ impl Profiles {
         news
     }
 
-    /// Forgets a cluster; the current one is then another only if there is just one left.
+    /// Forgets a cluster. If commands meant it, they mean none then: a second `delete` must not
+    /// take another one.
     pub fn forget(&mut self, name: &str) {
         self.clusters.remove(name);
-        if self.current.as_deref() == Some(name) {
-            let mut left = self.clusters.keys();
-            self.current = match (left.next(), left.next()) {
-                (Some(only), None) => Some(only.clone()),
-                _ => None,
-            };
-        }
+        self.current = self.current.take().filter(|current| current != name);
     }
 }
 
@@ -270,11 +265,14 @@ pub mod tests {
     }
 
     #[test]
-    fn a_forgotten_current_one_leaves_the_only_other() {
+    fn a_forgotten_current_one_leaves_none_however_many_are_left() {
         let mut profiles = Profiles::default();
         profiles.learn(&cluster("a", &[]), "", "");
         profiles.learn(&cluster("b", &[]), "", "");
         profiles.current = Some("a".into());
+        profiles.forget("a");
+        assert_eq!(profiles.current, None);
+        profiles.current = Some("b".into());
         profiles.forget("a");
         assert_eq!(profiles.current.as_deref(), Some("b"));
     }

@@ -3,15 +3,17 @@
 use secrecy::{ExposeSecret as _, SecretString};
 use weir_client::Admin;
 
+use crate::error;
+
 /// Who answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The home's own: it knows the home's key by its id.
     Ours,
     /// Another one.
     Stranger,
-    /// Nobody, or not now.
-    Nobody,
+    /// Nobody, or not now: why.
+    Nobody(String),
 }
 
 /// Asks who answers.
@@ -21,7 +23,7 @@ pub async fn who(admin: &Admin, key: &SecretString) -> Answer {
         Ok(me) if names(key, &me.key_id.0.simple().to_string()) => Answer::Ours,
         Ok(_) => Answer::Stranger,
         Err(error) if matches!(error.status(), Some(401 | 403 | 404)) => Answer::Stranger,
-        Err(_) => Answer::Nobody,
+        Err(error) => Answer::Nobody(error::reason(&error)),
     }
 }
 

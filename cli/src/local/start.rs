@@ -38,7 +38,13 @@ const PORTS_TRIED_MAX: usize = 3;
 /// How much of a log is read for its last words, in bytes.
 const LAST_WORDS_BYTES: u64 = 4096;
 /// What the control plane reads when it is started, and never again.
-const START_VARIABLES: [&str; 2] = ["WEIR_METRICS_LISTEN", "WEIR_DATABASE_URL"];
+const START_VARIABLES: [&str; 5] = [
+    "WEIR_METRICS_LISTEN",
+    "WEIR_DATABASE_URL",
+    "WEIR_LOG_FORMAT",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+];
 
 /// The home's control plane, which runs and serves.
 pub struct Local {

@@ -82,7 +82,7 @@ async fn is_ours(context: &Context, endpoint: &Endpoint, process: &Process) -> R
     Ok(match identity::who(&admin, &key).await {
         Answer::Ours => true,
         Answer::Stranger => false,
-        Answer::Nobody => {
+        Answer::Nobody(_) => {
             let home = context.home.control_plane();
             process_table::carries(process.pid, &home.to_string_lossy()) == Carries::Yes
         }

@@ -38,13 +38,15 @@ pub struct Found {
     pub me: WhoAmI,
     /// The cluster.
     pub cluster: Cluster,
+    /// It was made just now.
+    pub made: bool,
     /// Talks to the control plane.
     pub admin: Admin,
 }
 
 /// Asks who the key belongs to and finds the cluster: the one told, or the only one, or the
 /// one chosen on a terminal. One that is told and not there is made if it is said of how many
-/// SPUs.
+/// SPUs. `again` is the command line that a cluster's name is to be added to.
 ///
 /// # Errors
 /// When nobody answers, the key is not known, or it cannot be told which cluster is meant.
@@ -54,6 +56,7 @@ pub async fn find(
     key: SecretString,
     name: Option<&str>,
     create_spus: Option<u32>,
+    again: &str,
 ) -> Result<Found> {
     let spinner = context.ui.spinner(format!("asking {url}"));
     let admin = context.admin_within(&url, key.clone(), patience(context));
@@ -61,11 +64,11 @@ pub async fn find(
     drop(spinner);
     let name = match name {
         Some(name) => name.to_owned(),
-        None => choose(&url, &admin.cluster_list().await?)?,
+        None => choose(&url, &admin.cluster_list().await?, again)?,
     };
-    let cluster = match (wait::look(&admin, &name).await?, create_spus) {
-        (Some(cluster), _) => cluster,
-        (None, Some(spus)) => create(context, &url, key.clone(), &name, spus).await?,
+    let (cluster, made) = match (wait::look(&admin, &name).await?, create_spus) {
+        (Some(cluster), _) => (cluster, false),
+        (None, Some(spus)) => (create(context, &url, key.clone(), &name, spus).await?, true),
         (None, None) => {
             let known = admin.cluster_list().await.unwrap_or_default();
             return Err(missing(&url, &name, &known));
@@ -76,7 +79,7 @@ pub async fn find(
             "{url} is not encrypted: whoever is on the way reads the key and the records"
         ));
     }
-    Ok(Found { url, key, me, cluster, admin })
+    Ok(Found { url, key, me, cluster, made, admin })
 }
 
 async fn create(
@@ -107,8 +110,8 @@ fn missing(url: &str, name: &str, known: &[Cluster]) -> CliError {
 fn explain(url: &str, error: AdminError) -> CliError {
     match error.status() {
         Some(401 | 403) => CliError::from(error).hinted(format!(
-            "the control plane at {url} does not know this key, or it was revoked: check \
-             WEIR_API_KEY"
+            "look whether the whole key was copied, and whether it is one of the control plane at \
+             {url}"
         )),
         Some(404) => CliError::new(
             format!("what answers at {url} is no control plane of Weir"),
@@ -123,7 +126,7 @@ fn explain(url: &str, error: AdminError) -> CliError {
 }
 
 /// The only cluster, or the one that is chosen on a terminal.
-fn choose(url: &str, clusters: &[Cluster]) -> Result<String> {
+fn choose(url: &str, clusters: &[Cluster], again: &str) -> Result<String> {
     match clusters {
         [] => Err(CliError::new(
             format!("the control plane at {url} has no cluster"),
@@ -135,7 +138,7 @@ fn choose(url: &str, clusters: &[Cluster]) -> Result<String> {
             prompt::choose("Which cluster?", &names).ok_or_else(|| {
                 CliError::usage(
                     format!("the control plane has several clusters: {}", names.join(", ")),
-                    format!("say which: weir cloud connect --url {url} {}", names[0]),
+                    format!("say which: {again} {}", names[0]),
                 )
             })
         }

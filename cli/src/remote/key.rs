@@ -31,7 +31,11 @@ pub fn obtain(stdin: bool) -> Result<SecretString> {
     }
     Err(CliError::usage(
         "no key for the control plane was given",
-        format!("set {VARIABLE}, or give it on standard input: weir … --key-stdin < FILE"),
+        format!(
+            "set {VARIABLE}, or give it on standard input: weir … --key-stdin < FILE; a control \
+             plane writes its admin's to admin-key in its data folder (~/.weir/control-plane for \
+             one that weir cluster create started)"
+        ),
     ))
 }
 
@@ -49,8 +53,8 @@ fn usable(text: &str, place: &str) -> Result<SecretString> {
     keys::parse(text).ok_or_else(|| {
         CliError::usage(
             format!("there is no key in {place}"),
-            "a key is one word like weir_local_…; weir run control-plane writes its admin's to \
-             admin-key in its data folder",
+            "a key is one word like weir_local_…; a control plane writes its admin's to admin-key in \
+             its data folder",
         )
     })
 }

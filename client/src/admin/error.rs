@@ -49,7 +49,7 @@ pub enum AdminError {
         reason: String,
     },
     /// The request could not be built; nothing was sent.
-    #[error("invalid request: {0}")]
+    #[error("{0}")]
     InvalidRequest(String),
 }
 

@@ -56,6 +56,18 @@ pub struct AdminConfig {
     pub deadline: Duration,
     /// Waits between attempts.
     pub backoff: BackoffConfig,
+    /// Is told why an attempt failed, before the next one. Default none.
+    pub notice: Option<Notice>,
+}
+
+/// Is told why an attempt failed.
+#[derive(Clone)]
+pub struct Notice(pub Arc<dyn Fn(&AdminError) + Send + Sync>);
+
+impl std::fmt::Debug for Notice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Notice")
+    }
 }
 
 impl AdminConfig {
@@ -71,6 +83,7 @@ impl AdminConfig {
                 first: Duration::from_millis(100),
                 max: Duration::from_secs(3),
             },
+            notice: None,
         }
     }
 }

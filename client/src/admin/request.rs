@@ -1,5 +1,7 @@
 //! One HTTP call: how it is built, sent, repeated and read.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
 use secrecy::ExposeSecret;
@@ -15,6 +17,8 @@ use crate::retry::Backoff;
 pub(crate) struct Call {
     method: Method,
     path: String,
+    /// A part of the path that URLs take for another path.
+    astray: Option<String>,
     body: Bytes,
     query_begun: bool,
     /// Refuse to replace what exists.
@@ -27,9 +31,11 @@ pub(crate) struct Call {
 impl Call {
     fn new<const N: usize>(method: Method, segments: [&str; N]) -> Self {
         let path = segments.iter().fold(String::new(), |path, part| path + "/" + &escape(part));
+        let astray = segments.iter().find(|part| matches!(**part, "" | "." | ".."));
         Self {
             method,
             path,
+            astray: astray.map(|part| (*part).to_owned()),
             body: Bytes::new(),
             query_begun: false,
             if_none_match: false,
@@ -122,7 +128,8 @@ impl Admin {
         // server does not make it known.
         let mut unknown = None;
         loop {
-            let left = self.config.deadline.saturating_sub(self.clock.now().since(began));
+            let sent = self.clock.now();
+            let left = self.config.deadline.saturating_sub(sent.since(began));
             let limit = self.config.attempt_timeout.min(left);
             let request = self.request(&call)?;
             let error = match self.transport.send(request, limit).await {
@@ -133,13 +140,19 @@ impl Admin {
                 Err(error) => AdminError::from(error),
             };
             let again = error.retryable() && (call.repeatable || !error.outcome_unknown());
-            let wait = backoff.next_wait();
-            let left = self.config.deadline.saturating_sub(self.clock.now().since(began));
-            if !again || wait >= left {
+            let (wait, now) = (backoff.next_wait(), self.clock.now());
+            let left = self.config.deadline.saturating_sub(now.since(began));
+            // Where an answer came, the next one will take as long: cut short, it would tell
+            // less than this one.
+            let took = error.status().map_or(Duration::ZERO, |_| now.since(sent));
+            if !again || wait.saturating_add(took) >= left {
                 let settled = error.outcome_unknown() || !error.retryable();
                 return Err(if settled { error } else { unknown.unwrap_or(error) });
             }
             tracing::debug!(path = call.path, code = error.code(), ?wait, "trying again");
+            if let Some(notice) = &self.config.notice {
+                (notice.0)(&error);
+            }
             if unknown.is_none() && error.outcome_unknown() && call.method != Method::GET {
                 unknown = Some(error);
             }
@@ -148,6 +161,9 @@ impl Admin {
     }
 
     fn request(&self, call: &Call) -> Result<http::Request<Bytes>, AdminError> {
+        if let Some(part) = &call.astray {
+            return Err(AdminError::InvalidRequest(format!("{part:?} is nobody's name")));
+        }
         let url = format!("{}{}", self.config.url.trim_end_matches('/'), call.path);
         let key = format!("Bearer {}", self.config.api_key.expose_secret());
         let mut key = http::HeaderValue::try_from(key)
@@ -202,6 +218,18 @@ mod tests {
         let call =
             Call::get(["v1", "clusters", "a/../b?c=d", "topics"]).query("cursor", "x&y".into());
         assert_eq!(call.path, "/v1/clusters/a%2F..%2Fb%3Fc%3Dd/topics?cursor=x%26y");
+    }
+
+    #[tokio::test]
+    async fn what_urls_take_for_another_path_is_not_sent() {
+        let transport = std::sync::Arc::new(Always("OVERLOADED", 0.into()));
+        let config = crate::AdminConfig::new("http://cp:1", "k".to_owned().into());
+        let admin = Admin::new(config, transport.clone(), weir_runtime::clock::Clock);
+        for name in ["", ".", ".."] {
+            let error = admin.topic_delete("c", name).await.unwrap_err();
+            assert_eq!(error.code(), "INVALID_REQUEST", "{name}");
+        }
+        assert_eq!(transport.1.load(std::sync::atomic::Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -75,6 +75,8 @@ states!(
         Online = "online",
         /// Its session is down.
         Offline = "offline",
+        /// Ended in order, with its cluster.
+        Stopped = "stopped",
         /// Removed from the cluster for good.
         Removed = "removed",
         /// The control plane refused its registration; the reason says why.

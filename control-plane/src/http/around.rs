@@ -9,7 +9,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tracing::{Instrument as _, field::Empty};
 use weir_runtime::{
     trace::{self, Kind},
@@ -51,9 +51,14 @@ pub(super) async fn around(
     let own = traceparent::begin(&span, request.headers());
     // No name has a character 0, and databases take no text with one.
     let zero = request.uri().path_and_query().is_some_and(|path| path.as_str().contains("%00"));
+    // Nothing is done on a condition that is not looked at (RFC 9110, 13.1.1).
+    let conditional = !method.is_safe() && request.headers().contains_key(header::IF_MATCH);
     let answer = async {
         let response = if zero {
             Problem::invalid("the path holds the character 0", "Leave %00 out.").into_response()
+        } else if conditional {
+            let hint = "Leave it out; what is named by its id is what was looked at.";
+            Problem::invalid("If-Match is not supported", hint).into_response()
         } else {
             match clock.timeout(limit, next.run(request)).await {
                 Ok(response) => response,

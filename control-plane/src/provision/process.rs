@@ -249,11 +249,22 @@ impl Provisioner for ProcessProvisioner {
     }
 }
 
+/// Removes a folder with data, unless an SPU writes to it: one of a launch that the database
+/// does not know, as after a backup was restored, was not stopped before.
 async fn remove(folder: String) -> Result<(), ProvisionError> {
     let path = folder.clone();
-    task::blocking(move || match fs::remove_dir_all(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
+    task::blocking(move || {
+        let users = process_table::find_by_arguments(|line| is_spu_in(line, &path))?;
+        if let Some(pid) = users.first() {
+            return Err(io::Error::other(format!(
+                "process {pid} is an SPU that uses it, of a launch that is not known here; end it \
+                 first: kill {pid}"
+            )));
+        }
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
     })
     .await
     .map_err(|error| ProvisionError::DestroyFailed { folder, reason: error.to_string() })
@@ -349,6 +360,15 @@ fn is_spu_of(command_line: &[&str], program: &str, launch_id: &str) -> bool {
     called == program || called.ends_with("weir-spu") || before.contains(&"spu")
 }
 
+/// Whether this is the command line of an SPU whose data lies in `folder`.
+fn is_spu_in(command_line: &[&str], folder: &str) -> bool {
+    let below = |path: &str| {
+        path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    command_line.contains(&"--launch-id")
+        && command_line.windows(2).any(|pair| pair[0] == "--data-dir" && below(pair[1]))
+}
+
 fn search(program: &str, launch_id: LaunchId) -> io::Result<Option<ProcessHandle>> {
     let launch_id = launch_id.to_string();
     let found = process_table::find_by_arguments(|line| is_spu_of(line, program, &launch_id))?;
@@ -375,7 +395,7 @@ fn send(pid: u32, signal: Signal) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_spu_of, metrics_at};
+    use super::{is_spu_in, is_spu_of, metrics_at};
 
     #[test]
     fn metrics_lie_a_thousand_ports_above() {
@@ -384,6 +404,17 @@ mod tests {
         assert_eq!(metrics_at("[::1]", "[::1]:1").as_deref(), Some("[::1]:1001"));
         assert_eq!(at("127.0.0.1:65000"), None);
         assert_eq!(at("nowhere"), None);
+    }
+
+    #[test]
+    fn an_spu_is_known_by_its_folder() {
+        let uses = |folder| {
+            let line = ["weir", "run", "spu", "--launch-id", "x", "--data-dir", "/c/cl_1/spu-1"];
+            is_spu_in(&line, folder)
+        };
+        assert!(uses("/c/cl_1") && uses("/c/cl_1/spu-1"));
+        assert!(!uses("/c/cl") && !uses("/c/cl_1/spu") && !uses("/c/cl_1/spu-1/topics"));
+        assert!(!is_spu_in(&["tar", "--data-dir", "/c/cl_1"], "/c/cl_1"));
     }
 
     #[test]

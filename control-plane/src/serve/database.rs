@@ -17,10 +17,12 @@ use weir_runtime::{
 };
 
 use super::put_private;
-use crate::store::{Alone, Database, PostgresDatabase, SqliteDatabase, without_password};
+use crate::store::{Alone, Contents, Database, PostgresDatabase, SqliteDatabase, without_password};
 
 /// The variable that names a Postgres database.
 pub const URL_VARIABLE: &str = "WEIR_DATABASE_URL";
+/// The variable that lets a fresh data folder have a database with a history.
+pub(super) const TAKE_OVER_VARIABLE: &str = "WEIR_TAKE_OVER_DATABASE";
 /// The SQLite database, in the data folder.
 pub(super) const SQLITE: &str = "weir.db";
 /// In the data folder: the Postgres database, without password, and its id below.
@@ -76,7 +78,8 @@ impl Note {
     }
 }
 
-/// Opens it. `shutdown` is cancelled when another control plane took the Postgres database;
+/// Opens it. One that has a history and is not noted in the folder is another folder's, unless
+/// that is to be taken over. `shutdown` is cancelled when another control plane took the Postgres database;
 /// none may, as long as what comes with it is kept.
 ///
 /// # Errors
@@ -84,6 +87,7 @@ impl Note {
 pub(super) async fn open(
     data_dir: &Path,
     url: Option<&SecretString>,
+    take_over: bool,
     shutdown: &CancellationToken,
 ) -> Result<Opened, String> {
     let (sqlite, note) = (data_dir.join(SQLITE), data_dir.join(NOTE));
@@ -95,15 +99,17 @@ pub(super) async fn open(
             }
             Some(Note { at, .. }) => Err(format!(
                 "the tables of this control plane are in {at}: set {URL_VARIABLE} to it, with \
-                 its password; or remove {} to begin anew with SQLite",
+                 its password; or, to begin anew with SQLite and give up the clusters there, delete \
+                 them first and remove {}",
                 note.display()
             )),
         };
     };
     if sqlite.exists() {
         return Err(format!(
-            "{} holds the tables of this control plane already: unset {URL_VARIABLE}, or move \
-             the file away to begin anew with Postgres",
+            "{} holds the tables of this control plane already: unset {URL_VARIABLE}; or, to begin \
+             anew with Postgres and give up the clusters there, delete them first and remove the \
+             file",
             sqlite.display()
         ));
     }
@@ -114,9 +120,27 @@ pub(super) async fn open(
     let alone = database.keep_others_out(shutdown.clone()).await;
     let alone = alone.map_err(|error| error.to_string())?;
     // Nothing is written before this, neither there nor here.
-    let found = database.id().await.map_err(|error| error.to_string())?;
-    if let Some(before) = &before {
-        before.admits(&at, found, &note)?;
+    let found = match database.contents().await.map_err(|error| error.to_string())? {
+        Contents::Nothing => None,
+        Contents::Weir(id) => Some(id),
+        Contents::Foreign { table } => {
+            return Err(format!(
+                "{at} holds another program's tables ({table} is one): give Weir a database of \
+                 its own, such as by CREATE DATABASE weir"
+            ));
+        }
+    };
+    match (&before, found) {
+        (Some(before), _) => before.admits(&at, found, &note)?,
+        (None, Some(id)) if !take_over => {
+            return Err(format!(
+                "{at} (id {id}) is the database of a control plane with another data folder: \
+                 start it there; or, if that folder is lost for good, take its database over \
+                 with {TAKE_OVER_VARIABLE}=true. Data of clusters that lies there does not come \
+                 along"
+            ));
+        }
+        (None, _) => {}
     }
     let now = Note { at, id: found };
     put(&note, &now).await?;
@@ -157,9 +181,9 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let shutdown = CancellationToken::new();
         let empty = SecretString::from(String::new());
-        assert!(open(folder.path(), Some(&empty), &shutdown).await.is_ok());
+        assert!(open(folder.path(), Some(&empty), false, &shutdown).await.is_ok());
         put_private(&folder.path().join(NOTE), "postgres://weir@db:5432/w").unwrap();
-        let error = open(folder.path(), None, &shutdown).await.err().unwrap();
+        let error = open(folder.path(), None, false, &shutdown).await.err().unwrap();
         assert!(error.contains("weir@db") && error.contains(URL_VARIABLE), "{error}");
     }
 
@@ -205,7 +229,8 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         fs::OpenOptions::new().create(true).append(true).open(folder.path().join(SQLITE)).unwrap();
         let url = SecretString::from("postgres://weir:s3cret@127.0.0.1:1/w".to_owned());
-        let error = open(folder.path(), Some(&url), &CancellationToken::new()).await.err().unwrap();
+        let shutdown = CancellationToken::new();
+        let error = open(folder.path(), Some(&url), false, &shutdown).await.err().unwrap();
         assert!(error.contains(SQLITE) && !error.contains("s3cret"), "{error}");
     }
 }

@@ -56,7 +56,9 @@ pub use driver::{
 };
 // Real sockets.
 #[cfg(not(madsim))]
-pub use driver::postgres::{Alone, AloneError, ConnectError, PostgresDatabase, without_password};
+pub use driver::postgres::{
+    Alone, AloneError, ConnectError, Contents, PostgresDatabase, without_password,
+};
 pub use times::SqlTimes;
 pub use tx::{Scoped, Tx};
 

@@ -88,6 +88,20 @@ async fn bodies_that_are_not_what_they_should_be() {
 }
 
 #[tokio::test]
+async fn nothing_is_done_on_a_condition_that_is_not_looked_at() {
+    let f = fixture().await;
+    let router = f.router();
+    let path = "/v1/clusters/dev";
+    let made = call("PUT", path).key(&f.admin_key).json(&json!({"spus": 1}));
+    made.send(&router).await.ok(201);
+    let delete = || call("DELETE", path).key(&f.admin_key);
+    let refused = delete().header("if-match", "\"abc\"").send(&router).await;
+    refused.problem(400, "INVALID_REQUEST");
+    let seen = call("GET", path).key(&f.admin_key).header("if-match", "\"abc\"");
+    assert_eq!(seen.send(&router).await.ok(200)["desired"], "running");
+}
+
+#[tokio::test]
 async fn texts_that_no_database_takes_are_refused_as_what_they_are() {
     let f = fixture().await;
     let router = f.router();

@@ -7,9 +7,9 @@ use weir_client::admin::{Problem, SpuHolds, SpuHoldsTopic};
 use crate::{context::Context, error::CliError};
 
 /// Most SPUs that are told of.
-const SPUS_MAX: usize = 5;
+const SPUS_MAX: usize = 10;
 /// Most topics of an SPU that are named.
-const TOPICS_MAX: usize = 3;
+const TOPICS_MAX: usize = 20;
 /// Most partitions of a topic that are named.
 const PARTITIONS_MAX: usize = 4;
 /// Most generations that a command to purge names.
@@ -145,9 +145,9 @@ mod tests {
 
     #[test]
     fn many_are_not_all_told() {
-        let held: Vec<_> = (1..=8).map(|spu| holds(spu, false, &[0, 1, 2, 3, 4])).collect();
+        let held: Vec<_> = (1..=13).map(|spu| holds(spu, false, &[0, 1, 2, 3, 4])).collect();
         let (what, hint) = refused(serde_json::json!(held));
-        assert_eq!(what.lines().count(), 7);
+        assert_eq!(what.lines().count(), 12);
         assert!(what.contains("SPU 1 holds t (5 partitions)") && what.ends_with("and 3 more"));
         assert_eq!(hint, "Keep as many SPUs.");
     }

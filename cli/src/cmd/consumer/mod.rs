@@ -96,7 +96,8 @@ fn unknown_consumer<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) ->
 /// Told here at once, in the words of the command line; the control plane checks again.
 fn check_name(name: &str) -> Result<()> {
     let good = (1..=249).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        && !matches!(name, "." | "..");
     if good {
         return Ok(());
     }
@@ -118,10 +119,10 @@ mod tests {
 
     #[test]
     fn bad_names_are_usage_errors_that_tell_the_rule() {
-        for good in ["a", "billing.eu-1_x", "..", "__x", &"x".repeat(249)] {
+        for good in ["a", "billing.eu-1_x", "...", "__x", &"x".repeat(249)] {
             assert_eq!(check_name(good), Ok(()), "{good}");
         }
-        for bad in ["", "a b", "ä", "a/b", "a:reset", &"x".repeat(250)] {
+        for bad in ["", ".", "..", "a b", "ä", "a/b", "a:reset", &"x".repeat(250)] {
             assert_eq!(check_name(bad).unwrap_err().exit(), Exit::Usage, "{bad}");
         }
     }

@@ -37,7 +37,9 @@ pub async fn run(args: AddArgs, context: &Context) -> Result<()> {
         ));
     }
     let key = key::obtain(key_stdin)?;
-    let found = connect::find(context, url, key, context.cluster.as_deref(), None).await?;
+    let again = format!("weir profile add {name} --url {url} --cluster");
+    let told = context.cluster.as_deref();
+    let found = connect::find(context, url, key, told, None, &again).await?;
     let profiles = connect::save(context, &found, &name, false).await?;
     let cluster = &found.cluster.name;
     context.ui.note(&match profiles.current {

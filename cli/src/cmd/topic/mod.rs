@@ -216,7 +216,14 @@ pub async fn explain(admin: &Admin, cluster: &str, name: &str, error: AdminError
             let topics = admin.topic_list(cluster).await.unwrap_or_default();
             let active = topics.iter().filter(|t| !t.internal && t.state == TopicState::Active);
             let near = suggest::nearest(name, active.map(|t| t.name.as_str()));
-            error::unknown_topic(name, near)
+            let deleted = admin.topic_list_deleted(cluster).await.unwrap_or_default();
+            match deleted.iter().any(|t| t.name == name) {
+                true => error::unknown_topic(name, near).hinted(format!(
+                    "it was deleted; see: weir topic list --deleted; bring it back with: weir \
+                     topic undelete {name}"
+                )),
+                false => error::unknown_topic(name, near),
+            }
         }
         "TOPIC_EXISTS" => CliError::from(error).hinted(format!(
             "look at it with: weir topic describe {name}; or delete it first: weir topic delete \
@@ -229,8 +236,33 @@ pub async fn explain(admin: &Admin, cluster: &str, name: &str, error: AdminError
     }
 }
 
+/// A topic that records may be written to and read from, by name: Weir's own are not, and the
+/// data path knows no ids.
+///
+/// # Errors
+/// When it is none.
+pub fn check_open(topic: &Topic, asked: &str) -> Result<()> {
+    let name = &topic.name;
+    if topic.internal {
+        return Err(CliError::usage(
+            format!("topic {name} is Weir's own: it is neither written to nor read"),
+            "see: weir topic list",
+        ));
+    }
+    if name != asked {
+        return Err(CliError::usage(
+            format!("{asked} is the id of a generation of topic {name}"),
+            format!("records are written and read by the topic's name: {name}"),
+        ));
+    }
+    Ok(())
+}
+
 /// Told here at once, in the words of the command line; the control plane checks again.
-fn check_name(name: &str) -> Result<()> {
+///
+/// # Errors
+/// When no topic can have the name.
+pub fn check_name(name: &str) -> Result<()> {
     let rule = "a topic's name is 1 to 249 of letters, digits, \".\", \"_\" and \"-\", and does \
                 not begin with \"__\"";
     let good = (1..=249).contains(&name.len())

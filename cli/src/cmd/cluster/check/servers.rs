@@ -39,6 +39,7 @@ pub async fn local(context: &Context, fix: bool) -> Vec<Finding> {
         Err(error) => return vec![damaged(context, fix, error)],
     };
     let mut findings = leftovers(context, &state);
+    findings.extend(strays(context, &state));
     match &state {
         State::Never if findings.is_empty() => {
             findings.push(Finding::good(CONTROL_PLANE, "there is none yet: no cluster was made"));
@@ -78,11 +79,11 @@ pub async fn remote(context: &Context, remote: &Remote) -> Vec<Finding> {
 async fn asked(context: &Context, admin: &Admin, url: &str, key: SecretString) -> Vec<Finding> {
     let patient = context.admin_within(url, key.clone(), connect::patience(context));
     match identity::who(&patient, &key).await {
-        Answer::Nobody => {
+        Answer::Nobody(why) => {
             return vec![Finding::wrong(
                 CONTROL_PLANE,
-                format!("nobody answers at {url}"),
-                "see what it does: weir cluster logs --control-plane; is the address right?",
+                format!("{url}: {why}"),
+                "see what it does, where it runs: weir cluster logs --control-plane",
             )];
         }
         Answer::Stranger => {
@@ -178,6 +179,28 @@ fn leftovers(context: &Context, state: &State) -> Vec<Finding> {
         format!("a control plane of this home runs (pid {}) and no file names it", pids.join(", ")),
         "weir cluster resume takes it over",
     )]
+}
+
+/// SPUs of this home that run although all clusters are shut down, or gone.
+fn strays(context: &Context, state: &State) -> Option<Finding> {
+    let (State::Stopped(_) | State::Never) = state else { return None };
+    let clusters = context.home.clusters();
+    let clusters = clusters.to_string_lossy();
+    let of_an_spu = |line: &[&str]| {
+        line.contains(&"--launch-id")
+            && line.windows(2).any(|pair| pair[0] == "--data-dir" && pair[1].starts_with(&*clusters))
+    };
+    let pids = process_table::find_by_arguments(of_an_spu).ok().filter(|pids| !pids.is_empty())?;
+    let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
+    Some(Finding::wrong(
+        "processes",
+        format!("SPUs run that no cluster knows (pid {})", pids.join(", ")),
+        format!(
+            "an older database was restored, perhaps; end them before their cluster is resumed: \
+             kill {}",
+            pids.join(" ")
+        ),
+    ))
 }
 
 /// A file that says where the control plane is and cannot be understood. It is written anew

@@ -62,10 +62,33 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(40);
 /// thousand partitions with their replicas by looking at every pair.
 const SESSION: &str = "SET lock_timeout = '10s'; SET statement_timeout = '30s';
     SET idle_in_transaction_session_timeout = '60s'; SET enable_nestloop = off";
+/// A table that is there and not ours, in a database without our tables. What extensions bring
+/// does not count, nor the list of migrations of a start of ours that was cut off: it is empty.
+const FOREIGN: &str = "SELECT c.relname::text FROM pg_class c
+    WHERE c.relnamespace = to_regnamespace(quote_ident(current_schema()))
+    AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+    AND NOT (c.relname = '_sqlx_migrations' AND pg_relation_size(c.oid) = 0)
+    AND NOT EXISTS (SELECT 1 FROM pg_depend d
+        WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+    ORDER BY c.relname LIMIT 1";
 const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// The number is ours alone within a database: "weirwrit" in ASCII.
 const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
     SELECT pg_advisory_xact_lock(8603398603512375668)";
+
+/// Whose tables a database holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// None: it can be begun.
+    Nothing,
+    /// A control plane's.
+    Weir(DatabaseId),
+    /// Another program's.
+    Foreign {
+        /// One of them.
+        table: String,
+    },
+}
 
 /// One Postgres database.
 pub struct PostgresDatabase {
@@ -101,27 +124,35 @@ impl PostgresDatabase {
         })
     }
 
-    /// Which history it is; `None` when it holds none yet. Writes nothing.
+    /// Whose tables it holds. Writes nothing.
     ///
     /// # Errors
     /// As the database.
-    pub async fn id(&self) -> DbResult<Option<DatabaseId>> {
+    pub async fn contents(&self) -> DbResult<Contents> {
         let mut connection = connect::once(&self.options, self.clock).await?;
         let look = async {
             let there = "SELECT to_regclass('meta') IS NOT NULL";
-            if !sqlx::query_scalar::<_, bool>(there).fetch_one(&mut connection).await? {
-                return Ok(None);
+            let ours = "SELECT count(*) = 1 FROM pg_attribute
+                WHERE attrelid = to_regclass('meta') AND attname = 'database_id'";
+            let there = sqlx::query_scalar::<_, bool>(there).fetch_one(&mut connection).await?;
+            if there && sqlx::query_scalar::<_, bool>(ours).fetch_one(&mut connection).await? {
+                let text = "SELECT database_id FROM meta";
+                let id = sqlx::query_scalar::<_, String>(text).fetch_optional(&mut connection);
+                return Ok((id.await?, None));
             }
-            let text = "SELECT database_id FROM meta";
-            sqlx::query_scalar::<_, String>(text).fetch_optional(&mut connection).await
+            let table = sqlx::query_scalar::<_, String>(FOREIGN).fetch_optional(&mut connection);
+            Ok((None, table.await?))
         };
         let found = self.clock.timeout(ANSWER_WAIT_MAX, look).await;
-        let found = found.map_err(|_| DbError::Busy)?.map_err(typed)?;
         let expected = "id of a database";
-        found
-            .map(|text| text.parse())
-            .transpose()
-            .map_err(|_| DbError::Decode { column: "database_id".to_owned(), expected })
+        Ok(match found.map_err(|_| DbError::Busy)?.map_err(typed)? {
+            (Some(id), _) => Contents::Weir(id.parse().map_err(|_| DbError::Decode {
+                column: "database_id".to_owned(),
+                expected,
+            })?),
+            (None, Some(table)) => Contents::Foreign { table },
+            (None, None) => Contents::Nothing,
+        })
     }
 
     async fn lend(&self, mode: Mode) -> DbResult<Lease> {
