@@ -140,7 +140,10 @@ pub async fn run(args: ConsumeArgs, context: &Context) -> Result<()> {
     let newline = if args.no_final_newline { Newline::Between } else { Newline::After };
     let writer = Writer::new(io::stdout()).map_err(|e| out::from_stdout(&e))?;
     let ConsumeArgs { topic, consumer: name, until_end, count, .. } = &args;
-    let wanted = Wanted { topic, name: name.as_deref(), until_end: *until_end, count: *count };
+    let begin =
+        args.beginning || [args.head, args.tail, args.start_offset].iter().any(Option::is_some);
+    let name = name.as_deref();
+    let wanted = Wanted { topic, name, begin, until_end: *until_end, count: *count };
     let sink = Sink::new(render(&args), newline);
     Copy::new(wanted, context, consumer, sink, writer).run().await
 }

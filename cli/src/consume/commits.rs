@@ -24,13 +24,15 @@ pub struct Commits {
     under_way: Option<Committing>,
     /// Partitions whose beginning was looked at.
     looked: BTreeSet<PartitionIndex>,
+    /// It was said that it goes on where it was.
+    went_on: bool,
 }
 
 impl Commits {
     /// The first is due in a second.
     pub fn new(name: Option<&str>, clock: Clock) -> Self {
         let (name, last) = (name.map(str::to_owned), clock.now());
-        Self { name, clock, last, under_way: None, looked: BTreeSet::new() }
+        Self { name, clock, last, under_way: None, looked: BTreeSet::new(), went_on: false }
     }
 
     /// Whether it is time for the next.
@@ -67,14 +69,23 @@ impl Commits {
         Some(answer)
     }
 
-    /// A sentence for each partition that does not begin where it was asked to.
-    pub fn moved(&mut self, consumer: &Consumer) -> Vec<String> {
+    /// A sentence for each partition that does not begin where it was asked to; and one for all
+    /// of them if it was `told` where to begin and goes on where it was instead.
+    pub fn moved(&mut self, consumer: &Consumer, told: bool) -> Vec<String> {
         let starts = consumer.starts();
         if starts.len() == self.looked.len() {
             return Vec::new();
         }
         let new = starts.values().filter(|begun| self.looked.insert(begun.partition));
-        new.filter(|begun| begun.resolution == Resolution::Reset).map(moved).collect()
+        let new: Vec<_> = new.collect();
+        let goes_on = new.iter().any(|begun| begun.resolution == Resolution::Committed);
+        let mut sentences = Vec::new();
+        if goes_on && told && !std::mem::replace(&mut self.went_on, true) {
+            sentences.push(GOES_ON.to_owned());
+        }
+        let reset = new.into_iter().filter(|begun| begun.resolution == Resolution::Reset);
+        sentences.extend(reset.map(moved));
+        sentences
     }
 
     /// Commits what was written, for the last time.
@@ -113,6 +124,8 @@ fn processed(consumer: &mut Consumer, writer: &Writer) {
     writer.written().into_values().for_each(|place| consumer.processed_through(place));
 }
 
+const GOES_ON: &str = "goes on where this consumer had come to: where to begin is said to a new \
+                       one; weir consumer reset moves it";
 const AGAIN: &str = "run the command again: records that were written and not committed come again";
 
 fn moved(begun: &Begun) -> String {

@@ -29,6 +29,8 @@ pub struct Wanted<'a> {
     pub topic: &'a str,
     /// The consumer's name, if it has one.
     pub name: Option<&'a str>,
+    /// It is said where to begin.
+    pub begin: bool,
     /// To stop at the end.
     pub until_end: bool,
     /// To stop after so many records.
@@ -169,7 +171,7 @@ impl<'a> Copy<'a> {
 
     /// Says of each partition that does not begin where it was asked to that it does not.
     fn tell_moved(&mut self) {
-        for moved in self.commits.moved(&self.consumer) {
+        for moved in self.commits.moved(&self.consumer, self.wanted.begin) {
             self.context.ui.warn(&format!("topic {}: {moved}", self.wanted.topic));
         }
     }

@@ -48,7 +48,8 @@ pub const fn order(desired: Desired, state: ClusterState, order: Order) -> Verdi
 pub fn instead_of_create(name: &str, desired: Desired) -> String {
     match desired {
         Desired::Running => format!(
-            "Use it as it is, take another name, or remove it first: weir cluster delete {name}"
+            "Use it as it is (weir cluster scale gives it more or fewer SPUs), take another name, or \
+             remove it first: weir cluster delete {name}"
         ),
         Desired::Shutdown => format!(
             "Start it again with its data: weir cluster resume {name}; or remove it first: \

@@ -188,7 +188,9 @@ fn strays(context: &Context, state: &State) -> Option<Finding> {
     let clusters = clusters.to_string_lossy();
     let of_an_spu = |line: &[&str]| {
         line.contains(&"--launch-id")
-            && line.windows(2).any(|pair| pair[0] == "--data-dir" && pair[1].starts_with(&*clusters))
+            && line
+                .windows(2)
+                .any(|pair| pair[0] == "--data-dir" && pair[1].starts_with(&*clusters))
     };
     let pids = process_table::find_by_arguments(of_an_spu).ok().filter(|pids| !pids.is_empty())?;
     let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();

@@ -146,10 +146,10 @@ impl PostgresDatabase {
         let found = self.clock.timeout(ANSWER_WAIT_MAX, look).await;
         let expected = "id of a database";
         Ok(match found.map_err(|_| DbError::Busy)?.map_err(typed)? {
-            (Some(id), _) => Contents::Weir(id.parse().map_err(|_| DbError::Decode {
-                column: "database_id".to_owned(),
-                expected,
-            })?),
+            (Some(id), _) => Contents::Weir(
+                id.parse()
+                    .map_err(|_| DbError::Decode { column: "database_id".to_owned(), expected })?,
+            ),
             (None, Some(table)) => Contents::Foreign { table },
             (None, None) => Contents::Nothing,
         })
