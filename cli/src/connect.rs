@@ -154,13 +154,21 @@ fn away(error: &AdminError) -> bool {
     error.status().is_none_or(|status| status == 503) && error.retryable()
 }
 
-/// Why SPUs that answered do not any more, where that can be told: their cluster is shut down,
-/// or is no more.
+/// Why SPUs that answered do not any more, where that can be told: the cluster that was meant is
+/// shut down, or is no more.
 ///
 /// # Errors
 /// It is no more: there is nothing to wait for.
-pub async fn why_gone(context: &Context) -> Result<Option<CliError>> {
-    let Ok(target) = context.target() else { return Ok(None) };
+pub async fn why_gone(context: &Context, target: &Target) -> Result<Option<CliError>> {
+    let deleted = || {
+        CliError::new(format!("cluster {} is deleted", target.cluster), "see: weir cluster list")
+    };
+    // Whoever deletes a cluster forgets it.
+    if let (Some((_, known)), Ok(now)) = (&target.profile, Profiles::load(&context.home))
+        && now.clusters.values().all(|profile| profile.id != known.id)
+    {
+        return Err(deleted());
+    }
     let admin = match &target.place {
         Place::Remote(remote) => keys::load(&remote.key_path(&context.home))
             .map(|key| context.admin_within(&remote.url, key, WHY_MAX)),
@@ -174,10 +182,7 @@ pub async fn why_gone(context: &Context) -> Result<Option<CliError>> {
     let Ok(admin) = admin else { return Ok(None) };
     match admin.cluster(&target.cluster).await {
         Ok(cluster) => Ok(serving(&cluster).err()),
-        Err(error) if error.status() == Some(404) => Err(CliError::new(
-            format!("cluster {} is deleted", target.cluster),
-            "see: weir cluster list",
-        )),
+        Err(error) if error.status() == Some(404) => Err(deleted()),
         Err(_) => Ok(None),
     }
 }

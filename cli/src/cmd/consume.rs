@@ -135,6 +135,7 @@ pub async fn run(args: ConsumeArgs, context: &Context) -> Result<()> {
         }
         other => other.into(),
     })?;
+    let target = context.target()?;
     let client = connect::client(context, &args.topic).await?;
     let consumer = client.consumer(config).await?;
     let newline = if args.no_final_newline { Newline::Between } else { Newline::After };
@@ -143,7 +144,8 @@ pub async fn run(args: ConsumeArgs, context: &Context) -> Result<()> {
     let begin =
         args.beginning || [args.head, args.tail, args.start_offset].iter().any(Option::is_some);
     let name = name.as_deref();
-    let wanted = Wanted { topic, name, begin, until_end: *until_end, count: *count };
+    let (until_end, count) = (*until_end, *count);
+    let wanted = Wanted { target, topic, name, begin, until_end, count };
     let sink = Sink::new(render(&args), newline);
     Copy::new(wanted, context, consumer, sink, writer).run().await
 }

@@ -15,6 +15,7 @@ use crate::{
     connect,
     context::Context,
     error::{self, CliError, Result},
+    home::target::Target,
     out, signal,
 };
 
@@ -25,6 +26,8 @@ const LAST_COMMIT: Duration = Duration::from_millis(1_500);
 
 /// What the command line asks for.
 pub struct Wanted<'a> {
+    /// Of which cluster.
+    pub target: Target,
     /// The topic's name.
     pub topic: &'a str,
     /// The consumer's name, if it has one.
@@ -192,7 +195,7 @@ impl<'a> Copy<'a> {
 
     /// The consumer has an error.
     async fn failed(&self, error: &ConsumeError) -> Result<()> {
-        let Wanted { topic, name, .. } = self.wanted;
+        let Wanted { topic, name, .. } = &self.wanted;
         match error {
             // Whoever says how long to wait is told when that is over.
             ConsumeError::Unavailable { .. } if self.context.timeout.is_some() => {
@@ -200,7 +203,7 @@ impl<'a> Copy<'a> {
             }
             ConsumeError::Unavailable { .. } | ConsumeError::NotCommitted { .. } => {
                 let error = error::rounded(&error.to_string());
-                let why = connect::why_gone(self.context).await?;
+                let why = connect::why_gone(self.context, &self.wanted.target).await?;
                 let why = why.map_or_else(String::new, |why| format!("{why}; "));
                 self.context.ui.warn(&format!("topic {topic}: {why}{error}; still trying"));
                 Ok(())
@@ -214,7 +217,7 @@ impl<'a> Copy<'a> {
 
     /// A tail has no end that one could miss; what was asked for up to an end or a count has.
     fn interrupted(&self) -> Result<()> {
-        let Wanted { name, until_end, count, .. } = self.wanted;
+        let Wanted { name, until_end, count, .. } = &self.wanted;
         if !until_end && count.is_none() {
             return Ok(());
         }

@@ -46,7 +46,7 @@ pub async fn local(context: &Context, fix: bool) -> Vec<Finding> {
         }
         State::Never => {}
         State::Stopped(_) => {
-            findings.push(Finding::good(CONTROL_PLANE, "none runs: all clusters are shut down"));
+            findings.push(Finding::good(CONTROL_PLANE, "none runs: no cluster is to run"));
         }
         State::Died(at) => findings.push(Finding::wrong(
             CONTROL_PLANE,
