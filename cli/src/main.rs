@@ -103,6 +103,9 @@ fn execute(mut cli: Cli, ui: Ui) -> error::Result<()> {
         // Servers are told everything: they need no home.
         Command::Run(server) => runtime.block_on(Box::pin(cmd::run::run(*server))),
         command => {
+            if let Some(trouble) = telemetry.trouble() {
+                ui.warn(&format!("traces are not exported: {trouble}"));
+            }
             let span = trace::command(&telemetry, std::env::args_os());
             let done = Context::new(&cli.global, ui).and_then(|context| {
                 runtime.block_on(Box::pin(cmd::run(command, &context)).instrument(span.clone()))
@@ -156,6 +159,12 @@ fn shortened(told: &str) -> String {
 /// The command that a line means, as far as it can be told: `weir topic create`.
 fn command_of(words: &[String]) -> String {
     let mut path = "weir".to_owned();
+    if let [run, spu, ..] = words
+        && (run.as_str(), spu.as_str()) == ("run", "spu")
+    {
+        // It has a command line of its own.
+        return "weir run spu".to_owned();
+    }
     let root = Cli::command();
     let mut command = &root;
     let mut words = words.iter();

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use clap::{Args, ValueEnum};
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use serde::Serialize;
 
 use crate::error::{CliError, Result, system};
@@ -99,17 +99,28 @@ fn table_within<const N: usize>(
     if let Some(width) = width.filter(|width| *width >= TABLE_WIDTH_MIN) {
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }
+    let mut least = header.map(|title| title.chars().count());
     table.set_header(header);
     for row in rows {
+        for (least, cell) in least.iter_mut().zip(&row) {
+            let chars = cell.chars().count();
+            *least = (*least).max(if chars <= WORD_CHARS_MAX { chars } else { 0 });
+        }
         table.add_row(row);
     }
-    // Without lines around it the first column needs no margin.
-    for column in table.column_iter_mut() {
+    for (column, least) in table.column_iter_mut().zip(least) {
+        // Without lines around it the first column needs no margin.
         column.set_padding((0, 2));
+        // What is broken in the middle can be neither read nor copied.
+        let width = u16::try_from(least).unwrap_or(u16::MAX).saturating_add(2);
+        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
     }
     let text = table.to_string();
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
+
+/// Longest cell that is not broken over lines, such as an address.
+const WORD_CHARS_MAX: usize = 21;
 
 /// A number, or a dash where there is none.
 pub fn or_dash(value: Option<impl ToString>) -> String {
@@ -195,6 +206,9 @@ mod tests {
         for width in [None, Some(10)] {
             assert_eq!(table_within(width, ["NAME", "REASON"], row()).lines().count(), 2);
         }
+        let cells = [["127.0.0.1:9600".to_owned(), "word ".repeat(40).trim_end().to_owned()]];
+        let text = table_within(Some(40), ["INCARNATION", "REASON"], cells);
+        assert!(text.contains("127.0.0.1:9600") && text.contains("INCARNATION"), "{text}");
         let short = [["a".to_owned(), "b".to_owned()]];
         assert_eq!(table_within(Some(50), ["N", "M"], short), "N  M\na  b");
     }

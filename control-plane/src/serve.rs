@@ -6,7 +6,7 @@ mod database;
 use std::{
     fs, io,
     io::Write as _,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -250,8 +250,13 @@ async fn admin_key(file: PathBuf) -> Result<SecretString, String> {
 
 fn read_key(file: &Path) -> io::Result<SecretString> {
     let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
-    if fs::metadata(file)?.len() > ADMIN_KEY_BYTES_MAX {
+    let about = fs::metadata(file)?;
+    if about.len() > ADMIN_KEY_BYTES_MAX {
         return Err(invalid("the file is too long for a key".to_owned()));
+    }
+    if about.mode() & 0o077 != 0 {
+        tracing::warn!(file = %file.display(), mode = format_args!("{:o}", about.mode() & 0o777),
+            "others may read or change the admin's key; take that from them: chmod go-rwx");
     }
     let text = SecretString::from(fs::read_to_string(file)?.trim().to_owned());
     ApiKey::parse(&text).map_err(|error| invalid(error.to_string()))?;

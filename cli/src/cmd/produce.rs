@@ -88,7 +88,7 @@ pub struct ProduceArgs {
     /// Size at which a batch is sent, before compression
     #[arg(long, default_value = "128KiB", value_name = "BYTES")]
     batch_size: bytesize::ByteSize,
-    /// The longest line taken, and with --raw the longest input
+    /// The longest line taken, and with --raw the longest input: at most 1 MiB
     #[arg(long, default_value = "1MiB", value_name = "BYTES")]
     max_line_bytes: bytesize::ByteSize,
     #[command(flatten)]
@@ -131,6 +131,13 @@ struct Summary<'a> {
 pub async fn run(args: ProduceArgs, context: &Context) -> Result<()> {
     let config = producer_config(&args, context)?;
     let max_line_bytes = usize::try_from(args.max_line_bytes.as_u64()).unwrap_or(usize::MAX);
+    let fits = ProducerConfig::default().batch_bytes_max;
+    if max_line_bytes == 0 || max_line_bytes > fits {
+        return Err(CliError::usage(
+            format!("a line of {} cannot be sent", args.max_line_bytes),
+            format!("--max-line-bytes is 1 to {fits}: no batch is larger"),
+        ));
+    }
     // A missing file is told before anything is connected to.
     let file = args.file.as_deref();
     let mut blocks = match args.raw {

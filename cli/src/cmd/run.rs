@@ -120,17 +120,25 @@ pub fn service(command: &Command) -> (&'static str, Option<LogFormat>) {
 /// # Errors
 /// When it cannot start.
 pub async fn run(command: RunCommand) -> Result<()> {
-    let (served, hint) = match command {
+    let (log, served, hint) = match command {
         RunCommand::ControlPlane(ControlPlane { args, .. }) => (
+            args.log_format,
             control_plane::serve(args).await,
-            "see weir run control-plane --help for where it listens and keeps its data",
+            "what it takes and where it keeps things: weir run control-plane --help",
         ),
         RunCommand::Spu(args) => (
+            args.log_format,
             dataplane::serve(args).await,
             "SPUs are started by the control plane; see weir run spu --help",
         ),
     };
-    served.map_err(|reason| CliError::new(reason, hint))
+    served.map_err(|reason| {
+        if log == LogFormat::Json {
+            // Whoever collects the log takes objects only, and wants this one most.
+            tracing::error!(reason, "it ends");
+        }
+        CliError::new(reason, hint)
+    })
 }
 
 #[cfg(test)]

@@ -79,6 +79,16 @@ impl<'a> Record<'a> {
     }
 }
 
+/// A line for people: what moves the cursor or colours a terminal is shown, not done.
+fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
 impl Render {
     /// What stands above the first record.
     pub fn header(&self) -> Option<&'static str> {
@@ -102,9 +112,10 @@ impl Render {
                     record.offset,
                     timestamp(record.timestamp_ms)
                 )?;
-                out.write_all(record.key.as_deref().unwrap_or(b"-"))?;
-                out.write_all(b"  ")?;
-                out.write_all(record.value.as_deref().unwrap_or(b"-"))
+                let cell = |bytes: &Option<bytes::Bytes>| {
+                    bytes.as_deref().map_or_else(|| "-".to_owned(), printable)
+                };
+                write!(out, "{:<3}  {}", cell(&record.key), cell(&record.value))
             }
             Self::Json => serde_json::to_writer(out, &Record::of(record)).map_err(io::Error::from),
             Self::Yaml => {
@@ -150,7 +161,10 @@ mod tests {
         assert!(text.starts_with("---\npartition: 2\n") && text.ends_with("value: v"), "{text}");
         let row = rendered(&Render::Table, Some(b"k"), Some(b"v"));
         let header = Render::Table.header().unwrap();
-        assert_eq!(header.find("KEY"), row.find("k  v"), "{header}\n{row}");
+        assert_eq!(header.find("KEY"), row.find('k'), "{header}\n{row}");
+        assert_eq!(header.find("VALUE"), row.find('v'), "{header}\n{row}");
+        let row = rendered(&Render::Table, None, Some(b"a\x1b[31m\tb\xff"));
+        assert!(row.ends_with("-    a\\u{1b}[31m\\tb\u{fffd}"), "{row}");
     }
 
     #[test]

@@ -12,6 +12,9 @@ use tracing_subscriber::{EnvFilter, Layer, fmt as lines, registry::LookupSpan};
 /// Which log lines to write, as `tracing-subscriber` reads it.
 const VARIABLE: &str = "WEIR_LOG";
 
+/// What is written where nothing is said. Postgres' notices say what its migrations need not do.
+const DEFAULT: &str = "info,sqlx::postgres::notice=warn";
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -54,7 +57,7 @@ pub(super) fn layer<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
-    let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new(DEFAULT));
     let layer = lines::layer().with_writer(io::stderr);
     match format {
         LogFormat::Text => layer.with_ansi(io::stderr().is_terminal()).with_filter(filter).boxed(),

@@ -56,6 +56,8 @@ where
 #[must_use = "spans that were not exported are lost without `end`"]
 pub struct Telemetry {
     provider: Option<SdkTracerProvider>,
+    /// Why traces are not exported although that was asked for.
+    trouble: Option<String>,
 }
 
 /// Starts log and traces: once per process, from within its tokio runtime. `log` is none for
@@ -79,10 +81,10 @@ pub fn start(service: &'static str, log: Option<LogFormat>) -> Telemetry {
     if set && provider.is_some() {
         crate::traceparent::export_by(spans::OpenTelemetrySpans);
     }
-    if let Some(trouble) = trouble {
+    if let Some(trouble) = &trouble {
         tracing::warn!(trouble, "traces are not exported");
     }
-    Telemetry { provider }
+    Telemetry { provider, trouble }
 }
 
 impl Telemetry {
@@ -90,6 +92,12 @@ impl Telemetry {
     #[must_use]
     pub const fn exports(&self) -> bool {
         self.provider.is_some()
+    }
+
+    /// Why traces are not exported although that was asked for: for a process without a log.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 
     /// Sends what was not sent yet, for so long at most. Blocks: call it outside the runtime,

@@ -257,14 +257,20 @@ fn print_all(
 }
 
 /// `topic a (tg_1)`, `topics a (tg_1) and 3 others`.
+/// Most topics that a question names.
+const NAMED_MAX: usize = 20;
+
 fn names(topics: &[Topic]) -> String {
     let one = |topic: &Topic| format!("{} ({})", topic.name, topic.generation_id);
     match topics {
         [] => String::new(),
         [only] => format!("topic {}", one(only)),
-        [first, rest @ ..] => {
-            let others = out::count(rest.len() as u64, "other");
-            format!("topics {} and {others}", one(first))
+        several => {
+            let named: Vec<_> = several.iter().take(NAMED_MAX).map(one).collect();
+            match several.len().checked_sub(NAMED_MAX) {
+                Some(more @ 1..) => format!("topics {} and {more} more", named.join(", ")),
+                _ => format!("topics {}", named.join(", ")),
+            }
         }
     }
 }
@@ -294,6 +300,9 @@ mod tests {
     fn what_is_asked_about_is_named() {
         let deleted = [topic(1, "tombstone"), topic(2, "tombstone")];
         assert!(names(&deleted[..1]).starts_with("topic orders (tg_"));
-        assert!(names(&deleted).ends_with("and 1 other"));
+        let both = names(&deleted);
+        assert!(deleted.iter().all(|t| both.contains(&t.generation_id.to_string())), "{both}");
+        let many: Vec<_> = (1..=NAMED_MAX as u32 + 2).map(|n| topic(n, "tombstone")).collect();
+        assert!(names(&many).ends_with(" and 2 more"));
     }
 }
