@@ -281,7 +281,7 @@ mod tests {
 
     fn topic(number: u32, state: &str) -> Topic {
         serde_json::from_value(serde_json::json!({
-            "generation_id": format!("tg_0000000000000000000000000000000{number}"),
+            "generation_id": format!("tg_{number:032x}"),
             "generation_number": number, "name": "orders", "state": state,
         }))
         .unwrap()
