@@ -10,7 +10,7 @@
 //! | [`decide`] | what a request changes, if it may: pure |
 //! | [`fold`], [`staged`] | the state, and the state with a group on top: pure |
 //! | [`journal`], [`record`] | the log and its bytes |
-//! | [`flush`], [`unsent`], [`upload`] | tells the control plane what changed |
+//! | [`flush`], [`pace`], [`unsent`], [`upload`] | tells the control plane what changed |
 //! | [`shorten`] | when the log is too long: pure |
 //! | [`request`], [`inbox`] | what is asked and answered, and where it waits |
 //!
@@ -28,6 +28,7 @@ pub mod fold;
 pub mod handle;
 pub mod inbox;
 pub mod journal;
+pub mod pace;
 pub mod record;
 pub mod request;
 pub mod serve;
