@@ -8,6 +8,7 @@
 //! | [`task`] | one partition: waits for leadership, reads the log, serves |
 //! | [`serve`] | one leadership: requests in groups, a batch for each group |
 //! | [`decide`] | what a request changes, if it may: pure |
+//! | [`describe`] | what is known of a consumer: pure |
 //! | [`fold`], [`staged`] | the state, and the state with a group on top: pure |
 //! | [`journal`], [`record`] | the log and its bytes |
 //! | [`flush`], [`pace`], [`unsent`], [`upload`] | tells the control plane what changed |
@@ -23,6 +24,7 @@
 //! its keys; they go when the control plane says that it is purged, and on nothing less.
 
 pub mod decide;
+pub mod describe;
 pub mod flush;
 pub mod fold;
 pub mod handle;
