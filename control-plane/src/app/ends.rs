@@ -99,3 +99,43 @@ async fn ask(app: &App, reach: &Reach, leader: SpuId, of: Vec<Led>) -> AllEnds {
     });
     found.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+    use weir_protocol::{
+        ids::{ClusterId, Incarnation, LaunchId, PartitionIndex, Revision, TopicGenerationId},
+        pb::session::ReplicaStatus,
+    };
+    use weir_runtime::clock::Clock;
+
+    use super::*;
+    use crate::app::StatusBoard;
+
+    #[tokio::test]
+    async fn reports_are_told_as_reports_while_the_session_stands() {
+        let (board, now) = (StatusBoard::default(), Clock.now());
+        let cluster = ClusterId(Uuid::nil());
+        let led = |index, leader| {
+            let generation = TopicGenerationId(Uuid::from_u128(1));
+            let key = PartitionKey { generation, partition: PartitionIndex(index) };
+            Led { key, leader, epoch: LeaderEpoch(1) }
+        };
+        let session =
+            board.session_up(cluster, SpuId(1), LaunchId(Uuid::nil()), Incarnation(1), now);
+        let status = ReplicaStatus {
+            partition: Some(led(0, None).key.to_wire()),
+            log_start: 2,
+            high_watermark: 10,
+            ..ReplicaStatus::default()
+        };
+        assert!(board.heartbeat(cluster, SpuId(1), session, Revision(1), vec![status], now));
+        let all =
+            [led(0, Some(SpuId(1))), led(1, Some(SpuId(1))), led(2, Some(SpuId(2))), led(3, None)];
+        let found = reported(&board.cluster(cluster), all.into_iter());
+        let ends = Ends { log_start: Offset(2), end: Offset(10), current: false };
+        assert_eq!(found, [(all[0].key, ends)].into());
+        assert!(board.session_down(cluster, SpuId(1), session));
+        assert!(reported(&board.cluster(cluster), all.into_iter()).is_empty());
+    }
+}
