@@ -84,7 +84,8 @@ async fn ask(app: &App, reach: &Reach, leader: SpuId, of: Vec<Led>) -> AllEnds {
             start: Some(start),
         })
         .collect();
-    let answers = app.clock.timeout(CALL_LIMIT, list_offsets(app.clock, spu, &questions)).await;
+    let asked = Box::pin(list_offsets(app.clock, spu, &questions));
+    let answers = app.clock.timeout(CALL_LIMIT, asked).await;
     let answers = match answers.map_err(Into::into).flatten() {
         Ok(answers) => answers,
         Err(error) => {
