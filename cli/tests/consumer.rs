@@ -5,10 +5,8 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
-
 use serde_json::json;
-use support::{Home, Ran};
+use support::Home;
 
 #[test]
 fn what_a_reset_would_do_is_shown_and_mistakes_lead_on() {
@@ -62,24 +60,41 @@ fn a_consumer_goes_on_is_reset_and_is_deleted() {
     assert_eq!(consume(), lines(10..15));
     assert_eq!(consume(), "");
 
-    // The control plane hears of it a little later.
-    let begin = Instant::now();
-    loop {
-        let ran = home.weir(&["consumer", "describe", "billing", "-o", "json"]);
-        let read = |ran: &Ran| {
-            let consumer = ran.json();
-            consumer["lag"] == json!(0) && consumer["partitions"][0]["committed"] == json!(15)
-        };
-        if ran.code == 0 && read(&ran) {
-            break;
-        }
-        assert!(begin.elapsed() < Duration::from_secs(30), "{ran:?}");
-    }
+    // Asked right after the commit.
+    let shown = home.weir(&["consumer", "describe", "billing", "-o", "json"]).ok().json();
+    assert_eq!((&shown["current"], &shown["lag"]), (&json!(true), &json!(0)));
+    let partition = &shown["partitions"][0];
+    assert_eq!((&partition["committed"], &partition["end"]), (&json!(15), &json!(15)));
 
-    let to = ["--topic", "orders", "--from-end", "3", "--yes"];
-    home.weir(&[&["consumer", "reset", "billing"], &to[..]].concat()).ok();
+    // Each reset says what the one before has set.
+    let reset = |to: &str| {
+        let line = format!("consumer reset billing --topic orders {to} --yes -o json");
+        let reset = home.weir(&line.split(' ').collect::<Vec<_>>()).ok().json();
+        let at = |field: &str| reset["partitions"][0][field].as_u64().unwrap();
+        (at("old"), at("new"))
+    };
+    assert_eq!(reset("--beginning"), (15, 0));
+    assert_eq!(reset("--offset 7"), (0, 7));
+    assert_eq!(reset("--from-end 3"), (7, 12));
     assert_eq!(consume(), lines(12..15));
 
+    // A partition that came later is read under the name, and counts.
+    home.weir(&["topic", "add-partition", "orders"]).ok();
+    home.weir_with(&["produce", "orders", "-p", "1"], lines(0..4).as_bytes()).ok();
+    let shown = home.weir(&["consumer", "describe", "billing", "-o", "json"]).ok().json();
+    assert_eq!((&shown["lag"], &shown["partitions"][1]["lag"]), (&json!(4), &json!(4)));
+    assert_eq!(shown["partitions"][1]["committed"], json!(null));
+    assert_eq!(consume(), lines(0..4));
+    let topic = home.weir(&["topic", "describe", "orders", "-o", "json"]).ok().json();
+    assert_eq!(topic["partitions"][1]["high_watermark"], json!(4));
+
     home.weir(&["consumer", "delete", "billing", "--yes"]).ok();
-    assert_eq!(consume(), lines(0..15), "what was committed is forgotten");
+    home.weir(&["consumer", "describe", "billing"]).refused(1, "no consumer billing");
+    let (again, all) = (consume(), [lines(0..15), lines(0..4)].concat());
+    let sorted = |text: &str| {
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&again), sorted(&all), "what was committed is forgotten");
 }

@@ -8,7 +8,10 @@ mod client;
 #[path = "support_spus/mod.rs"]
 mod support;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use axum::Router;
 use client::{Answer, call};
@@ -62,6 +65,11 @@ impl World {
         call("POST", path).key(&self.key).json(body).send(&self.router).await
     }
 
+    async fn show(&self) -> Answer {
+        let path = "/v1/clusters/demo/consumers/billing";
+        call("GET", path).key(&self.key).send(&self.router).await
+    }
+
     async fn delete(&self) -> Answer {
         let path = "/v1/clusters/demo/consumers/billing";
         call("DELETE", path).key(&self.key).send(&self.router).await
@@ -104,7 +112,10 @@ impl World {
 #[tokio::test]
 async fn a_reset_is_resolved_by_the_leaders_and_committed_by_the_coordinator() {
     let w = world().await;
-    w.stored(1, 7).await;
+    // What is stored is older than what the coordinator has.
+    w.stored(1, 5).await;
+    w.spus.offsets.commit("billing", w.key(1), Some(6));
+    w.spus.offsets.commit_before_reset("billing", w.key(1), 7);
     let done = w.reset(&json!({ "topic": "orders", "to": { "from_end": 3 } })).await.ok(200);
     assert_eq!(
         done["partitions"][0],
@@ -138,9 +149,16 @@ async fn a_reset_is_resolved_by_the_leaders_and_committed_by_the_coordinator() {
 async fn a_dry_run_changes_nothing() {
     let w = world().await;
     let body = json!({ "topic": "orders", "to": { "end": true }, "dry_run": true });
+    w.stored(0, 3).await;
+    w.spus.offsets.commit("billing", w.key(0), Some(4));
     let shown = w.reset(&body).await.ok(200);
     assert_eq!((&shown["dry_run"], &shown["partitions"][0]["new"]), (&json!(true), &json!(10)));
-    assert!(w.spus.offsets.asked().is_empty() && w.committed().is_empty());
+    assert_eq!(
+        (&shown["partitions"][0]["old"], &shown["partitions"][1]["old"]),
+        (&json!(4), &json!(null))
+    );
+    assert!(w.spus.offsets.asked().is_empty());
+    assert_eq!(w.committed(), [(0, 4)]);
     assert_eq!(w.acts("consumer.reset").await, 0);
 }
 
@@ -199,6 +217,11 @@ async fn the_coordinator_is_found_whoever_it_is() {
     w.spus.offsets.coordinate(Some(spu(3)));
     w.reset(&json!({ "topic": "orders", "to": { "offset": 4 } })).await.ok(200);
     assert_eq!(w.spus.offsets.asked(), [spu(1), spu(3)]);
+    let shown = w.show().await.ok(200);
+    assert_eq!(
+        (&shown["current"], shown["partitions"].as_array().unwrap().len()),
+        (&json!(true), 3)
+    );
     assert_eq!(w.delete().await.ok(200), json!({ "name": "billing", "partitions": 3 }));
     assert_eq!(w.spus.offsets.asked(), [spu(1), spu(3)]);
 }
@@ -212,8 +235,7 @@ async fn a_deleted_consumer_is_gone_here_and_there() {
     w.stored(1, 3).await;
     assert_eq!(w.delete().await.ok(200)["partitions"], 2);
     assert!(w.committed().is_empty());
-    let shown = call("GET", "/v1/clusters/demo/consumers/billing").key(&w.key);
-    shown.send(&w.router).await.problem(404, "CONSUMER_NOT_FOUND");
+    w.show().await.problem(404, "CONSUMER_NOT_FOUND");
     w.delete().await.problem(404, "CONSUMER_NOT_FOUND");
     // Both were ordered.
     assert_eq!(w.acts("consumer.delete").await, 2);
@@ -230,10 +252,103 @@ async fn without_a_coordinator_nothing_changes_and_a_repetition_is_worth_it() {
     assert_eq!(w.spus.offsets.asked(), [spu(1), spu(2), spu(3)]);
     let body = json!({ "topic": "orders", "to": { "offset": 4 } });
     w.reset(&body).await.problem(503, "COORDINATOR_UNAVAILABLE");
-    let shown = call("GET", "/v1/clusters/demo/consumers/billing").key(&w.key);
-    assert_eq!(shown.send(&w.router).await.ok(200)["partitions"][0]["committed"], 3);
-    // An order may have reached a coordinator that was not heard of any more.
-    assert_eq!((w.acts("consumer.delete").await, w.acts("consumer.reset").await), (1, 1));
+    w.reset(&json!({ "topic": "orders", "to": { "offset": 4 }, "dry_run": true }))
+        .await
+        .problem(503, "COORDINATOR_UNAVAILABLE");
+    let shown = w.show().await.ok(200);
+    assert_eq!(
+        (&shown["current"], &shown["partitions"][0]["committed"]),
+        (&json!(false), &json!(3))
+    );
+    // What the leaders say is not less true by that.
+    assert_eq!(
+        (&shown["partitions"][0]["end"], &shown["partitions"][0]["current"]),
+        (&json!(10), &json!(true))
+    );
+    // An order may have reached a coordinator that was not heard of any more. A reset looks first.
+    assert_eq!((w.acts("consumer.delete").await, w.acts("consumer.reset").await), (1, 0));
     w.spus.offsets.coordinate(Some(spu(2)));
     w.delete().await.ok(200);
+}
+
+#[tokio::test]
+async fn a_consumer_is_shown_as_its_coordinator_and_the_leaders_have_it_now() {
+    let w = world().await;
+    w.show().await.problem(404, "CONSUMER_NOT_FOUND");
+    // Nothing is stored yet.
+    w.spus.offsets.commit("billing", w.key(0), Some(9));
+    w.spus.offsets.commit("billing", w.key(1), None);
+    let shown = w.show().await.ok(200);
+    assert_eq!((&shown["current"], &shown["lag"]), (&json!(true), &json!(1 + 8 + 8)));
+    let brief = |shown: &Value| -> Vec<_> {
+        let rows = shown["partitions"].as_array().unwrap().iter();
+        rows.map(|row| {
+            ["partition", "committed", "log_start", "end", "current", "lag"].map(|f| row[f].clone())
+        })
+        .collect()
+    };
+    let row = |index: u32, committed: Option<u64>, lag: u64| {
+        [json!(index), json!(committed), json!(2), json!(10), json!(true), json!(lag)]
+    };
+    // The last one was not even claimed; whoever reads under the name would read it.
+    let all = [row(0, Some(9), 1), row(1, None, 8), row(2, None, 8)];
+    assert_eq!(brief(&shown), all);
+    // What is stored is older, and not asked for.
+    w.stored(0, 3).await;
+    assert_eq!(brief(&w.show().await.ok(200)), all);
+    // In the list is what was reported, and no leader has reported an end.
+    let list = call("GET", "/v1/clusters/demo/consumers").key(&w.key);
+    let list = list.send(&w.router).await.ok(200);
+    assert_eq!(
+        (&list["items"][0]["partitions"], &list["items"][0]["lag"]),
+        (&json!(3), &json!(null))
+    );
+}
+
+#[tokio::test]
+async fn what_the_coordinator_forgot_is_gone_and_a_deleted_topic_keeps_its_offsets() {
+    let w = world().await;
+    w.stored(0, 3).await;
+    w.show().await.problem(404, "CONSUMER_NOT_FOUND");
+    w.spus.offsets.commit("billing", w.key(2), Some(5));
+    let id = w.topic.to_string();
+    app::topic_delete(&w.control.app, &w.control.principal, "demo", &id).await.unwrap();
+    let shown = w.show().await.ok(200);
+    let rows = shown["partitions"].as_array().unwrap();
+    let fields = ["generation_state", "partition", "committed", "end", "current"];
+    assert_eq!(rows.len(), 1, "of a deleted topic what was read");
+    assert_eq!(
+        fields.map(|field| rows[0][field].clone()),
+        [json!("tombstone"), json!(2), json!(5), json!(null), json!(false)]
+    );
+    assert_eq!((&shown["lag"], &shown["current"]), (&json!(null), &json!(true)));
+}
+
+#[tokio::test]
+async fn without_a_leader_its_last_report_is_shown_and_said_to_be_one() {
+    let w = world().await;
+    w.spus.offsets.commit("billing", w.key(0), Some(9));
+    // As the heartbeats of these SPUs do not.
+    let leader = |shown: &Value| shown["partitions"][0]["leader_spu_id"].as_u64().unwrap();
+    let topic = async || {
+        let topic = call("GET", "/v1/clusters/demo/topics/orders").key(&w.key);
+        topic.send(&w.router).await.ok(200)
+    };
+    let before = topic().await;
+    assert_eq!(
+        (&before["partitions"][0]["log_start"], &before["partitions"][0]["high_watermark"]),
+        (&json!(2), &json!(10))
+    );
+    assert_eq!(before["partitions"][0]["log_end"], 10);
+    let leader = spu(u32::try_from(leader(&before)).unwrap());
+    w.spus.offsets.coordinate([1, 2, 3].map(spu).into_iter().find(|id| *id != leader));
+    w.spus.data_plane.mute.store(true, Ordering::Relaxed);
+    let shown = w.show().await.ok(200);
+    assert_eq!(
+        (&shown["current"], &shown["partitions"][0]["committed"]),
+        (&json!(true), &json!(9))
+    );
+    let ends = ["end", "current", "lag"].map(|field| shown["partitions"][0][field].clone());
+    assert_eq!(ends, [json!(null), json!(false), json!(null)], "nothing was ever reported");
+    assert_eq!(topic().await["partitions"][0]["high_watermark"], json!(null));
 }

@@ -32,4 +32,5 @@ caught readiness_waits_for_count scale-down 'scenario' 0..10
 caught commit_on_yield consumer-crash 'nothing_is_skipped|committed_was_processed'
 caught offsets_by_name recreate-offsets 'nothing_is_skipped|committed_was_processed|fenced_stays_fenced'
 caught start_clamped recreate-offsets 'start_is_as_asked'
+caught told_as_stored consumer-crash 'told_is_current'
 caught flush_above_hw coordinator-crash 'committed_is_kept|committed_was_processed'

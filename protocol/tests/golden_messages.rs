@@ -70,6 +70,13 @@ fn offsets_samples() -> Vec<Sample> {
         metadata: "mine".into(),
         committed_at_unix_ms: 1_700_000_000_000,
     };
+    let held = HeldOffset {
+        partition: Some(partition.clone()),
+        next_offset: Some(0),
+        leader_epoch: Some(5),
+        metadata: "mine".into(),
+        committed_at_unix_ms: 1_700_000_000_000,
+    };
     vec![
         sample(
             "",
@@ -96,15 +103,26 @@ fn offsets_samples() -> Vec<Sample> {
             ResetRequest {
                 consumer: consumer.clone(),
                 session_id: session_id.clone(),
-                offsets: vec![committed],
+                offsets: vec![committed.clone()],
             },
         ),
-        sample("", ResetResponse {}),
+        sample("", ResetResponse { before: vec![committed] }),
         sample(
             "",
             DeleteRequest { consumer: consumer.clone(), partitions: vec![partition.clone()] },
         ),
         sample("", DeleteResponse { partitions: 300 }),
+        sample(
+            "",
+            DescribeRequest {
+                consumer: consumer.clone(),
+                leader_epoch: 5,
+                after: Some(partition.clone()),
+                limit: 300,
+            },
+        ),
+        sample("", DescribeResponse { offsets: vec![held.clone()], more: true }),
+        sample("", held),
         sample("", OffsetKey { consumer, partition: Some(partition) }),
         sample(
             "",

@@ -191,6 +191,17 @@ pub enum Event {
         /// The next offset to read.
         place: Place,
     },
+    /// The HTTP API said all that it knows of a consumer.
+    Told {
+        /// The consumer.
+        name: String,
+        /// How many events there were when it was asked.
+        asked_at: usize,
+        /// It claims that this is so now, and not some time before.
+        current: bool,
+        /// The next offsets to read.
+        offsets: Vec<Place>,
+    },
     /// A consumer's offset was set by order; acknowledged.
     OffsetReset {
         /// The consumer.

@@ -45,6 +45,9 @@ pub struct Report {
     pub faults: u64,
     /// SPU processes started again.
     pub recoveries: u64,
+    /// Answers about consumers that could have been too old.
+    #[serde(default)]
+    pub told: u64,
     /// Simulated time, in milliseconds.
     pub simulated_ms: u64,
     /// Effects per kind, over all nodes.
@@ -114,6 +117,7 @@ fn play(scenario: &Scenario, seed: u64, folder: &Path, report: &mut Report) {
             check: violation.invariant.into(),
             detail: violation.detail,
         }));
+        report.told = oracle::told_is_current::judged(&world.history.events());
         report.acknowledged = world.history.acknowledged() as u64;
         report.faults = world.counters.faults.load(Ordering::Relaxed);
         report.recoveries = world.counters.recoveries.load(Ordering::Relaxed);
@@ -125,6 +129,7 @@ fn play(scenario: &Scenario, seed: u64, folder: &Path, report: &mut Report) {
         ("acknowledged records", report.acknowledged, least.acknowledged),
         ("faults", report.faults, least.faults),
         ("recoveries", report.recoveries, least.recoveries),
+        ("current answers about consumers", report.told, least.told),
     ] {
         if had < wanted {
             let detail = format!("{had} {what}, at least {wanted} are needed to prove anything");

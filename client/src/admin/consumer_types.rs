@@ -48,7 +48,12 @@ pub struct ConsumerDetail {
     /// When it last committed, in milliseconds since 1970.
     #[serde(default)]
     pub committed_at_unix_ms: Option<i64>,
-    /// By topic, generation and index. Those of deleted topics too.
+    /// What is committed is what the coordinator says now. False: it could not be asked in
+    /// time, and this is what it reported last.
+    #[serde(default)]
+    pub current: bool,
+    /// By topic, generation and index: every partition of a topic of which it has read one. Of
+    /// deleted topics those that it has read.
     #[serde(default)]
     pub partitions: Vec<ConsumerPartition>,
 }
@@ -69,13 +74,16 @@ pub struct ConsumerPartition {
     /// The next offset to read; none: nothing is committed yet.
     #[serde(default)]
     pub committed: Option<Offset>,
-    /// Oldest kept offset, as last reported.
+    /// Oldest kept offset.
     #[serde(default)]
     pub log_start: Option<Offset>,
-    /// First offset not committed to the log, as last reported.
+    /// First offset not committed to the log.
     #[serde(default)]
     pub end: Option<Offset>,
-    /// Records between what is committed and the end.
+    /// Both are what the leader says now. False: they are what it reported last.
+    #[serde(default)]
+    pub current: bool,
+    /// Records between what is committed, or without that the log start, and the end.
     #[serde(default)]
     pub lag: Option<u64>,
     /// Leader epoch of the last record that was read, where one was.
@@ -165,7 +173,7 @@ pub struct ConsumerReset {
 pub struct PartitionReset {
     /// Which partition.
     pub partition: PartitionIndex,
-    /// What was committed, as last reported; none: nothing was.
+    /// What was committed until then; none: nothing was.
     #[serde(default)]
     pub old: Option<Offset>,
     /// What is committed now: the next offset to read.

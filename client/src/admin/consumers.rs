@@ -8,8 +8,8 @@ use super::{
 };
 
 impl Admin {
-    /// What a consumer has committed, partition by partition. What was committed just now
-    /// shows within a few seconds. `CONSUMER_NOT_FOUND` where nothing is known of it.
+    /// What a consumer has committed, partition by partition, as its coordinator says now; if
+    /// that cannot be asked, as it reported last. `CONSUMER_NOT_FOUND` where nothing is known.
     ///
     /// # Errors
     /// [`AdminError`].
@@ -21,7 +21,7 @@ impl Admin {
         self.execute_json(Call::get(["v1", "clusters", cluster, "consumers", consumer])).await
     }
 
-    /// A cluster's named consumers, page by page as they are asked for.
+    /// A cluster's named consumers, as last reported, page by page as they are asked for.
     pub fn consumers(
         &self,
         cluster: &str,

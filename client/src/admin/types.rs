@@ -282,10 +282,10 @@ pub struct TopicPartition {
     /// Whose copy is in sync.
     #[serde(default)]
     pub isr_spu_ids: Vec<SpuId>,
-    /// Oldest kept offset, as last reported.
+    /// Oldest kept offset: of one topic as its leader says now, in a list as it reported last.
     #[serde(default)]
     pub log_start: Option<Offset>,
-    /// First offset not committed, as last reported.
+    /// First offset not committed, likewise.
     #[serde(default)]
     pub high_watermark: Option<Offset>,
     /// Next offset to write, as last reported.

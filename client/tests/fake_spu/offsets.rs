@@ -180,6 +180,13 @@ impl Offsets for FakeSpu {
         Err(Status::unimplemented("no client may"))
     }
 
+    async fn describe(
+        &self,
+        _: Request<DescribeRequest>,
+    ) -> Result<Response<DescribeResponse>, Status> {
+        Err(Status::unimplemented("no client may"))
+    }
+
     async fn delete(&self, _: Request<DeleteRequest>) -> Result<Response<DeleteResponse>, Status> {
         Err(Status::unimplemented("no client may"))
     }

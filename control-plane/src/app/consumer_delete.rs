@@ -8,10 +8,7 @@ use super::{
     App, AppError, Principal, act, consumer_get, consumer_view::ConsumerDeleted, lookup,
     reach::Reach,
 };
-use crate::{
-    data_plane::offsets::Order,
-    store::{consumer_offsets, types::KeyScope},
-};
+use crate::store::{consumer_offsets, types::KeyScope};
 
 /// Forgets a consumer. A repetition finds nothing, or what began anew under the name.
 ///
@@ -32,9 +29,8 @@ pub async fn consumer_delete(
     drop(tx);
     act::order(app, principal, "consumer.delete", cluster.id, consumer, json!({})).await?;
     let ordered = app.now_unix_ms();
-    let order =
-        Order::Delete(DeleteRequest { consumer: consumer.to_owned(), partitions: Vec::new() });
-    let told = reach.coordinator(app, consumer, &order).await?;
+    let order = DeleteRequest { consumer: consumer.to_owned(), partitions: Vec::new() };
+    let told = reach.order(app, consumer, &order).await?;
     let mut tx = app.store.write().await?;
     let mut org = tx.scoped(principal.org);
     let now = app.now_unix_ms();

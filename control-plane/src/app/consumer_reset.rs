@@ -5,9 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use futures::future;
 use serde_json::json;
 use weir_protocol::{
-    ids::{Offset, PartitionIndex},
+    ids::{Offset, PartitionKey},
     pb::{
         data::Started,
         offsets::{CommittedOffset, ResetRequest},
@@ -19,20 +20,17 @@ use super::{
     App, AppError, Principal, act, consumer_get,
     consumer_resolve::{self, ResetTo},
     consumer_view::{ConsumerReset, PartitionReset},
+    coordinator::Coordinator,
     idempotency::{self, Answer, Repeatable},
     lookup,
     reach::Reach,
 };
-use crate::{
-    data_plane::offsets::Order,
-    store::{
-        Scoped,
-        clusters::ClusterRow,
-        consumer_offsets,
-        partitions::{self, PartitionRow},
-        topics::TopicRow,
-        types::{KeyScope, TopicState},
-    },
+use crate::store::{
+    Scoped,
+    clusters::ClusterRow,
+    partitions::{self, PartitionRow},
+    topics::TopicRow,
+    types::{KeyScope, TopicState},
 };
 
 /// What to set.
@@ -71,25 +69,40 @@ pub async fn consumer_reset(
     let cluster = lookup::running_cluster(&mut org, cluster).await?;
     let topic = lookup::topic(&mut org, &cluster, &wanted.topic).await?;
     let chosen = choose(&mut org, &cluster, &topic, wanted.partitions.as_deref()).await?;
-    let before = committed(&mut org, &cluster, &topic, consumer).await?;
+    let coordinator = Coordinator::load(&mut org, &cluster, consumer).await?;
     let reach = Reach::load(app, &mut org, principal, &cluster).await?;
     drop(tx);
-    let found = consumer_resolve::resolve(app, &reach, &topic.name, &chosen, wanted.to).await?;
-    let view = ConsumerReset {
+    let (found, held) = future::try_join(
+        consumer_resolve::resolve(app, &reach, &topic.name, &chosen, wanted.to),
+        coordinator.describe(app, &reach, consumer),
+    )
+    .await?;
+    let had = |key: PartitionKey| held.get(&key)?.next_offset;
+    let mut view = ConsumerReset {
         consumer: consumer.to_owned(),
         topic: topic.name.clone(),
         generation_id: topic.generation,
         generation_number: topic.number.get(),
         dry_run: wanted.dry_run,
-        partitions: chosen.iter().zip(&found).map(|(row, to)| show(row, to, &before)).collect(),
+        partitions: chosen
+            .iter()
+            .zip(&found)
+            .map(|(row, to)| show(row, to, had(row.key)))
+            .collect(),
     };
     if wanted.dry_run {
         return Ok(Answer::Fresh(view));
     }
     let order = order(consumer, &chosen, &found)?;
+    // With what was committed just before: the way back, should the answer be lost.
     let detail = json!({ "generation": topic.generation, "partitions": view.partitions });
     act::order(app, principal, "consumer.reset", cluster.id, consumer, detail).await?;
-    reach.coordinator(app, consumer, &order).await?;
+    let before = reach.order(app, consumer, &order).await?;
+    let before: BTreeMap<_, _> = before.iter().filter_map(known).collect();
+    for (partition, row) in view.partitions.iter_mut().zip(&chosen) {
+        // A running consumer may have committed since it was looked at.
+        partition.old = before.get(&row.key).copied();
+    }
 
     // What is committed comes here from the coordinator, in its order of changes.
     let mut tx = app.store.write().await?;
@@ -141,33 +154,25 @@ async fn choose(
     }
 }
 
-type Before = BTreeMap<PartitionIndex, Option<Offset>>;
-
-async fn committed(
-    org: &mut Scoped<'_>,
-    cluster: &ClusterRow,
-    topic: &TopicRow,
-    consumer: &str,
-) -> Result<Before, AppError> {
-    let rows = consumer_offsets::of_consumer(org, cluster.id, consumer).await?;
-    Ok(rows
-        .into_iter()
-        .filter(|row| row.partition.generation == topic.generation)
-        .map(|row| (row.partition.partition, row.committed.next_offset))
-        .collect())
-}
-
-fn show(row: &PartitionRow, to: &Started, before: &Before) -> PartitionReset {
+fn show(row: &PartitionRow, to: &Started, old: Option<Offset>) -> PartitionReset {
     PartitionReset {
         partition: row.key.partition.get(),
-        old: before.get(&row.key.partition).copied().flatten().map(Offset::get),
+        old: old.map(Offset::get),
         new: to.offset,
         log_start: to.log_start,
         end: to.high_watermark,
     }
 }
 
-fn order(consumer: &str, chosen: &[PartitionRow], found: &[Started]) -> Result<Order, AppError> {
+fn known(before: &CommittedOffset) -> Option<(PartitionKey, u64)> {
+    Some((PartitionKey::from_wire(before.partition.as_ref()?)?, before.next_offset))
+}
+
+fn order(
+    consumer: &str,
+    chosen: &[PartitionRow],
+    found: &[Started],
+) -> Result<ResetRequest, AppError> {
     // Of nobody: no consumer knows it.
     let session: [u8; 16] = rng::bytes()?;
     let offsets = chosen
@@ -179,9 +184,9 @@ fn order(consumer: &str, chosen: &[PartitionRow], found: &[Started]) -> Result<O
             ..CommittedOffset::default()
         })
         .collect();
-    Ok(Order::Reset(ResetRequest {
+    Ok(ResetRequest {
         consumer: consumer.to_owned(),
         session_id: Bytes::copy_from_slice(&session),
         offsets,
-    }))
+    })
 }

@@ -1,14 +1,18 @@
-//! Named consumers as people are shown them: what is committed, joined with what the leaders
-//! of the partitions reported last.
+//! Named consumers as people are shown them: what is committed, joined with where the logs of
+//! the partitions begin and end.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use weir_protocol::ids::{Offset, TopicGenerationId};
 
-use super::view::{self, Seen};
-use crate::store::{consumer_offsets::OffsetRow, types::TopicState};
+use super::{
+    consumer_held::Placed,
+    ends::{AllEnds, Ends},
+};
+use crate::store::types::TopicState;
 
-/// A named consumer in a list.
+/// A named consumer in a list, as its coordinator and the leaders of its partitions reported
+/// last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = ConsumerSummary)]
 pub struct ConsumerSummary {
@@ -17,10 +21,10 @@ pub struct ConsumerSummary {
     pub name: String,
     /// The topic generations that it has read, by name and number.
     pub topics: Vec<ConsumerTopic>,
-    /// How many partitions it has read.
+    /// How many partitions these have, without those of deleted topics that it has not read.
     pub partitions: u32,
-    /// Records that it has not committed yet, over the partitions of topics that are there
-    /// and for which it committed something; unknown while one of their leaders is away.
+    /// Records that it has not committed yet, over all partitions of those topics that are
+    /// there; unknown while one of their leaders is away.
     pub lag: Option<u64>,
     /// When it last committed, milliseconds since 1970.
     pub committed_at_unix_ms: Option<i64>,
@@ -50,7 +54,11 @@ pub struct ConsumerView {
     pub lag: Option<u64>,
     /// When it last committed, milliseconds since 1970.
     pub committed_at_unix_ms: Option<i64>,
-    /// By topic, generation and index. Those of deleted topics too: these keep their offsets.
+    /// What is committed is what its coordinator says right now. False: the coordinator could
+    /// not be asked in time, and this is what it reported last.
+    pub current: bool,
+    /// By topic, generation and index: every partition of a topic of which it has read one.
+    /// Of deleted topics those that it has read: these keep their offsets.
     pub partitions: Vec<ConsumerPartition>,
 }
 
@@ -71,11 +79,16 @@ pub struct ConsumerPartition {
     pub partition: u32,
     /// The next offset to read; none: nothing is committed yet.
     pub committed: Option<u64>,
-    /// Oldest kept offset, as the leader reported it last; unknown while it is away.
+    /// Oldest kept offset; unknown while the leader is away.
     pub log_start: Option<u64>,
-    /// First offset that is not committed to the log yet, as the leader reported it last.
+    /// First offset that is not committed to the log yet.
     pub end: Option<u64>,
-    /// Records between what is committed and the end.
+    /// `log_start` and `end` are what the leader says right now. False: they are what it
+    /// reported last; always so of a deleted topic.
+    pub current: bool,
+    /// Records between what is committed and the end. Where nothing is committed, all that the
+    /// log has: as for a consumer that begins at the beginning. One that is told to begin
+    /// elsewhere reads less.
     pub lag: Option<u64>,
     /// Leader epoch of the last record that was read, where one was.
     pub leader_epoch: Option<u32>,
@@ -110,7 +123,8 @@ pub struct ConsumerReset {
 pub struct PartitionReset {
     /// Which partition.
     pub partition: u32,
-    /// What was committed, as the coordinator reported it last; none: nothing was.
+    /// What was committed until then; none: nothing was. A repetition of the order without
+    /// its `Idempotency-Key` finds what the first one set.
     pub old: Option<u64>,
     /// What is committed now: the next offset to read.
     pub new: u64,
@@ -131,33 +145,45 @@ pub struct ConsumerDeleted {
 }
 
 /// Shows a partition.
-pub(super) fn partition(row: OffsetRow, seen: &Seen) -> ConsumerPartition {
-    let status = view::reported(row.leader, row.partition, seen);
-    let (log_start, end) = status.map(|s| (s.log_start, s.high_watermark)).unzip();
-    let committed = row.committed.next_offset.map(Offset::get);
+pub(super) fn partition(placed: Placed, ends: &AllEnds) -> ConsumerPartition {
+    let Placed { topic, led, committed } = placed;
+    let ends = ends.get(&led.key).copied();
+    let next = committed.next_offset;
     ConsumerPartition {
-        topic: row.topic,
-        generation_id: row.partition.generation,
-        generation_number: row.generation_number.get(),
-        generation_state: row.generation_state,
-        partition: row.partition.partition.get(),
-        committed,
-        log_start,
-        end,
-        // What the leader reported may be older than what is committed.
-        lag: committed.zip(end).map(|(committed, end)| end.saturating_sub(committed)),
-        leader_epoch: row.committed.leader_epoch.map(|epoch| epoch.get()),
-        metadata: row.committed.metadata,
-        committed_at_unix_ms: committed.map(|_| row.committed.committed_at_unix_ms),
+        topic: topic.name,
+        generation_id: topic.generation,
+        generation_number: topic.number.get(),
+        generation_state: topic.state,
+        partition: led.key.partition.get(),
+        committed: next.map(Offset::get),
+        log_start: ends.map(|ends| ends.log_start.get()),
+        end: ends.map(|ends| ends.end.get()),
+        current: ends.is_some_and(|ends| ends.current),
+        lag: ends.map(|ends| behind(next, ends)),
+        leader_epoch: committed.leader_epoch.map(|epoch| epoch.get()),
+        metadata: committed.metadata,
+        committed_at_unix_ms: next.map(|_| committed.committed_at_unix_ms),
     }
 }
 
+/// Records that a reader has before it. Without a commit it begins at the log start, if it is
+/// not told otherwise.
+pub(super) fn behind(committed: Option<Offset>, ends: Ends) -> u64 {
+    // What the leader reported may be older than what is committed.
+    ends.end.get().saturating_sub(committed.unwrap_or(ends.log_start).get())
+}
+
 /// Shows a consumer whole.
-pub(super) fn consumer(name: String, partitions: Vec<ConsumerPartition>) -> ConsumerView {
+pub(super) fn consumer(
+    name: String,
+    current: bool,
+    partitions: Vec<ConsumerPartition>,
+) -> ConsumerView {
     ConsumerView {
         name,
         lag: lag(&partitions),
         committed_at_unix_ms: last_commit(&partitions),
+        current,
         partitions,
     }
 }
@@ -186,7 +212,7 @@ pub(super) fn summary(name: String, partitions: &[ConsumerPartition]) -> Consume
 fn lag(partitions: &[ConsumerPartition]) -> Option<u64> {
     let mut counted = partitions
         .iter()
-        .filter(|p| p.generation_state == TopicState::Active && p.committed.is_some())
+        .filter(|p| p.generation_state == TopicState::Active)
         .map(|partition| partition.lag)
         .peekable();
     counted.peek()?;
@@ -204,6 +230,7 @@ mod tests {
     use super::*;
 
     fn shown(state: TopicState, committed: Option<u64>, end: Option<u64>) -> ConsumerPartition {
+        let ends = |end| Ends { log_start: Offset(2), end: Offset(end), current: true };
         ConsumerPartition {
             topic: "t".to_owned(),
             generation_id: TopicGenerationId(Uuid::nil()),
@@ -211,9 +238,10 @@ mod tests {
             generation_state: state,
             partition: 0,
             committed,
-            log_start: Some(0),
+            log_start: Some(2),
             end,
-            lag: committed.zip(end).map(|(committed, end)| end.saturating_sub(committed)),
+            current: true,
+            lag: end.map(|end| behind(committed.map(Offset), ends(end))),
             leader_epoch: None,
             metadata: String::new(),
             committed_at_unix_ms: committed.map(|at| at as i64),
@@ -221,16 +249,19 @@ mod tests {
     }
 
     #[test]
-    fn lag_is_a_sum_over_what_is_there_and_committed() {
+    fn lag_is_a_sum_over_what_is_there_and_counts_what_was_never_committed_whole() {
         use TopicState::{Active, Tombstone};
         let known = [shown(Active, Some(2), Some(10)), shown(Active, Some(9), Some(9))];
         assert_eq!(lag(&known), Some(8));
-        // Of a deleted topic nothing is known, and where nothing is committed nothing lags.
         let with = |more| lag(&[known.to_vec(), vec![more]].concat());
+        // Of a deleted topic nothing is known.
         assert_eq!(with(shown(Tombstone, Some(1), None)), Some(8));
-        assert_eq!(with(shown(Active, None, Some(5))), Some(8));
+        assert_eq!(with(shown(Active, None, Some(5))), Some(8 + 3), "from the log start");
+        assert_eq!(with(shown(Active, Some(7), Some(5))), Some(8), "the report is older");
         assert_eq!(with(shown(Active, Some(1), None)), None);
-        assert_eq!(lag(&[shown(Active, None, Some(5))]), None);
+        assert_eq!(with(shown(Active, None, None)), None);
+        assert_eq!(lag(&[shown(Active, None, Some(5))]), Some(3));
+        assert_eq!(lag(&[shown(Tombstone, Some(1), Some(5))]), None);
         assert_eq!(lag(&[]), None);
         assert_eq!(last_commit(&known), Some(9));
     }

@@ -324,8 +324,8 @@ impl AppError {
                  {name}), or create it again: weir topic create {name}"
             ),
             Self::TopicInternal(_) => "Choose another topic.".to_owned(),
-            Self::ConsumerNotFound(_) => "List what is there: weir consumer list. What was \
-                committed just now shows within a few seconds."
+            Self::ConsumerNotFound(_) => "List what is there: weir consumer list. While its \
+                coordinator is away, what was committed just before does not show."
                 .to_owned(),
             Self::CoordinatorUnavailable { .. } => "Look whether the SPUs run: weir cluster \
                 status. Then do it again, which is safe."

@@ -10,16 +10,17 @@ use weir_protocol::ids::{ClusterId, Offset};
 use weir_runtime::task::CancellationToken;
 
 use super::{
-    App,
+    App, consumer_view,
+    ends::Ends,
     view::{self, Seen},
 };
 use crate::store::{
     DbResult,
-    consumer_offsets::{self, CommittedRow},
+    consumer_offsets::{self, ReadRow},
 };
 
 const PERIOD: Duration = Duration::from_secs(10);
-/// Committed partitions that are looked at, of all tenants together.
+/// Partitions that are looked at, once for each consumer, of all tenants together.
 const ROWS_MAX: u32 = 50_000;
 /// Consumers of a topic that are shown.
 const SERIES_MAX: usize = 2_000;
@@ -69,7 +70,7 @@ struct Found {
 
 async fn look(app: &App) -> DbResult<Found> {
     let mut tx = app.store.read().await?;
-    let mut rows = consumer_offsets::system_committed(&mut tx, ROWS_MAX + 1).await?;
+    let mut rows = consumer_offsets::system_read(&mut tx, ROWS_MAX + 1).await?;
     let left_out = match cut(&mut rows, ROWS_MAX) {
         Some(whole) => {
             let all = consumer_offsets::system_readers(&mut tx).await?;
@@ -84,18 +85,19 @@ async fn look(app: &App) -> DbResult<Found> {
     }
     let lags = sum(rows, |row| {
         let status = view::reported(row.leader, row.partition, boards.get(&row.cluster)?)?;
-        Some(Offset(status.high_watermark))
+        let (log_start, end) = (Offset(status.log_start), Offset(status.high_watermark));
+        Some(Ends { log_start, end, current: false })
     });
     Ok(Found { lags, left_out })
 }
 
 /// Cuts rows, in the order of readers and read with a limit of one more than `max`, to readers
 /// that are there as a whole, and says how many those are; `None`: nothing was cut.
-fn cut(rows: &mut Vec<CommittedRow>, max: u32) -> Option<usize> {
+fn cut(rows: &mut Vec<ReadRow>, max: u32) -> Option<usize> {
     if rows.len() <= usize::try_from(max).unwrap_or(usize::MAX) {
         return None;
     }
-    let of = |row: &CommittedRow| Reader {
+    let of = |row: &ReadRow| Reader {
         cluster: row.cluster,
         consumer: row.consumer.clone(),
         topic: row.topic.clone(),
@@ -110,14 +112,11 @@ fn cut(rows: &mut Vec<CommittedRow>, max: u32) -> Option<usize> {
 
 /// Per reader, over its partitions. A reader of which one's leader has not told where it ends
 /// is left out: an unknown lag is not 0.
-fn sum(
-    rows: Vec<CommittedRow>,
-    end: impl Fn(&CommittedRow) -> Option<Offset>,
-) -> BTreeMap<Reader, u64> {
+fn sum(rows: Vec<ReadRow>, ends: impl Fn(&ReadRow) -> Option<Ends>) -> BTreeMap<Reader, u64> {
     let mut lags: BTreeMap<Reader, Option<u64>> = BTreeMap::new();
     for row in rows {
-        let behind = end(&row).map(|end| end.get().saturating_sub(row.next_offset.get()));
-        let CommittedRow { cluster, consumer, topic, .. } = row;
+        let behind = ends(&row).map(|ends| consumer_view::behind(row.next_offset, ends));
+        let ReadRow { cluster, consumer, topic, .. } = row;
         let lag = lags.entry(Reader { cluster, consumer, topic }).or_insert(Some(0));
         *lag = lag.zip(behind).map(|(lag, behind)| lag.saturating_add(behind));
     }
@@ -131,16 +130,20 @@ mod tests {
 
     use super::*;
 
-    fn row(consumer: &str, partition: u32, next: u64) -> CommittedRow {
+    fn row(consumer: &str, partition: u32, next: u64) -> ReadRow {
         let generation = TopicGenerationId(Uuid::from_u128(1));
-        CommittedRow {
+        ReadRow {
             cluster: ClusterId(Uuid::from_u128(2)),
             consumer: consumer.to_owned(),
             topic: "orders".to_owned(),
             partition: PartitionKey { generation, partition: PartitionIndex(partition) },
             leader: Some(SpuId(1)),
-            next_offset: Offset(next),
+            next_offset: Some(Offset(next)),
         }
+    }
+
+    fn ends(end: u64) -> Option<Ends> {
+        Some(Ends { log_start: Offset(2), end: Offset(end), current: false })
     }
 
     #[test]
@@ -148,6 +151,8 @@ mod tests {
         let rows = vec![
             row("a", 0, 4),
             row("a", 1, 10),
+            // A partition that came later: all that it has.
+            ReadRow { next_offset: None, ..row("a", 0, 0) },
             row("b", 0, 4),
             row("b", 1, 10),
             row("b", 2, 9),
@@ -155,12 +160,12 @@ mod tests {
         ];
         // Partition 1 ended before what is committed when its leader told; 2 has no leader.
         let lags = sum(rows, |row| match row.partition.partition.get() {
-            0 => Some(Offset(7)),
-            1 => Some(Offset(8)),
+            0 => ends(7),
+            1 => ends(8),
             _ => None,
         });
         let told: Vec<_> = lags.iter().map(|(reader, lag)| (&*reader.consumer, *lag)).collect();
-        assert_eq!(told, [("a", 3)]);
+        assert_eq!(told, [("a", 3 + 5)]);
     }
 
     #[test]

@@ -7,19 +7,18 @@ use weir_protocol::ids::SpuId;
 
 use super::{App, AppError, Principal, token_internal};
 use crate::{
-    data_plane::{
-        CallError, Spu,
-        offsets::{self, Order},
-    },
+    data_plane::{CallError, Spu, offsets::Ask},
     plan::ask_around::AskAround,
     store::{Scoped, clusters::ClusterRow, spus},
 };
 
 /// How long one call may take. A request asks leaders and then a coordinator, and a client
 /// waits ten seconds for it.
-const CALL_LIMIT: Duration = Duration::from_secs(2);
+pub(super) const CALL_LIMIT: Duration = Duration::from_secs(2);
 /// How long looking for a coordinator may take.
 const SEARCH_LIMIT: Duration = Duration::from_secs(5);
+/// And where less than its answer can be shown too, or an order follows.
+const LOOK_LIMIT: Duration = Duration::from_secs(3);
 
 /// A cluster's SPUs, as they can be called.
 pub(super) struct Reach {
@@ -59,34 +58,58 @@ impl Reach {
         Some(Spu { endpoint, token: &self.token, limit: CALL_LIMIT })
     }
 
-    /// Gives an order to the coordinator of a consumer, whichever SPU that is; how many
-    /// partitions it was about.
-    pub(super) async fn coordinator(
+    /// Gives an order to the coordinator of a consumer, whichever SPU that is.
+    pub(super) async fn order<A: Ask>(
         &self,
         app: &App,
         consumer: &str,
-        order: &Order,
-    ) -> Result<u32, AppError> {
-        let unavailable = |reason: String| {
-            Err(AppError::CoordinatorUnavailable { consumer: consumer.to_owned(), reason })
-        };
-        match app.clock.timeout(SEARCH_LIMIT, Box::pin(self.search(app, order))).await {
-            Ok(Ok(partitions)) => Ok(partitions),
-            Ok(Err(reason)) => unavailable(reason),
-            Err(_) => unavailable("no answer came in time".to_owned()),
-        }
+        order: &A,
+    ) -> Result<A::Answer, AppError> {
+        self.coordinator(app, consumer, SEARCH_LIMIT, None, order).await
+    }
+
+    /// Asks the coordinator of a consumer, which is said to be `leader`.
+    pub(super) async fn look<A: Ask>(
+        &self,
+        app: &App,
+        consumer: &str,
+        leader: Option<SpuId>,
+        question: &A,
+    ) -> Result<A::Answer, AppError> {
+        self.coordinator(app, consumer, LOOK_LIMIT, leader, question).await
+    }
+
+    async fn coordinator<A: Ask>(
+        &self,
+        app: &App,
+        consumer: &str,
+        limit: Duration,
+        leader: Option<SpuId>,
+        asked: &A,
+    ) -> Result<A::Answer, AppError> {
+        let search = Box::pin(self.search(app, leader, asked));
+        let answer = app.clock.timeout(limit, search).await;
+        answer.unwrap_or_else(|_| Err("no answer came in time".to_owned())).map_err(|reason| {
+            AppError::CoordinatorUnavailable { consumer: consumer.to_owned(), reason }
+        })
     }
 
     /// Asks around. The error is what the last one said.
-    async fn search(&self, app: &App, order: &Order) -> Result<u32, String> {
+    async fn search<A: Ask>(
+        &self,
+        app: &App,
+        leader: Option<SpuId>,
+        asked: &A,
+    ) -> Result<A::Answer, String> {
         let mut around = AskAround::new(self.order.clone());
+        around.told(leader);
         let mut reason = "no SPU of the cluster has registered yet".to_owned();
         while let Some(id) = around.choose() {
             let Some(spu) = self.spu(id) else { continue };
-            match offsets::order(app.clock, spu, order).await {
-                Ok(partitions) => return Ok(partitions),
+            match asked.ask(app.clock, spu).await {
+                Ok(answer) => return Ok(answer),
                 Err(error) => {
-                    tracing::debug!(spu = %id, %error, "not carried out by this SPU");
+                    tracing::debug!(spu = %id, %error, "not answered by this SPU");
                     reason = format!("SPU {id}: {error}");
                     if let CallError::Refused(refused) = error {
                         around.told(refused.wire.leader_spu_id.map(SpuId));

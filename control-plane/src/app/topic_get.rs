@@ -1,13 +1,21 @@
 //! One topic, and lists of them.
 
-use super::{App, AppError, Principal, lookup, page, view};
+use super::{
+    App, AppError, Principal,
+    ends::{self, Led},
+    lookup, page,
+    reach::Reach,
+    view,
+};
 use crate::store::{
     partitions,
     topics::{self, PageFilter},
-    types::KeyScope,
+    types::{Desired, KeyScope, TopicState},
 };
 
-/// The current generation of a name, or the generation of an id in any state.
+/// The current generation of a name, or the generation of an id in any state. Where the logs of
+/// its partitions begin and end their leaders say now; one that does not in time, as it
+/// reported last.
 ///
 /// # Errors
 /// [`AppError::ClusterNotFound`], [`AppError::TopicNotFound`], and as the store.
@@ -23,7 +31,17 @@ pub async fn topic_get(
     let cluster = lookup::cluster(&mut org, cluster).await?;
     let row = lookup::topic(&mut org, &cluster, topic).await?;
     let partitions = partitions::of_generation(&mut org, cluster.id, row.generation).await?;
-    Ok(view::topic(&row, &partitions, &app.board.cluster(cluster.id)))
+    let served = cluster.desired == Desired::Running && row.state == TopicState::Active;
+    let reach =
+        if served { Some(Reach::load(app, &mut org, principal, &cluster).await?) } else { None };
+    drop(tx);
+    let seen = app.board.cluster(cluster.id);
+    let mut view = view::topic(&row, &partitions, &seen);
+    if let Some(reach) = reach {
+        let led: Vec<_> = partitions.iter().map(Led::from).collect();
+        view::put_ends(&mut view, &partitions, &ends::now(app, &reach, &seen, &led).await);
+    }
+    Ok(view)
 }
 
 /// Current generations by name, after the name `after` (empty: from the first). Answers the

@@ -12,7 +12,7 @@ use weir_protocol::{
     pb::session::{ReplicaState, ReplicaStatus},
 };
 
-use super::{App, status_board::SpuSeen};
+use super::{App, ends::AllEnds, status_board::SpuSeen};
 use crate::store::{
     DbResult, Scoped,
     clusters::{ClusterRow, ClusterSpec},
@@ -134,11 +134,12 @@ pub struct PartitionView {
     pub replica_spu_ids: Vec<u32>,
     /// Who is in sync.
     pub isr_spu_ids: Vec<u32>,
-    /// Oldest kept offset, as the leader reported it last; unknown while it is away.
+    /// Oldest kept offset, as the leader says: where one topic is shown right now, if it can
+    /// be asked in time, else as it reported last; unknown while it is away.
     pub log_start: Option<u64>,
-    /// First offset that is not committed yet.
+    /// First offset that is not committed yet, likewise.
     pub high_watermark: Option<u64>,
-    /// Next offset to write.
+    /// Next offset to write, as last reported; at least the one before.
     pub log_end: Option<u64>,
 }
 
@@ -230,6 +231,17 @@ pub fn topic(row: &TopicRow, partitions: &[PartitionRow], seen: &Seen) -> TopicV
             && partitions.iter().all(|p| p.replicas.is_empty() || served(p, seen)),
         replication: row.replication,
         partitions: shown,
+    }
+}
+
+/// Puts in where the logs begin and end, where it is known.
+pub(super) fn put_ends(view: &mut TopicView, partitions: &[PartitionRow], ends: &AllEnds) {
+    for (shown, row) in view.partitions.iter_mut().zip(partitions) {
+        let Some(ends) = ends.get(&row.key) else { continue };
+        let end = ends.end.get();
+        (shown.log_start, shown.high_watermark) = (Some(ends.log_start.get()), Some(end));
+        // The leader's log reaches at least as far.
+        shown.log_end = shown.log_end.max(Some(end));
     }
 }
 

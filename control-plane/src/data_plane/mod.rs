@@ -4,7 +4,7 @@
 //! | Module | Calls |
 //! |---|---|
 //! | [`list_offsets`] | where readers of partitions would begin |
-//! | [`offsets`] | what coordinators of consumers are ordered |
+//! | [`offsets`] | what coordinators of consumers are asked and ordered |
 
 pub mod list_offsets;
 pub mod offsets;

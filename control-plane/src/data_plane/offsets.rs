@@ -1,35 +1,71 @@
-//! `Offsets.Reset` and `Offsets.Delete`: what coordinators of consumers are ordered.
+//! `Offsets.Reset`, `Offsets.Delete` and `Offsets.Describe`: what coordinators of consumers
+//! are ordered and asked.
 
-use weir_protocol::pb::offsets::{DeleteRequest, ResetRequest, offsets_client::OffsetsClient};
+use std::future::Future;
+
+use weir_protocol::pb::offsets::{
+    CommittedOffset, DeleteRequest, DescribeRequest, HeldOffset, ResetRequest,
+    offsets_client::OffsetsClient,
+};
 use weir_runtime::clock::Clock;
 
 use super::{CallError, Spu};
 
-/// An order to a consumer's coordinator. Each is safe to repeat.
-#[derive(Clone, Debug)]
-pub enum Order {
-    /// Sets offsets.
-    Reset(ResetRequest),
-    /// Forgets.
-    Delete(DeleteRequest),
+/// Parts of one description: far more than a consumer has.
+const PARTS_MAX: usize = 200;
+
+/// What a consumer's coordinator is asked or ordered. Each is safe to repeat.
+pub trait Ask: Sync {
+    /// What it answers.
+    type Answer: Send;
+
+    /// Asks this SPU: `NOT_LEADER` when another one is the coordinator.
+    fn ask(
+        &self,
+        clock: Clock,
+        spu: Spu<'_>,
+    ) -> impl Future<Output = Result<Self::Answer, CallError>> + Send;
 }
 
-/// Gives the order to this SPU; how many partitions it was about.
-///
-/// # Errors
-/// [`CallError`]; `NOT_LEADER` when another SPU is the coordinator.
-pub async fn order(clock: Clock, spu: Spu<'_>, order: &Order) -> Result<u32, CallError> {
-    let mut client = OffsetsClient::new(spu.channel());
-    match order {
-        Order::Reset(message) => {
-            let count = u32::try_from(message.offsets.len()).unwrap_or(u32::MAX);
-            let request = spu.request(message.clone())?;
-            spu.answer(clock, client.reset(request)).await?;
-            Ok(count)
+impl Ask for ResetRequest {
+    /// What was committed before.
+    type Answer = Vec<CommittedOffset>;
+
+    async fn ask(&self, clock: Clock, spu: Spu<'_>) -> Result<Self::Answer, CallError> {
+        let mut client = OffsetsClient::new(spu.channel());
+        let request = spu.request(self.clone())?;
+        Ok(spu.answer(clock, client.reset(request)).await?.before)
+    }
+}
+
+impl Ask for DeleteRequest {
+    /// How many partitions were forgotten.
+    type Answer = u32;
+
+    async fn ask(&self, clock: Clock, spu: Spu<'_>) -> Result<Self::Answer, CallError> {
+        let mut client = OffsetsClient::new(spu.channel());
+        let request = spu.request(self.clone())?;
+        Ok(spu.answer(clock, client.delete(request)).await?.partitions)
+    }
+}
+
+impl Ask for DescribeRequest {
+    /// All parts, from the one that is asked for on.
+    type Answer = Vec<HeldOffset>;
+
+    async fn ask(&self, clock: Clock, spu: Spu<'_>) -> Result<Self::Answer, CallError> {
+        let mut client = OffsetsClient::new(spu.channel());
+        let (mut held, mut next) = (Vec::new(), self.clone());
+        for _ in 0..PARTS_MAX {
+            let request = spu.request(next.clone())?;
+            let part = spu.answer(clock, client.describe(request)).await?;
+            let last = part.offsets.last().and_then(|last| last.partition.clone());
+            held.extend(part.offsets);
+            if !part.more {
+                return Ok(held);
+            }
+            next.after = Some(last.ok_or(CallError::Unexpected("an empty part and no end"))?);
         }
-        Order::Delete(message) => {
-            let request = spu.request(message.clone())?;
-            Ok(spu.answer(clock, client.delete(request)).await?.partitions)
-        }
+        Err(CallError::Unexpected("more partitions than a consumer has"))
     }
 }

@@ -22,8 +22,9 @@ use crate::app::{
     page::Page,
 };
 
-/// What a consumer has committed, partition by partition. What was committed just now shows
-/// within a few seconds.
+/// What a consumer has committed, partition by partition: as its coordinator says now, and how
+/// far that is from the end as the leaders of the partitions say now. What they do not say in
+/// time is shown as they reported it last, and is not `current` then.
 #[utoipa::path(get, path = "/v1/clusters/{cluster}/consumers/{consumer}", tag = "consumers",
     operation_id = "consumer_show", security(("api_key" = [])),
     params(("cluster" = String, Path, description = "Name or id"),
@@ -55,7 +56,8 @@ pub(super) async fn delete(
     reply::view(StatusCode::OK, &view)
 }
 
-/// A cluster's named consumers, by name.
+/// A cluster's named consumers, by name, as last reported: what changes after a quiet time shows
+/// at once, and within a second or two where much is committed.
 #[utoipa::path(get, path = "/v1/clusters/{cluster}/consumers", tag = "consumers",
     operation_id = "consumer_list", security(("api_key" = [])),
     params(("cluster" = String, Path, description = "Name or id"), ListQuery),

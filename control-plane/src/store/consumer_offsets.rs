@@ -165,9 +165,9 @@ pub async fn of_consumer(
     rows.iter().map(offset).collect()
 }
 
-/// What a consumer has committed for a partition of a topic that is there.
+/// A partition that a consumer reads, of a topic that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommittedRow {
+pub struct ReadRow {
     /// Whose cluster.
     pub cluster: ClusterId,
     /// Whose offset.
@@ -178,46 +178,51 @@ pub struct CommittedRow {
     pub partition: PartitionKey,
     /// Who leads it, if anybody.
     pub leader: Option<SpuId>,
-    /// The next offset to read.
-    pub next_offset: Offset,
+    /// The next offset to read; none: nothing is committed.
+    pub next_offset: Option<Offset>,
 }
 
-/// What consumers of all tenants have committed of topics that are there, the first `limit`.
+/// What consumers of all tenants read: every partition of a topic that is there and of which
+/// something is known for them. The first `limit`, by cluster, consumer and topic.
 ///
 /// # Errors
 /// As the database.
-pub async fn system_committed(tx: &mut Tx, limit: u32) -> DbResult<Vec<CommittedRow>> {
+pub async fn system_read(tx: &mut Tx, limit: u32) -> DbResult<Vec<ReadRow>> {
     let rows = tx
         .query(
-            "SELECT o.cluster_id, o.consumer, o.generation_id, o.idx, o.next_offset,
+            "SELECT r.cluster_id, r.consumer, r.generation_id, p.idx, o.next_offset,
                 g.name AS topic, p.leader_spu_id
-             FROM consumer_offsets o
-             JOIN topic_generations g ON g.org_id = o.org_id AND g.cluster_id = o.cluster_id
-                AND g.generation_id = o.generation_id
-             JOIN partitions p ON p.org_id = o.org_id AND p.cluster_id = o.cluster_id
-                AND p.generation_id = o.generation_id AND p.idx = o.idx
-             WHERE o.deleted = 0 AND o.next_offset IS NOT NULL AND g.state = $1
-             ORDER BY o.cluster_id, o.consumer, g.name, o.idx LIMIT $2",
+             FROM (SELECT DISTINCT org_id, cluster_id, consumer, generation_id
+                FROM consumer_offsets WHERE deleted = 0) r
+             JOIN topic_generations g ON g.org_id = r.org_id AND g.cluster_id = r.cluster_id
+                AND g.generation_id = r.generation_id
+             JOIN partitions p ON p.org_id = r.org_id AND p.cluster_id = r.cluster_id
+                AND p.generation_id = r.generation_id
+             LEFT JOIN consumer_offsets o ON o.org_id = r.org_id AND o.cluster_id = r.cluster_id
+                AND o.consumer = r.consumer AND o.generation_id = r.generation_id
+                AND o.idx = p.idx AND o.deleted = 0
+             WHERE g.state = $1
+             ORDER BY r.cluster_id, r.consumer, g.name, p.idx LIMIT $2",
             params![TopicState::Active, limit],
         )
         .await?;
     rows.iter()
         .map(|row| {
             let (generation, partition) = (row.get("generation_id")?, row.get("idx")?);
-            Ok(CommittedRow {
+            Ok(ReadRow {
                 cluster: row.get("cluster_id")?,
                 consumer: row.get("consumer")?,
                 topic: row.get("topic")?,
                 partition: PartitionKey { generation, partition },
                 leader: row.get("leader_spu_id")?,
-                next_offset: Offset(row.get("next_offset")?),
+                next_offset: row.get::<Option<u64>>("next_offset")?.map(Offset),
             })
         })
         .collect()
 }
 
 /// How many readers (a consumer of a topic that is there) all tenants have, of which
-/// [`system_committed`] has rows.
+/// [`system_read`] has rows.
 ///
 /// # Errors
 /// As the database.
@@ -229,7 +234,7 @@ pub async fn system_readers(tx: &mut Tx) -> DbResult<u64> {
                 FROM consumer_offsets o
                 JOIN topic_generations g ON g.org_id = o.org_id AND g.cluster_id = o.cluster_id
                     AND g.generation_id = o.generation_id
-                WHERE o.deleted = 0 AND o.next_offset IS NOT NULL AND g.state = $1
+                WHERE o.deleted = 0 AND g.state = $1
              ) AS found",
             params![TopicState::Active],
         )

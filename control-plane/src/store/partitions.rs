@@ -165,6 +165,25 @@ pub async fn of_generation(
     partitions(&rows)
 }
 
+/// How many partitions a generation has.
+///
+/// # Errors
+/// As the database.
+pub async fn count(
+    scoped: &mut Scoped<'_>,
+    cluster: ClusterId,
+    generation: TopicGenerationId,
+) -> DbResult<u32> {
+    let row = scoped
+        .query_optional(
+            "SELECT count(*) AS partitions FROM partitions
+             WHERE org_id = $1 AND cluster_id = $2 AND generation_id = $3",
+            params![cluster, generation],
+        )
+        .await?;
+    row.map_or(Ok(0), |row| row.get("partitions"))
+}
+
 /// All partitions of a cluster, by generation and index.
 ///
 /// # Errors

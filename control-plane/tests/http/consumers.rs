@@ -96,7 +96,8 @@ async fn a_consumer_is_shown_with_its_lag_and_its_generations() {
     report(&f, cluster, &[(key(&new, 0), 10), (key(&new, 1), 5)]);
     let shown = show().await;
     let consumer = shown.ok(200);
-    assert_eq!((&consumer["name"], &consumer["lag"]), (&json!("billing"), &json!(6)));
+    assert_eq!((&consumer["name"], &consumer["lag"]), (&json!("billing"), &json!(9)));
+    assert_eq!(consumer["current"], false, "no SPU can be asked");
     assert_eq!(consumer["committed_at_unix_ms"], 1_000);
     let rows = consumer["partitions"].as_array().unwrap();
     let brief: Vec<_> = rows
@@ -111,7 +112,7 @@ async fn a_consumer_is_shown_with_its_lag_and_its_generations() {
         [
             [json!(1), json!("tombstone"), json!(0), json!(72), json!(null)],
             [json!(2), json!("active"), json!(0), json!(4), json!(6)],
-            [json!(2), json!("active"), json!(1), json!(null), json!(null)],
+            [json!(2), json!("active"), json!(1), json!(null), json!(3)],
         ]
     );
     assert_eq!(
@@ -119,7 +120,7 @@ async fn a_consumer_is_shown_with_its_lag_and_its_generations() {
         json!({
             "topic": "orders", "generation_id": new.generation_id, "generation_number": 2,
             "generation_state": "active", "partition": 0, "committed": 4, "log_start": 2, "end": 10,
-            "lag": 6, "leader_epoch": 1, "metadata": "batch 7", "committed_at_unix_ms": 1_000,
+            "current": false, "lag": 6, "leader_epoch": 1, "metadata": "batch 7", "committed_at_unix_ms": 1_000,
         })
     );
     assert_eq!(rows[2]["committed_at_unix_ms"], json!(null));
@@ -137,7 +138,7 @@ async fn a_consumer_is_shown_with_its_lag_and_its_generations() {
                 { "name": "orders", "generation_id": old.generation_id, "generation_number": 1 },
                 { "name": "orders", "generation_id": new.generation_id, "generation_number": 2 },
             ],
-            "partitions": 3, "lag": 6, "committed_at_unix_ms": 1_000,
+            "partitions": 3, "lag": 9, "committed_at_unix_ms": 1_000,
         }])
     );
 }

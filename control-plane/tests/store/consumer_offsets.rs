@@ -194,3 +194,36 @@ async fn a_tombstone_keeps_its_offsets_and_a_purge_loses_them() {
     let late = commit("a", never, 0, 9, Some(73));
     assert!(consumer_offsets::store(&mut org, case.cluster, &late, 1).await.is_err());
 }
+
+#[tokio::test]
+async fn what_consumers_read_is_every_partition_of_a_topic_that_is_there() {
+    let case = case().await;
+    let (orders, gone) = (case.topic("orders").await, case.topic("gone").await);
+    case.store(&commit("a", orders, 0, 1, Some(4))).await;
+    case.store(&commit("b", orders, 1, 2, None)).await;
+    case.store(&commit("b", gone, 0, 3, Some(1))).await;
+    let forgotten = Change { committed: None, ..commit("c", orders, 0, 4, None) };
+    case.store(&forgotten).await;
+    app::topic_delete(&case.f.app, &case.f.admin, "demo", "gone").await.unwrap();
+    let mut tx = case.f.app.store.read().await.unwrap();
+    let rows = consumer_offsets::system_read(&mut tx, 9).await.unwrap();
+    let brief: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let next = row.next_offset.map(Offset::get);
+            (&*row.consumer, &*row.topic, row.partition.partition.get(), next)
+        })
+        .collect();
+    assert_eq!(
+        brief,
+        [
+            ("a", "orders", 0, Some(4)),
+            ("a", "orders", 1, None),
+            ("b", "orders", 0, None),
+            ("b", "orders", 1, None),
+        ]
+    );
+    assert!(rows.iter().all(|row| row.cluster == case.cluster && row.leader.is_some()));
+    assert_eq!(consumer_offsets::system_read(&mut tx, 3).await.unwrap(), rows[..3]);
+    assert_eq!(consumer_offsets::system_readers(&mut tx).await.unwrap(), 2);
+}

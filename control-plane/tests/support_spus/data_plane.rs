@@ -29,6 +29,8 @@ pub struct MemoryDataPlane {
     pub broken: Arc<AtomicBool>,
     /// While set, what is fetched is not what was produced.
     pub lying: Arc<AtomicBool>,
+    /// While set, nobody is told where logs end.
+    pub mute: Arc<AtomicBool>,
 }
 
 fn with_token<T>(request: &Request<T>) -> Result<(), Status> {
@@ -122,6 +124,9 @@ impl DataPlane for MemoryDataPlane {
         request: Request<ListOffsetsRequest>,
     ) -> Result<Response<ListOffsetsResponse>, Status> {
         with_token(&request)?;
+        if self.mute.load(Ordering::Relaxed) {
+            return Err(Status::unavailable("it is mute"));
+        }
         let partitions = request.into_inner().partitions;
         let partitions = partitions
             .into_iter()

@@ -7,6 +7,7 @@ use weir_protocol::{ErrorCode, WireError, ids::PartitionKey};
 use weir_runtime::plant;
 
 use super::{
+    describe::describe,
     record::{Committed, FIXED_BYTES, Key, Record, SessionId, Value},
     request::{Answer, Request, Verb},
     staged::Staged,
@@ -73,12 +74,15 @@ pub fn decide(
             served(map, &keys)?;
             let sizes = offsets.iter().map(|committed| committed.metadata.len());
             room(staged, bounds, keys.iter().zip(sizes))?;
+            let mut before = Vec::new();
             for (key, committed) in keys.into_iter().zip(offsets) {
+                let had = staged.get(&key).and_then(|value| value.committed.clone());
+                before.extend(had.map(|had| (key.partition, had)));
                 let committed = Some(Committed { at_unix_ms: now_ms, ..committed });
                 let value = Value { session: *session, sequence: 0, committed };
                 staged.put(Record { key, value: Some(value) });
             }
-            Ok(Answer::Reset)
+            Ok(Answer::Reset(before))
         }
         Verb::Delete { partitions } => {
             let known = staged.of_consumer(&request.consumer);
@@ -91,6 +95,9 @@ pub fn decide(
                 staged.put(Record { key, value: None });
             }
             Ok(Answer::Deleted(count))
+        }
+        Verb::Describe { after, limit, .. } => {
+            Ok(Answer::Described(describe(staged, &request.consumer, *after, *limit)))
         }
     }
 }

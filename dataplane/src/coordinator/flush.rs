@@ -1,6 +1,6 @@
-//! When the control plane is told what was committed: one upload after another, at most one
-//! per interval, the first change after a quiet time at once; with growing pauses while it
-//! does not answer.
+//! When the control plane is told what was committed: one upload after another, one per
+//! interval under load and at once after a quiet time, as [`Pace`] has it; with growing pauses
+//! while it does not answer.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -17,6 +17,7 @@ use weir_runtime::{
 
 use super::{
     fold::Fold,
+    pace::Pace,
     record::{Key, Record},
     unsent::{Unsent, stored},
     upload::Uploader,
@@ -55,8 +56,7 @@ pub struct Flush {
     unsent: Unsent,
     sending: Option<Sending>,
     due: Option<Monotonic>,
-    /// When the last upload began.
-    began: Option<Monotonic>,
+    pace: Pace,
     /// The control plane knows a newer leadership: nothing of this one is for it any more.
     over: bool,
 }
@@ -87,7 +87,7 @@ impl Flush {
             unsent,
             sending: None,
             due,
-            began: None,
+            pace: Pace::new(limits.offsets_flush_interval),
             over: false,
         }
     }
@@ -95,8 +95,7 @@ impl Flush {
     /// A key changed, below the high watermark.
     pub fn mark(&mut self, former: Option<Offset>, position: Offset, key: Key) {
         self.unsent.mark(former, position, key);
-        let quiet = self.began.map_or(self.interval, |began| self.clock.now().since(began));
-        self.schedule(self.interval.saturating_sub(quiet).max(GATHER));
+        self.schedule(self.wait());
     }
 
     /// A key is to be told as it is since `position`, again, by an upload that begins from now on.
@@ -132,7 +131,7 @@ impl Flush {
         if self.sending.is_some() || self.over || self.unsent.is_empty() {
             return;
         }
-        self.began = Some(self.clock.now());
+        self.pace.begin(self.clock.now());
         let offsets = self.unsent.next_upload(fold);
         let more = offsets.len() < self.unsent.len();
         self.sending = Some(Sending { more, call: self.call(offsets) });
@@ -162,7 +161,7 @@ impl Flush {
             fold.bury(&key, position);
         }
         if !self.unsent.is_empty() {
-            self.schedule(if more { Duration::ZERO } else { self.interval });
+            self.schedule(if more { Duration::ZERO } else { self.wait() });
         }
         answer
             .gone_generation_ids
@@ -198,6 +197,11 @@ impl Flush {
     fn call(&self, offsets: Vec<StoredOffset>) -> JoinHandle<Uploaded> {
         let (uploader, partition, epoch) = (self.uploader.clone(), self.partition, self.epoch);
         task::spawn(async move { uploader.store(partition, epoch, offsets).await })
+    }
+
+    /// How long what changed now waits.
+    fn wait(&self) -> Duration {
+        self.pace.wait(self.clock.now()).max(GATHER)
     }
 
     /// So long from now, unless the next upload has its time, or one runs, whose end decides.

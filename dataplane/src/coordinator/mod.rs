@@ -8,9 +8,10 @@
 //! | [`task`] | one partition: waits for leadership, reads the log, serves |
 //! | [`serve`] | one leadership: requests in groups, a batch for each group |
 //! | [`decide`] | what a request changes, if it may: pure |
+//! | [`describe`] | what is known of a consumer: pure |
 //! | [`fold`], [`staged`] | the state, and the state with a group on top: pure |
 //! | [`journal`], [`record`] | the log and its bytes |
-//! | [`flush`], [`unsent`], [`upload`] | tells the control plane what changed |
+//! | [`flush`], [`pace`], [`unsent`], [`upload`] | tells the control plane what changed |
 //! | [`shorten`] | when the log is too long: pure |
 //! | [`request`], [`inbox`] | what is asked and answered, and where it waits |
 //!
@@ -23,11 +24,13 @@
 //! its keys; they go when the control plane says that it is purged, and on nothing less.
 
 pub mod decide;
+pub mod describe;
 pub mod flush;
 pub mod fold;
 pub mod handle;
 pub mod inbox;
 pub mod journal;
+pub mod pace;
 pub mod record;
 pub mod request;
 pub mod serve;

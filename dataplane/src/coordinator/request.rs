@@ -3,9 +3,15 @@
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use weir_protocol::{WireError, ids::PartitionKey};
+use weir_protocol::{
+    WireError,
+    ids::{LeaderEpoch, PartitionKey},
+};
 
-use super::record::{Committed, FIXED_BYTES, SessionId};
+use super::{
+    describe::Part,
+    record::{Committed, FIXED_BYTES, SessionId},
+};
 
 /// A request of one consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +33,7 @@ impl Request {
             Verb::Commit { offsets, .. } | Verb::Reset { offsets, .. } => {
                 offsets.iter().map(|(_, committed)| FIXED_BYTES + committed.metadata.len()).sum()
             }
+            Verb::Describe { .. } => 0,
         };
         FIXED_BYTES + self.consumer.len() + partitions
     }
@@ -63,6 +70,15 @@ pub enum Verb {
         /// Which; empty for all that is known of the consumer.
         partitions: Vec<PartitionKey>,
     },
+    /// Tell a part of what is known; changes nothing.
+    Describe {
+        /// The oldest epoch of the offsets partition whose leader may tell.
+        least_epoch: LeaderEpoch,
+        /// Go on behind this one; none: from the first.
+        after: Option<PartitionKey>,
+        /// At most so many; 0: as many as one answer takes.
+        limit: usize,
+    },
 }
 
 /// What is answered.
@@ -72,10 +88,12 @@ pub enum Answer {
     Opened(Vec<(PartitionKey, Committed)>),
     /// Committed, now or before.
     Committed,
-    /// Reset.
-    Reset,
+    /// Reset; these had an offset, this one.
+    Reset(Vec<(PartitionKey, Committed)>),
     /// So many partitions were forgotten.
     Deleted(u32),
+    /// What is known.
+    Described(Part),
 }
 
 /// A request on its way, and where its answer goes.

@@ -18,7 +18,7 @@ use super::{
     fold::Fold,
     journal::{Journal, batches_of},
     record::Record,
-    request::Ask,
+    request::{Ask, Verb},
     shorten,
     staged::Staged,
 };
@@ -154,7 +154,9 @@ impl<'a> Serving<'a> {
         let mut decided = Vec::new();
         let mut next = Some(first);
         while let Some(ask) = next {
-            let answer = decide(&mut staged, &cached.map, bounds, now_ms, &ask.request);
+            let answer = self
+                .may_tell(&ask.request.verb)
+                .and_then(|()| decide(&mut staged, &cached.map, bounds, now_ms, &ask.request));
             decided.push((ask, answer));
             let full = decided.len() >= GROUP_REQUESTS_MAX || staged.bytes() >= GROUP_BYTES_MAX;
             next = if full { None } else { inbox.try_recv().ok() };
@@ -166,6 +168,20 @@ impl<'a> Serving<'a> {
             ask.answer(written.as_ref().map_err(Clone::clone).and(answer));
         }
         self.after(&written)
+    }
+
+    /// Whether this leadership is not known to be over by whoever asks what is committed:
+    /// nothing is written for the answer, and so nothing else would tell a deposed leader.
+    fn may_tell(&self, verb: &Verb) -> Result<(), WireError> {
+        match verb {
+            Verb::Describe { least_epoch, .. } if *least_epoch > self.journal.epoch => {
+                let text = "this SPU has not heard yet who coordinates the consumer now";
+                let mut error = WireError::new(ErrorCode::UnknownLeaderEpoch, text);
+                error.wire.leader_epoch = Some(self.journal.epoch.get());
+                Err(error)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Commits records, folds them in, and notes them for the upload.

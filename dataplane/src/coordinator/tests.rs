@@ -105,6 +105,10 @@ fn request(step: &Step) -> Option<Request> {
 /// (session, sequence, committed offset) by (consumer, partition).
 type Model = BTreeMap<(u8, u8), (u8, u64, Option<u64>)>;
 
+fn at((key, next): (PartitionKey, u64)) -> (PartitionKey, Committed) {
+    (key, Committed { at_unix_ms: 7, ..committed(next) })
+}
+
 /// What the step must do, said once more and without any log.
 fn expected(model: &mut Model, graves: usize, step: &Step) -> Result<Answer, ErrorCode> {
     let room = |model: &Model, consumer: u8, of: &[u8]| {
@@ -124,7 +128,6 @@ fn expected(model: &mut Model, graves: usize, step: &Step) -> Result<Answer, Err
                 }
                 found.extend(entry.2.map(|next| (partition(*p), next)));
             }
-            let at = |(key, next)| (key, Committed { at_unix_ms: 7, ..committed(next) });
             Ok(Answer::Opened(found.into_iter().map(at).collect()))
         }
         Step::Commit(c, s, sequence, next, of) => {
@@ -140,8 +143,10 @@ fn expected(model: &mut Model, graves: usize, step: &Step) -> Result<Answer, Err
             Ok(Answer::Committed)
         }
         Step::Reset(c, s, next, of) => {
+            let had = |p: &u8| Some((partition(*p), model.get(&(*c, *p))?.2?));
+            let before: Vec<_> = of.iter().filter_map(had).map(at).collect();
             model.extend(of.iter().map(|p| ((*c, *p), (*s, 0, Some(*next)))));
-            Ok(Answer::Reset)
+            Ok(Answer::Reset(before))
         }
         Step::Delete(c, of) => {
             let before = model.len();

@@ -42,8 +42,8 @@ use weir_protocol::{
             metadata_server::{Metadata, MetadataServer},
         },
         offsets::{
-            CommitRequest, CommitResponse, DeleteRequest, DeleteResponse, OpenSessionRequest,
-            OpenSessionResponse, ResetRequest, ResetResponse,
+            CommitRequest, CommitResponse, DeleteRequest, DeleteResponse, DescribeRequest,
+            DescribeResponse, OpenSessionRequest, OpenSessionResponse, ResetRequest, ResetResponse,
             offsets_server::{Offsets, OffsetsServer},
         },
     },
@@ -213,5 +213,13 @@ impl Offsets for Service {
     ) -> Result<Response<DeleteResponse>, Status> {
         let (metadata, _, asked) = request.into_parts();
         offsets::delete(&self.0, &metadata, asked).await.map(Response::new).map_err(status::of)
+    }
+
+    async fn describe(
+        &self,
+        request: Request<DescribeRequest>,
+    ) -> Result<Response<DescribeResponse>, Status> {
+        let (metadata, _, asked) = request.into_parts();
+        offsets::describe(&self.0, &metadata, asked).await.map(Response::new).map_err(status::of)
     }
 }

@@ -10,7 +10,8 @@ use weir_protocol::{
         data::PartitionRef,
         offsets::{
             CommitRequest, CommitResponse, CommittedOffset, DeleteRequest, DeleteResponse,
-            OpenSessionRequest, OpenSessionResponse, ResetRequest, ResetResponse,
+            DescribeRequest, DescribeResponse, HeldOffset, OpenSessionRequest, OpenSessionResponse,
+            ResetRequest, ResetResponse,
         },
     },
     token::Scope,
@@ -20,6 +21,7 @@ use weir_runtime::trace::{self, Kind};
 use super::{Shared, auth};
 use crate::{
     coordinator::{
+        describe::Part,
         record::{Committed, SessionId},
         request::{Answer, Request, Verb},
     },
@@ -76,7 +78,7 @@ pub(super) async fn reset(
     let session = session(&asked.session_id)?;
     let offsets = offsets(asked.offsets)?;
     match ask(shared, "reset", consumer, Verb::Reset { session, offsets }).await? {
-        Answer::Reset => Ok(ResetResponse {}),
+        Answer::Reset(before) => Ok(ResetResponse { before: before.iter().map(bare).collect() }),
         other => Err(stray(&other)),
     }
 }
@@ -91,6 +93,44 @@ pub(super) async fn delete(
     match ask(shared, "delete", consumer, Verb::Delete { partitions }).await? {
         Answer::Deleted(partitions) => Ok(DeleteResponse { partitions }),
         other => Err(stray(&other)),
+    }
+}
+
+pub(super) async fn describe(
+    shared: &Shared,
+    metadata: &MetadataMap,
+    asked: DescribeRequest,
+) -> Result<DescribeResponse, WireError> {
+    let consumer = admit(shared, metadata, Scope::Internal, &asked.consumer)?;
+    let after = partitions(asked.after.iter().map(Some), 0)?.pop();
+    let verb = Verb::Describe {
+        least_epoch: LeaderEpoch(asked.leader_epoch),
+        after,
+        limit: usize::try_from(asked.limit).unwrap_or(usize::MAX),
+    };
+    match ask(shared, "describe", consumer, verb).await? {
+        Answer::Described(Part { held, more }) => {
+            Ok(DescribeResponse { offsets: held.into_iter().map(to_held).collect(), more })
+        }
+        other => Err(stray(&other)),
+    }
+}
+
+/// Without its metadata: that of many partitions is more than an answer takes.
+fn bare((key, committed): &(PartitionKey, Committed)) -> CommittedOffset {
+    CommittedOffset { metadata: String::new(), ..committed.to_wire(*key) }
+}
+
+fn to_held((key, committed): (PartitionKey, Option<Committed>)) -> HeldOffset {
+    let Some(committed) = committed else {
+        return HeldOffset { partition: Some(key.to_wire()), ..HeldOffset::default() };
+    };
+    HeldOffset {
+        partition: Some(key.to_wire()),
+        next_offset: Some(committed.next_offset.get()),
+        leader_epoch: committed.leader_epoch.map(LeaderEpoch::get),
+        metadata: committed.metadata.as_ref().to_owned(),
+        committed_at_unix_ms: committed.at_unix_ms,
     }
 }
 

@@ -15,8 +15,8 @@ use weir_protocol::{
         data,
         metadata::TopicGeneration,
         offsets::{
-            CommitRequest, CommitResponse, CommittedOffset, DeleteRequest, OpenSessionRequest,
-            ResetRequest, offsets_client::OffsetsClient,
+            CommitRequest, CommitResponse, CommittedOffset, DeleteRequest, DescribeRequest,
+            DescribeResponse, OpenSessionRequest, ResetRequest, offsets_client::OffsetsClient,
         },
     },
     token::Scope,
@@ -173,10 +173,29 @@ impl Consumer {
         Ok(answer.into_inner())
     }
 
-    pub async fn reset(&self, offsets: Vec<CommittedOffset>) -> Result<(), Status> {
+    /// Gives what was committed before.
+    pub async fn reset(
+        &self,
+        offsets: Vec<CommittedOffset>,
+    ) -> Result<Vec<CommittedOffset>, Status> {
         let (consumer, session_id) = (self.name.clone(), self.session.to_vec().into());
         let request = ResetRequest { consumer, session_id, offsets };
-        soon(Box::pin(self.offsets().reset(with_token(request, &self.token)))).await.map(drop)
+        let answer = soon(Box::pin(self.offsets().reset(with_token(request, &self.token)))).await?;
+        Ok(answer.into_inner().before)
+    }
+
+    /// A part of what is known, for who knows of this epoch of the offsets partition.
+    pub async fn describe(
+        &self,
+        leader_epoch: u32,
+        after: Option<PartitionKey>,
+        limit: u32,
+    ) -> Result<DescribeResponse, Status> {
+        let (consumer, after) = (self.name.clone(), after.map(PartitionKey::to_wire));
+        let request = DescribeRequest { consumer, leader_epoch, after, limit };
+        let answer =
+            soon(Box::pin(self.offsets().describe(with_token(request, &self.token)))).await?;
+        Ok(answer.into_inner())
     }
 
     pub async fn delete(&self, keys: &[PartitionKey]) -> Result<u32, Status> {

@@ -1,9 +1,15 @@
 //! Named consumers: sessions, commits, fences, generations, and what is no request.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tempfile::TempDir;
-use weir_protocol::{ErrorCode, ids::PartitionKey, pb::offsets::CommittedOffset, token::Scope};
+use weir_protocol::{
+    ErrorCode,
+    ids::PartitionKey,
+    pb::offsets::{CommittedOffset, DescribeResponse, HeldOffset},
+    token::Scope,
+};
+use weir_runtime::{clock::Clock, disk::counting::CountingDisk};
 
 use crate::{
     client::{code_of, soon},
@@ -65,11 +71,86 @@ async fn a_reset_holds_against_late_commits_and_may_go_back() {
     let node = start().await;
     let mut running = committed(&node, "c", 1, 50).await;
     let nobody = Consumer::new(&node.client, "c", 7);
-    nobody.reset(vec![at(key(1, 0), 10)]).await.unwrap();
+    let with_metadata = CommittedOffset { metadata: "mine".to_owned(), ..at(key(1, 0), 10) };
+    let before = nobody.reset(vec![with_metadata, at(key(1, 1), 3)]).await.unwrap();
+    let brief = |all: Vec<CommittedOffset>| -> Vec<_> {
+        assert!(all.iter().all(|it| it.metadata.is_empty() && it.committed_at_unix_ms > 0));
+        all.into_iter().map(|it| (it.partition.unwrap().partition, it.next_offset)).collect()
+    };
+    assert_eq!(brief(before), [(0, 50)], "nothing was committed for the other");
+    let again = nobody.reset(vec![at(key(1, 0), 10), at(key(1, 1), 3)]).await.unwrap();
+    assert_eq!(brief(again), [(0, 10), (1, 3)], "what is then true");
     let refused = running.commit(vec![at(key(1, 0), 51)]).await.unwrap_err();
     assert_eq!(code_of(&refused), ErrorCode::ConsumerFenced);
     let next = Consumer::new(&node.client, "c", 2);
     assert_eq!(next.open(&[key(1, 0)]).await.unwrap(), [(key(1, 0), 10)]);
+}
+
+#[tokio::test]
+async fn a_consumer_is_described_as_it_is_by_parts_and_nothing_changes_by_it() {
+    let node = start().await;
+    let mut running = Consumer::new(&node.client, "c", 1);
+    assert_eq!(running.describe(1, None, 0).await.unwrap(), DescribeResponse::default());
+    running.open(&[key(1, 0), key(1, 1)]).await.unwrap();
+    let metadata =
+        CommittedOffset { metadata: "mine".to_owned(), leader_epoch: Some(3), ..at(key(1, 1), 9) };
+    running.commit(vec![metadata]).await.unwrap();
+    let first = running.describe(1, None, 1).await.unwrap();
+    let claimed = HeldOffset { partition: Some(key(1, 0).to_wire()), ..HeldOffset::default() };
+    assert_eq!((first.offsets, first.more), (vec![claimed], true));
+    let rest = running.describe(1, Some(key(1, 0)), 1).await.unwrap();
+    let [committed] = rest.offsets.as_slice() else { panic!("{rest:?}") };
+    assert_eq!((committed.next_offset, committed.leader_epoch), (Some(9), Some(3)));
+    assert_eq!((committed.metadata.as_str(), rest.more), ("mine", false));
+    assert!(committed.committed_at_unix_ms > 0);
+    // A deleted generation keeps what it has, and nobody was fenced.
+    node.control_plane.change(vec![tombstone(topic(1, 1, "t")), topic(3, 1, "after")]).await;
+    node.leads(3, 0).await;
+    assert_eq!(running.describe(1, None, 0).await.unwrap().offsets.len(), 2);
+    running.open(&[key(3, 0)]).await.unwrap();
+    assert_eq!(running.describe(1, None, 0).await.unwrap().offsets.len(), 3);
+}
+
+#[tokio::test]
+async fn a_coordinator_that_was_replaced_without_knowing_tells_nothing() {
+    let node = start().await;
+    let consumer = committed(&node, "c", 1, 5).await;
+    let refused = error_of(&consumer.describe(2, None, 0).await.unwrap_err());
+    assert_eq!((refused.code, refused.wire.leader_epoch), (ErrorCode::UnknownLeaderEpoch, Some(1)));
+    assert_eq!(consumer.describe(1, None, 0).await.unwrap().offsets.len(), 1);
+}
+
+#[tokio::test]
+async fn nothing_is_described_before_it_is_committed() {
+    let folder = Arc::new(TempDir::new().unwrap());
+    let (disk, journal) = CountingDisk::new(real_disk(&folder).await);
+    let node = start_with(folder, disk, quick).await;
+    let mut consumer = committed(&node, "c", 1, 5).await;
+    let reader = Consumer::new(&node.client, "c", 2);
+    journal.hold_syncs();
+    let mut held = std::pin::pin!(consumer.commit(vec![at(key(1, 0), 6)]));
+    let described = async {
+        let told = reader.describe(1, None, 0).await.unwrap();
+        told.offsets[0].next_offset
+    };
+    let mut described = std::pin::pin!(described);
+    // Asked before the commit's fsync: either of before, or only after it.
+    let early = tokio::select! {
+        biased;
+        _ = &mut held => panic!("committed before its fsync"),
+        told = &mut described => told,
+        () = Clock.sleep(Duration::from_millis(200)) => {
+            journal.release_syncs();
+            let (done, told) = tokio::join!(held, described);
+            done.unwrap();
+            assert!(told >= Some(5));
+            return;
+        }
+    };
+    assert_eq!(early, Some(5));
+    journal.release_syncs();
+    soon(held).await.unwrap();
+    assert_eq!(reader.describe(1, None, 0).await.unwrap().offsets[0].next_offset, Some(6));
 }
 
 #[tokio::test]
@@ -189,6 +270,7 @@ async fn each_call_needs_its_scope() {
     let reader = with(&[Scope::Consume]);
     assert_eq!(code_of(&reader.reset(offsets()).await.unwrap_err()), forbidden);
     assert_eq!(code_of(&reader.delete(&[]).await.unwrap_err()), forbidden);
+    assert_eq!(code_of(&reader.describe(0, None, 0).await.unwrap_err()), forbidden);
     assert_eq!(reader.open(&[key(1, 0)]).await.unwrap(), [(key(1, 0), 5)]);
 }
 
@@ -210,6 +292,8 @@ async fn who_is_not_the_coordinator_says_who_is() {
     let refused = error_of(&consumer.try_open(&[key(1, 0)]).await.unwrap_err());
     assert_eq!(refused.code, ErrorCode::NotLeader);
     assert_eq!((refused.wire.leader_spu_id, refused.wire.leader_epoch), (Some(2), Some(4)));
+    let refused = error_of(&consumer.describe(0, None, 0).await.unwrap_err());
+    assert_eq!((refused.code, refused.wire.leader_spu_id), (ErrorCode::NotLeader, Some(2)));
 
     node.control_plane.change(vec![led(offsets_topic(), 5, 1)]).await;
     coordinating(&node).await;

@@ -9,47 +9,75 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::history::Event;
+use crate::history::{Event, Place};
+
+/// A partition of a generation, for a consumer.
+type Key<'e> = (&'e str, &'e str, u32);
+
+/// What is known to be committed at least, event by event.
+#[derive(Default)]
+pub(super) struct Floors<'e> {
+    floors: BTreeMap<Key<'e>, u64>,
+    started: BTreeMap<Key<'e>, BTreeSet<u32>>,
+    fenced: BTreeMap<Key<'e>, BTreeSet<u32>>,
+}
+
+impl<'e> Floors<'e> {
+    pub(super) fn take(&mut self, event: &'e Event) {
+        match event {
+            Event::Committed { name, place, .. } | Event::Reported { name, place } => {
+                let key = key(name, place);
+                let late = self.fenced.get(&key).is_some_and(|before| match event {
+                    Event::Committed { instance, .. } => before.contains(instance),
+                    _ => true,
+                });
+                if !late {
+                    let floor = self.floors.entry(key).or_default();
+                    *floor = place.offset.max(*floor);
+                }
+            }
+            Event::OffsetReset { name, place } => {
+                let key = key(name, place);
+                self.floors.insert(key, place.offset);
+                self.fenced.insert(key, self.started.get(&key).cloned().unwrap_or_default());
+            }
+            Event::ConsumerStarted { name, instance, place } => {
+                self.started.entry(key(name, place)).or_default().insert(*instance);
+            }
+            _ => {}
+        }
+    }
+
+    fn get(&self, name: &str, place: &Place) -> Option<u64> {
+        self.floors.get(&key(name, place)).copied()
+    }
+
+    /// Those of a consumer: generation, partition, offset.
+    pub(super) fn of(&self, name: &str) -> impl Iterator<Item = (&'e str, u32, u64)> {
+        let of = self.floors.iter().filter(move |((of, ..), _)| *of == name);
+        of.map(|((_, generation, partition), floor)| (*generation, *partition, *floor))
+    }
+}
+
+fn key<'e>(name: &'e str, place: &'e Place) -> Key<'e> {
+    (name, &place.generation, place.partition)
+}
 
 /// Judges every start of every named consumer.
 ///
 /// # Errors
 /// The first start below what was committed.
 pub fn check(events: &[Event]) -> Result<(), String> {
-    let mut floors: BTreeMap<(&str, &str, u32), u64> = BTreeMap::new();
-    let mut started: BTreeMap<_, BTreeSet<u32>> = BTreeMap::new();
-    let mut fenced: BTreeMap<_, BTreeSet<u32>> = BTreeMap::new();
+    let mut floors = Floors::default();
     for event in events {
-        match event {
-            Event::Committed { name, place, .. } | Event::Reported { name, place } => {
-                let key = (name.as_str(), place.generation.as_str(), place.partition);
-                let late = fenced.get(&key).is_some_and(|before| match event {
-                    Event::Committed { instance, .. } => before.contains(instance),
-                    _ => true,
-                });
-                if late {
-                    continue;
-                }
-                let floor = floors.entry(key).or_default();
-                *floor = place.offset.max(*floor);
-            }
-            Event::OffsetReset { name, place } => {
-                let key = (name.as_str(), place.generation.as_str(), place.partition);
-                floors.insert(key, place.offset);
-                fenced.insert(key, started.get(&key).cloned().unwrap_or_default());
-            }
-            Event::ConsumerStarted { name, instance, place } => {
-                let key = (name.as_str(), place.generation.as_str(), place.partition);
-                started.entry(key).or_default().insert(*instance);
-                if let Some(floor) = floors.get(&key)
-                    && place.offset < *floor
-                {
-                    return Err(format!(
-                        "instance {instance} of {name} began at {place}, {floor} was committed"
-                    ));
-                }
-            }
-            _ => {}
+        floors.take(event);
+        if let Event::ConsumerStarted { name, instance, place } = event
+            && let Some(floor) = floors.get(name, place)
+            && place.offset < floor
+        {
+            return Err(format!(
+                "instance {instance} of {name} began at {place}, {floor} was committed"
+            ));
         }
     }
     Ok(())

@@ -17,6 +17,7 @@ pub mod running_is_true;
 pub mod start_is_as_asked;
 #[cfg(test)]
 mod testing;
+pub mod told_is_current;
 
 use crate::history::Event;
 
@@ -33,7 +34,7 @@ pub struct Violation {
 pub type Check = fn(&[Event]) -> Result<(), String>;
 
 /// Every invariant, by name.
-pub const INVARIANTS: [(&str, Check); 11] = [
+pub const INVARIANTS: [(&str, Check); 12] = [
     ("acknowledged_is_readable", acknowledged_is_readable::check),
     ("one_offset_one_value", one_offset_one_value::check),
     ("order_without_duplicates", order_without_duplicates::check),
@@ -45,6 +46,7 @@ pub const INVARIANTS: [(&str, Check); 11] = [
     ("committed_was_processed", committed_was_processed::check),
     ("fenced_stays_fenced", fenced_stays_fenced::check),
     ("start_is_as_asked", start_is_as_asked::check),
+    ("told_is_current", told_is_current::check),
 ];
 
 /// Judges a history by every invariant.

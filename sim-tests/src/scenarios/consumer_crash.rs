@@ -1,13 +1,15 @@
 //! An application works through a topic by a named consumer and dies again and again,
 //! between processing a record and committing it, while SPUs crash too. Nothing is skipped,
-//! and nothing that was processed and committed is processed again.
+//! and nothing that was processed and committed is processed again. All the while somebody
+//! asks the control plane about the consumer.
 
 use std::time::Duration;
 
 use super::{
     Least, Scenario,
     setup::{
-        acknowledged_more, between, cluster, drained, draw_schedule, on_client_node, running, topic,
+        acknowledged_more, between, cluster, drained, draw_schedule, on_client_node, running,
+        tell_on, told, topic,
     },
 };
 use crate::{
@@ -21,7 +23,7 @@ const NAME: &str = "billing";
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "consumer-crash",
     story: "an application dies between processing and commit, again and again",
-    least: Least { acknowledged: 200, faults: 2, recoveries: 1 },
+    least: Least { acknowledged: 200, faults: 2, recoveries: 1, told: 1 },
     play: |world| {
         on_client_node(world, |world, node| async move {
             cluster(&world, 3).await?;
@@ -29,6 +31,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             let writer = workload::produce(&world, &node, Producing::new(1, "orders"));
             acknowledged_more(&world, 20, Duration::from_secs(20)).await?;
 
+            tell_on(&world, &node, NAME);
             let schedule = draw_schedule(between(2, 4), 3, 12_000);
             let faults = nemesis::run(world.clone(), schedule, vec![node.id()]);
             let faults = madsim::task::spawn(faults);
@@ -47,6 +50,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             acknowledged_more(&world, 50, Duration::from_secs(30)).await?;
             writer.stop().await;
             drained(&world, NAME, "orders", lives + 1).await?;
+            told(&world, NAME).await;
             workload::final_read(&world, &node, 100, "orders", Duration::from_secs(60)).await
         })
     },

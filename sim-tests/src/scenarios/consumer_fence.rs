@@ -9,8 +9,8 @@ use weir_runtime::{clock::Clock, net::cuts};
 use super::{
     Least, Scenario,
     setup::{
-        acknowledged_more, between, cluster, drained, on_client_node, reset_to_beginning, topic,
-        until,
+        acknowledged_more, between, cluster, drained, on_client_node, reset_to_beginning, told,
+        topic, until,
     },
 };
 use crate::{
@@ -26,7 +26,7 @@ const NAME: &str = "billing";
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "consumer-fence",
     story: "two instances of one consumer: the later takes the partitions",
-    least: Least { acknowledged: 100, faults: 1, recoveries: 1 },
+    least: Least { acknowledged: 100, faults: 1, recoveries: 1, told: 1 },
     play: |world| {
         on_client_node(world, |world, node| async move {
             cluster(&world, 2).await?;
@@ -56,7 +56,9 @@ pub(super) const SCENARIO: Scenario = Scenario {
             nemesis::run(world.clone(), vec![Step { at_ms: 0, fault: crash }], vec![]).await;
             cuts::heal_all();
 
+            told(&world, NAME).await;
             reset_to_beginning(&world, NAME, "orders").await?;
+            told(&world, NAME).await;
             for (instance, handle) in running {
                 let fenced = |e: &Event| match e {
                     Event::InstanceEnded { instance: of, code, .. } if *of == instance => {
@@ -70,6 +72,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             }
             writer.stop().await;
             drained(&world, NAME, "orders", rivals + 1).await?;
+            told(&world, NAME).await;
             workload::final_read(&world, &node, 100, "orders", Duration::from_secs(60)).await
         })
     },

@@ -22,7 +22,7 @@ use crate::{
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "control-plane-crash",
     story: "the control plane crashes and restarts while data flows",
-    least: Least { acknowledged: 300, faults: 3, recoveries: 1 },
+    least: Least { acknowledged: 300, faults: 3, recoveries: 1, told: 0 },
     play: |world| {
         on_client_node(world, |world, node| async move {
             cluster(&world, 3).await?;

@@ -11,7 +11,7 @@ use super::{
     Least, Scenario,
     setup::{
         acknowledged_more, between, cluster, drained, on_client_node, reported, running,
-        sql_catches_up, topic,
+        sql_catches_up, told, topic,
     },
 };
 use crate::{
@@ -28,7 +28,7 @@ const COORDINATOR: u32 = 1;
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "coordinator-crash",
     story: "the coordinator loses power between a commit and SQL, the control plane being away",
-    least: Least { acknowledged: 100, faults: 2, recoveries: 2 },
+    least: Least { acknowledged: 100, faults: 2, recoveries: 2, told: 1 },
     play: |world| {
         on_client_node(world, |world, node| async move {
             cluster(&world, 2).await?;
@@ -70,6 +70,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
                     world.control_plane.restart();
                 }
                 running(&world).await?;
+                told(&world, NAME).await;
             }
             writer.stop().await;
             drained(&world, NAME, "orders", rounds + 1).await?;

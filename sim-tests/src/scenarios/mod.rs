@@ -31,6 +31,8 @@ pub struct Least {
     pub faults: u64,
     /// SPU processes started again.
     pub recoveries: u64,
+    /// Answers of the HTTP API about consumers that could have been too old.
+    pub told: u64,
 }
 
 /// One story.

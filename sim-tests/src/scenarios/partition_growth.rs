@@ -31,7 +31,7 @@ const CHOSEN: u32 = 1;
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "partition-growth",
     story: "partitions are added under a running producer and consumer; produce to a chosen one",
-    least: Least { acknowledged: 200, faults: 2, recoveries: 1 },
+    least: Least { acknowledged: 200, faults: 2, recoveries: 1, told: 0 },
     play: |world| {
         on_client_node(world, |world, node| async move {
             cluster(&world, 3).await?;

@@ -25,7 +25,7 @@ use crate::{
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "scale-down",
     story: "a cluster gets fewer SPUs while it is written to and things crash",
-    least: Least { acknowledged: 200, faults: 1, recoveries: 1 },
+    least: Least { acknowledged: 200, faults: 1, recoveries: 1, told: 0 },
     play: |world| {
         on_client_node(world, |world, node| async move {
             cluster(&world, 3).await?;

@@ -8,7 +8,8 @@ use std::{
 
 use madsim::runtime::NodeHandle;
 use weir_client::admin::{
-    Cluster, ClusterSpec, ClusterState, ConsumerResetRequest, ResetTo, Topic, TopicCreate,
+    Cluster, ClusterSpec, ClusterState, ConsumerPartition, ConsumerResetRequest, ResetTo, Topic,
+    TopicCreate,
 };
 use weir_protocol::ids::LaunchId;
 use weir_runtime::{clock::Clock, rng};
@@ -229,6 +230,33 @@ pub async fn reported(world: &World, name: &str) {
     }
 }
 
+/// Asks the HTTP API about a consumer, and writes down what it says, if it does.
+pub async fn told(world: &World, name: &str) {
+    let (_, asked_at) = world.history.since(0, |_| ());
+    let Ok(told) = world.admin().consumer(CLUSTER, name).await else { return };
+    let place = |partition: ConsumerPartition| {
+        Some(Place {
+            generation: partition.generation_id.to_string(),
+            partition: partition.partition.0,
+            offset: partition.committed?.0,
+        })
+    };
+    let offsets = told.partitions.into_iter().filter_map(place).collect();
+    let (name, current) = (name.into(), told.current);
+    world.history.add(Event::Told { name, asked_at, current, offsets });
+}
+
+/// Asks again and again, from now on.
+pub fn tell_on(world: &World, node: &NodeHandle, name: &'static str) {
+    let world = world.clone();
+    node.spawn(async move {
+        loop {
+            told(&world, name).await;
+            Clock.sleep(Duration::from_millis(between(10, 500))).await;
+        }
+    });
+}
+
 /// Orders a consumer to begin a topic anew, and writes down where it stands then.
 ///
 /// # Errors
@@ -263,7 +291,8 @@ pub async fn reset_to_beginning(world: &World, name: &str, topic: &str) -> Resul
     Ok(())
 }
 
-/// Waits until the HTTP API tells the newest commits of a consumer, and no lag.
+/// Waits until the HTTP API tells the newest commits of a consumer, and no lag; in the list
+/// too, which is of what was uploaded.
 ///
 /// # Errors
 /// What it told last.
@@ -288,10 +317,12 @@ pub async fn sql_catches_up(world: &World, name: &str) -> Result<(), String> {
                                 && p.committed.is_some_and(|at| at.0 == *offset)
                         })
                     });
-                    if there && told.lag == Some(0) {
+                    let listed = world.admin().consumer_list(CLUSTER).await.unwrap_or_default();
+                    let uploaded = listed.iter().any(|of| of.name == name && of.lag == Some(0));
+                    if there && told.lag == Some(0) && uploaded {
                         return;
                     }
-                    last = format!("lag {:?}, {:?}", told.lag, told.partitions);
+                    last = format!("{told:?}, listed {listed:?}");
                 }
                 Err(error) => last = error.to_string(),
             }

@@ -20,7 +20,7 @@ use crate::{
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "spu-crash",
     story: "produce and consume while SPUs crash, restart, are cut off, paused and slowed",
-    least: Least { acknowledged: 300, faults: 3, recoveries: 1 },
+    least: Least { acknowledged: 300, faults: 3, recoveries: 1, told: 0 },
     play: |world| {
         on_client_node(world, |world, node| async move {
             cluster(&world, 3).await?;

@@ -20,7 +20,7 @@ use crate::{
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "stale-spu",
     story: "a cluster is resumed while an SPU process of an earlier life registers",
-    least: Least { acknowledged: 90, faults: 1, recoveries: 2 },
+    least: Least { acknowledged: 90, faults: 1, recoveries: 2, told: 0 },
     play: |world| {
         on_client_node(world, |world, node| async move {
             let before = cluster(&world, 3).await?;

@@ -28,7 +28,7 @@ const LATE_READER: u32 = 2;
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "topic-recreate",
     story: "a topic is deleted and created again under clients of the old generation",
-    least: Least { acknowledged: 74, faults: 1, recoveries: 1 },
+    least: Least { acknowledged: 74, faults: 1, recoveries: 1, told: 0 },
     play: |world| {
         on_client_node(world, |world, node| async move {
             cluster(&world, 3).await?;

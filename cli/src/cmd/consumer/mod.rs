@@ -87,7 +87,7 @@ async fn explain(admin: &Admin, cluster: &str, name: &str, error: AdminError) ->
 fn unknown_consumer<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> CliError {
     let hint = match suggest::nearest(name, known) {
         Some(near) => format!("did you mean {near}? all consumers: weir consumer list"),
-        None => "see: weir consumer list; what was committed just now shows within a few seconds"
+        None => "see: weir consumer list; one comes to be by reading: weir consume -c NAME TOPIC"
             .to_owned(),
     };
     CliError::new(format!("the cluster has no consumer {name}"), hint)
