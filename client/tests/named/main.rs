@@ -3,14 +3,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+#[path = "../fake_spu/mod.rs"]
 mod fake_spu;
+mod lost;
+mod starts;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use fake_spu::{Coordinate, FakeSpu, Fetch, Stored, generation, key, topic};
+use fake_spu::{Coordinate, FakeSpu, key, topic};
 use futures::FutureExt;
 use weir_client::{
-    Commit, CommitError, ConsumeError, Consumer, ConsumerConfig, ResetPolicy, Resolution, Start,
+    Commit, CommitError, ConsumeError, Consumer, ConsumerConfig, Processed, Resolution, Start,
 };
 use weir_protocol::{
     ErrorCode, Outcome,
@@ -323,214 +326,23 @@ async fn a_claim_that_is_refused_ends_the_consumer() {
 }
 
 #[tokio::test]
-async fn a_late_commit_to_a_recreated_topic_is_refused_and_ends_the_consumer() {
+async fn what_was_handed_on_is_committed_when_that_is_said() {
     let spu = ten().await;
-    let mut consumer = consumer(&spu, mailer()).await;
-    take(&mut consumer, 10).await;
-    spu.script_offsets([Coordinate::Refuse(ErrorCode::TopicRecreated)]);
-    let error = consumer.commit().await.unwrap_err();
-    let expected = CommitError::TopicRecreated { generation: generation(1), successor: None };
-    assert_eq!(error, expected);
-    let Some(Err(error)) = next(&mut consumer).await else { panic!("there is no more") };
-    assert_eq!((error.code(), error.is_terminal()), ("TOPIC_RECREATED", true));
-    assert_eq!(spu.committed("mailer", key(1, 0)), None);
-}
-
-#[tokio::test]
-async fn what_the_background_lost_is_told_to_whoever_commits_later() {
-    for code in [ErrorCode::TopicDeleted, ErrorCode::TopicRecreated, ErrorCode::Forbidden] {
-        let spu = ten().await;
-        let mut consumer = consumer(&spu, mailer().commit(SOON)).await;
-        take(&mut consumer, 10).await;
-        assert!(consumer.next().now_or_never().is_none());
-        let all = |state: &fake_spu::State| state.offsets.values().any(|s| s.next == Some(10));
-        spu.until("committed", all).await;
-        spu.script_offsets([Coordinate::Refuse(code)]);
-        spu.fill(key(1, 0), 5..6, 1);
-        take(&mut consumer, 1).await;
-        let Some(Err(error)) = next(&mut consumer).await else { panic!("there is no more") };
-        assert_eq!((error.code(), error.is_terminal()), (code.as_str(), true));
-        for _ in 0..2 {
-            assert_eq!(consumer.commit().await.unwrap_err().code(), code.as_str());
-        }
-        assert_eq!(consumer.close().await.unwrap_err().code(), code.as_str());
-        assert_eq!(spu.committed("mailer", key(1, 0)), Some(10));
+    let config = || mailer().processed(Processed::WhenTold);
+    let mut first = consumer(&spu, config()).await;
+    let mut places = Vec::new();
+    while places.len() < 6 {
+        places.push(first.next().await.unwrap().unwrap().place());
     }
-}
-
-#[tokio::test]
-async fn a_commit_that_is_refused_is_told_to_the_one_that_waits_behind_it() {
-    let spu = ten().await;
-    let mut consumer = consumer(&spu, mailer()).await;
-    take(&mut consumer, 3).await;
-    spu.hold_commits(true);
-    let first = consumer.commit();
-    spu.until("it arrived", |state| state.commits.len() == 1).await;
-    let second = consumer.commit();
-    spu.script_offsets([Coordinate::Refuse(ErrorCode::Forbidden)]);
-    spu.hold_commits(false);
-    assert_eq!(first.await.unwrap_err().code(), "FORBIDDEN");
-    assert_eq!(second.await.unwrap_err().code(), "FORBIDDEN");
-    // What is committed later covers it.
-    consumer.processed();
-    consumer.commit().await.unwrap();
-    consumer.close().await.unwrap();
-    assert_eq!(spu.committed("mailer", key(1, 0)), Some(3));
-}
-
-#[tokio::test]
-async fn a_commit_that_nobody_waits_for_is_reported_when_it_cannot_be_done() {
-    let spu = ten().await;
-    let patience = Duration::from_millis(100);
-    let config = ConsumerConfig { unavailable_after: patience, ..mailer() };
-    let mut consumer = consumer(&spu, config).await;
-    take(&mut consumer, 10).await;
-    spu.hold_commits(true);
-    drop(consumer.commit());
-    let Some(Err(error)) = next(&mut consumer).await else { panic!("there is no more") };
-    assert!(matches!(error, ConsumeError::NotCommitted { .. }), "{error}");
-}
-
-#[tokio::test]
-async fn claims_and_commits_come_in_requests_that_a_coordinator_takes() {
-    let spu = FakeSpu::start(1_001).await;
-    let config = ConsumerConfig { metadata: "m".repeat(4_096), ..mailer() };
-    let mut consumer = consumer(&spu, config).await;
-    assert!(consumer.next().now_or_never().is_none());
-    spu.until("claimed", |state| state.offsets.len() == 1_001).await;
-    assert!(spu.state().claims.iter().all(|claim| claim.len() <= 1_000));
-    // The answer to the second claim is there when the first record of its partition is.
-    spu.fill(key(1, 1_000), 0..1, 1);
-    next(&mut consumer).await.unwrap().unwrap();
-    let all = (0..1_001).map(|partition| (PartitionIndex(partition), Offset(1))).collect();
-    consumer.commit_offsets(&all).await.unwrap();
-    let sizes: Vec<_> = spu.state().commits.iter().map(|(_, offsets)| offsets.len()).collect();
-    assert_eq!(sizes, [756, 245]);
-}
-
-#[tokio::test]
-async fn one_that_follows_the_name_begins_the_new_generation_anew() {
-    let spu = ten().await;
-    spu.fill(key(2, 0), 0..1, 2);
-    spu.commit("mailer", key(1, 0), 7);
-    let config = ConsumerConfig { follow_name: true, ..mailer().commit(SOON) };
-    let mut consumer = consumer(&spu, config).await;
-    assert_eq!(take(&mut consumer, 3).await, [7, 8, 9]);
-    spu.until("committed", |state| state.commits.len() == 1).await;
-    spu.publish(vec![
-        topic(1, "orders", 1, GenerationState::Tombstone),
-        topic(2, "orders", 1, GenerationState::Active),
-    ]);
-    let record = consumer.next().await.unwrap().unwrap();
-    assert_eq!((record.generation, record.offset), (generation(2), Offset(0)));
-    consumer.processed();
-    consumer.close().await.unwrap();
-    assert_eq!(spu.committed("mailer", key(2, 0)), Some(1));
-    assert!(spu.committed("mailer", key(1, 0)).unwrap() <= 10, "of its own");
-}
-
-#[tokio::test]
-async fn offsets_beyond_the_log_are_reset_and_the_reset_holds() {
-    let spu = ten().await;
-    for (reset, first) in [(None, 10), (Some(ResetPolicy::Earliest), 0)] {
-        spu.commit("mailer", key(1, 0), 72);
-        let config = ConsumerConfig { reset, ..mailer().until_end() };
-        let mut consumer = consumer(&spu, config).await;
-        let read = next(&mut consumer).await;
-        assert_eq!(read, (first < 10).then_some(Ok(first)));
-        let begun = consumer.starts()[&P0];
-        let found = (begun.offset, begun.resolution, begun.committed);
-        assert_eq!(found, (Offset(first), Resolution::Reset, Some(Offset(72))));
-        consumer.close().await.unwrap();
-        assert_eq!(spu.committed("mailer", key(1, 0)), Some(first));
-    }
-    spu.commit("mailer", key(1, 0), 72);
-    let mut consumer = consumer(&spu, mailer().reset(ResetPolicy::Error)).await;
-    assert_eq!(next(&mut consumer).await.unwrap().unwrap_err().code(), "OFFSET_OUT_OF_RANGE");
-}
-
-#[tokio::test]
-async fn a_first_start_at_the_end_passes_nothing_by_later() {
-    let spu = ten().await;
-    let mut first = consumer(&spu, mailer().start(Start::End)).await;
-    assert!(first.next().now_or_never().is_none());
-    spu.until("subscribed", |state| state.subscriptions == 1).await;
-    while first.starts().is_empty() {
-        let _ = Clock.timeout(Duration::from_millis(5), first.next()).await;
-    }
-    first.close().await.unwrap();
-    spu.fill(key(1, 0), 0..1, 1);
-    let mut second = consumer(&spu, mailer().start(Start::End)).await;
-    assert_eq!(next(&mut second).await, Some(Ok(10)));
-}
-
-#[tokio::test]
-async fn counted_starts_lie_within_the_log() {
-    let spu = ten().await;
-    let cases = [
-        (Start::FromBeginning(3), Some(3)),
-        (Start::FromBeginning(99), None),
-        (Start::FromEnd(2), Some(8)),
-        (Start::FromEnd(99), Some(0)),
-    ];
-    for (start, first) in cases {
-        let config = ConsumerConfig::new("orders").start(start).until_end();
-        let mut consumer = consumer(&spu, config).await;
-        assert_eq!(next(&mut consumer).await, first.map(Ok), "{start:?}");
-    }
-}
-
-#[tokio::test]
-async fn named_offsets_are_committed_as_they_are_and_only_of_claimed_partitions() {
-    let spu = ten().await;
-    let mut consumer = consumer(&spu, mailer()).await;
-    take(&mut consumer, 6).await;
-    consumer.commit().await.unwrap();
-    consumer.commit_offsets(&BTreeMap::from([(P0, Offset(2))])).await.unwrap();
-    assert_eq!(spu.committed("mailer", key(1, 0)), Some(2));
-    let wrong = BTreeMap::from([(P0, Offset(4)), (P1, Offset(0))]);
-    let error = consumer.commit_offsets(&wrong).await.unwrap_err();
-    assert_eq!(error, CommitError::NotClaimed { partition: P1 });
-    let wrong = BTreeMap::from([(P0, Offset(u64::MAX))]);
-    assert!(consumer.commit_offsets(&wrong).await.is_err());
-    assert_eq!(spu.committed("mailer", key(1, 0)), Some(2));
-}
-
-#[tokio::test]
-async fn nothing_from_before_a_skip_back_is_committed_and_nothing_goes_back() {
-    let spu = ten().await;
-    spu.script_fetch([Fetch::Damage(4)]);
-    let mut consumer = consumer(&spu, mailer()).await;
-    take(&mut consumer, 5).await;
-    consumer.commit().await.unwrap();
-    take(&mut consumer, 3).await;
-    assert_eq!(next(&mut consumer).await.unwrap().unwrap_err().code(), "MALFORMED_BATCH");
-    assert!(consumer.skip_to(P0, Offset(2)));
-    consumer.commit().await.unwrap();
-    assert_eq!(spu.committed("mailer", key(1, 0)), Some(4), "5 to 7 are read again");
-    assert_eq!(take(&mut consumer, 2).await, [2, 3]);
-    consumer.commit().await.unwrap();
+    first.commit().await.unwrap();
+    // Only that it begins here.
+    assert_eq!(spu.committed("mailer", key(1, 0)), Some(0));
+    first.processed_through(places[3]);
+    first.commit().await.unwrap();
     assert_eq!(spu.committed("mailer", key(1, 0)), Some(4));
-    assert_eq!(take(&mut consumer, 6).await, [4, 5, 6, 7, 8, 9]);
-    consumer.commit().await.unwrap();
-    assert_eq!(spu.committed("mailer", key(1, 0)), Some(9));
-    assert_eq!(spu.state().commits.len(), 2);
-}
-
-#[tokio::test]
-async fn what_has_no_name_or_a_bad_one_is_told_so() {
-    let spu = ten().await;
-    let mut unnamed = consumer(&spu, ConsumerConfig::new("orders")).await;
-    assert_eq!(next(&mut unnamed).await, Some(Ok(0)));
-    assert_eq!(unnamed.commit().await, Err(CommitError::NotNamed));
-    assert_eq!(unnamed.commit_offsets(&BTreeMap::new()).await, Err(CommitError::NotNamed));
-    unnamed.close().await.unwrap();
-    assert!(spu.state().claims.is_empty());
-    let client = spu.client().await;
-    let long = "x".repeat(250);
-    for name in ["", "a b", "ä", long.as_str()] {
-        let error = client.consumer(ConsumerConfig::new("orders").named(name)).await.unwrap_err();
-        assert_eq!(error.code(), "INVALID_CONFIGURATION", "{name}");
-    }
-    assert_eq!(spu.state().offsets.values().next(), None::<&Stored>);
+    // The end says nothing of what is still under way.
+    first.close().await.unwrap();
+    assert_eq!(spu.committed("mailer", key(1, 0)), Some(4));
+    let mut second = consumer(&spu, config()).await;
+    assert_eq!(take(&mut second, 6).await, [4, 5, 6, 7, 8, 9]);
 }
