@@ -65,7 +65,7 @@ pub async fn client(context: &Context, topic: &str) -> Result<Client> {
     let transport: Arc<_> = http::transport(ANSWER_BYTES_MAX);
     match Client::connect(config, transport.clone(), context.clock).await {
         // It went away after it was asked: what is kept must do, now and not at the next run.
-        Err(ClientError::ControlPlane(error)) if error.status().is_none() => {
+        Err(ClientError::ControlPlane(error)) if away(&error) => {
             // Read again: the endpoints may have been learned a moment ago.
             let target = context.target()?;
             let why = error::reason(&error);
@@ -148,10 +148,10 @@ async fn online(
     Ok(())
 }
 
-/// Whether the control plane is as good as away: silent, or without its database. Records need
-/// not wait for it.
+/// Whether the control plane is as good as away: silent, without its database, or behind a proxy
+/// that does not reach it. Records need not wait for it.
 fn away(error: &AdminError) -> bool {
-    error.status().is_none_or(|status| status == 503) && error.retryable()
+    error.status().is_none_or(|status| matches!(status, 502..=504)) && error.retryable()
 }
 
 /// Why SPUs that answered do not any more, where that can be told: the cluster that was meant is
@@ -160,29 +160,38 @@ fn away(error: &AdminError) -> bool {
 /// # Errors
 /// It is no more: there is nothing to wait for.
 pub async fn why_gone(context: &Context, target: &Target) -> Result<Option<CliError>> {
-    let deleted = || {
-        CliError::new(format!("cluster {} is deleted", target.cluster), "see: weir cluster list")
+    let id = target.profile.as_ref().map(|(_, profile)| profile.id.as_str());
+    let gone = |how: &str| {
+        Err(CliError::new(format!("cluster {} {how}", target.cluster), "see: weir cluster list"))
     };
-    // Whoever deletes a cluster forgets it.
-    if let (Some((_, known)), Ok(now)) = (&target.profile, Profiles::load(&context.home))
-        && now.clusters.values().all(|profile| profile.id != known.id)
-    {
-        return Err(deleted());
-    }
     let admin = match &target.place {
         Place::Remote(remote) => keys::load(&remote.key_path(&context.home))
             .map(|key| context.admin_within(&remote.url, key, WHY_MAX)),
         Place::Home => match endpoint::look(&context.home) {
             Ok(State::Running(endpoint)) => endpoint::key(&context.home)
                 .map(|key| context.admin_within(&endpoint.url(), key, WHY_MAX)),
-            Ok(state) => return Ok(Some(context.not_running(&state))),
+            Ok(state) => {
+                // Whoever deletes the last cluster ends the control plane and forgets it.
+                let now = Profiles::load(&context.home).map(|now| now.clusters);
+                return match (id, now) {
+                    (Some(id), Ok(now)) if now.values().all(|profile| profile.id != id) => {
+                        gone("is no longer known here: it was deleted, or its profile was")
+                    }
+                    _ => Ok(Some(context.not_running(&state))),
+                };
+            }
             Err(error) => Err(error),
         },
     };
     let Ok(admin) = admin else { return Ok(None) };
     match admin.cluster(&target.cluster).await {
+        Ok(cluster) if id.is_some_and(|id| cluster.id.to_string() != id) => {
+            gone("was deleted, and created again")
+        }
         Ok(cluster) => Ok(serving(&cluster).err()),
-        Err(error) if error.status() == Some(404) => Err(deleted()),
+        Err(error) if matches!(error.code(), "CLUSTER_NOT_FOUND" | "UNKNOWN_CLUSTER") => {
+            gone("was deleted")
+        }
         Err(_) => Ok(None),
     }
 }

@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use clap::Args;
+use clap::{Args, builder::FalseyValueParser};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -56,7 +56,7 @@ pub struct ControlPlaneArgs {
     #[arg(long, value_name = "URL", env = URL_VARIABLE, hide_env_values = true)]
     pub database_url: Option<SecretString>,
     /// Have the database for a fresh data folder although it is another one's, which was lost
-    #[arg(long, env = database::TAKE_OVER_VARIABLE)]
+    #[arg(long, env = database::TAKE_OVER_VARIABLE, value_parser = FalseyValueParser::new())]
     pub take_over_database: bool,
     /// Where the data of clusters lies that ask for no folder of their own
     #[arg(long, value_name = "DIR", default_value = "weir/clusters")]
@@ -87,7 +87,7 @@ pub struct ControlPlaneArgs {
     /// Where to serve GET /metrics, for Prometheus, over plain HTTP to whoever reaches it; the
     /// SPUs that it starts then serve theirs at the same host, each 1000 ports above its own
     /// [default: nowhere]
-    #[arg(long, env = "WEIR_METRICS_LISTEN", value_name = "HOST:PORT", value_parser = address)]
+    #[arg(long, env = "WEIR_METRICS_LISTEN", value_name = "HOST:PORT", value_parser = address_or_none)]
     pub metrics_listen: Option<String>,
     /// How log lines look, on standard error: text or json
     #[arg(long, env = "WEIR_LOG_FORMAT", value_name = "FORMAT", default_value_t)]
@@ -140,7 +140,8 @@ pub async fn serve_until(
         Some(path) => Program { path: text(&path)?, leading_args: Vec::new() },
         None => spu_program()?,
     };
-    let metrics_host = args.metrics_listen.as_deref().and_then(|address| address.rsplit_once(':'));
+    let metrics_listen = args.metrics_listen.filter(|address| !address.is_empty());
+    let metrics_host = metrics_listen.as_deref().and_then(|address| address.rsplit_once(':'));
     let metrics_host = metrics_host.map(|(host, _)| host.to_owned());
     let config = Config {
         http_listen: args.http_listen,
@@ -175,7 +176,7 @@ pub async fn serve_until(
         started: Some(started),
     };
     let metrics = Metrics::default();
-    if let Some(address) = &args.metrics_listen {
+    if let Some(address) = &metrics_listen {
         telemetry::serve_metrics(address, metrics.set(), shutdown.clone()).await;
     }
     run_measured(config, deps, metrics, shutdown).await.map_err(|error| error.to_string())
@@ -219,6 +220,11 @@ fn address(text: &str) -> Result<String, String> {
         Some(Ok(_)) => Ok(text.to_owned()),
         _ => Err("say HOST:PORT, such as 127.0.0.1:9400".to_owned()),
     }
+}
+
+/// A variable that is empty is as good as none.
+fn address_or_none(text: &str) -> Result<String, String> {
+    if text.is_empty() { Ok(String::new()) } else { address(text) }
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, String> {

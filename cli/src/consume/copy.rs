@@ -95,6 +95,7 @@ impl<'a> Copy<'a> {
                     tokio::select! {
                         biased;
                         () = self.told.cancelled() => return self.interrupted(),
+                        error = self.writer.failed() => return Err(out::from_stdout(&error)),
                         next = self.consumer.next() => next,
                         turn = self.commits.turn() => {
                             self.turned(turn)?;
@@ -203,7 +204,11 @@ impl<'a> Copy<'a> {
             }
             ConsumeError::Unavailable { .. } | ConsumeError::NotCommitted { .. } => {
                 let error = error::rounded(&error.to_string());
-                let why = connect::why_gone(self.context, &self.wanted.target).await?;
+                let why = tokio::select! {
+                    biased;
+                    () = self.told.cancelled() => None,
+                    why = connect::why_gone(self.context, &self.wanted.target) => why?,
+                };
                 let why = why.map_or_else(String::new, |why| format!("{why}; "));
                 self.context.ui.warn(&format!("topic {topic}: {why}{error}; still trying"));
                 Ok(())

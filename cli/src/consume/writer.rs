@@ -104,6 +104,13 @@ impl Writer {
         lock(&self.done).records
     }
 
+    /// Waits until nothing more can be written: the reader may go while there is nothing to
+    /// write. Cancel safe.
+    pub async fn failed(&mut self) -> io::Error {
+        while self.running.changed().await.is_ok() {}
+        self.error()
+    }
+
     /// Waits until everything that was handed over is written. Nothing more can be. Cancel
     /// safe.
     ///
@@ -238,6 +245,17 @@ mod tests {
         take.send(Err(io::ErrorKind::BrokenPipe.into())).unwrap();
         assert_eq!(writer.drained().await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
         assert!(place(&writer).is_none_or(|place| place < 999));
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_goes_is_told_without_another_record() {
+        let (take, takes) = std_mpsc::channel();
+        let (taken_to, _taken) = std_mpsc::channel();
+        let mut writer = Writer::new(Reader { takes, taken: taken_to }).unwrap();
+        writer.hand_over(&mut chunk(0..10)).await.unwrap();
+        take.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
+        assert_eq!(writer.failed().await.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(place(&writer), None);
     }
 
     #[tokio::test]

@@ -59,8 +59,24 @@ impl Accumulator {
         Self { config, open, sealed, next_id: 0, last_bytes: 1024 }
     }
 
-    pub(crate) fn collecting(&self, key: &PartitionKey) -> bool {
-        self.open.contains_key(key)
+    /// Whether the record fits a batch that collects already. One that it does not fit is sealed.
+    pub(crate) fn goes_on(&mut self, key: PartitionKey, record: &NewRecord) -> bool {
+        let full = self.open.get(&key).map(|open| self.full(open, record));
+        if full == Some(true) {
+            self.seal(key);
+        }
+        full == Some(false)
+    }
+
+    /// Whether there are batches that wait only to be taken.
+    pub(crate) fn has_sealed(&self) -> bool {
+        !self.sealed.is_empty()
+    }
+
+    fn full(&self, open: &Open, record: &NewRecord) -> bool {
+        let builder = &open.sealed.builder;
+        builder.estimated_bytes_with(record) > self.config.batch_bytes
+            || builder.record_count() >= RECORDS_PER_BATCH_MAX
     }
 
     /// Bytes that a record would need in a batch of its own, header included.
@@ -79,14 +95,9 @@ impl Accumulator {
         now: Duration,
     ) -> Result<Pushed, SendError> {
         let mut news = false;
-        if let Some(open) = self.open.get(&key) {
-            let builder = &open.sealed.builder;
-            let full = builder.estimated_bytes_with(&record) > self.config.batch_bytes
-                || builder.record_count() >= RECORDS_PER_BATCH_MAX;
-            if full {
-                self.seal(key);
-                news = true;
-            }
+        if self.open.get(&key).is_some_and(|open| self.full(open, &record)) {
+            self.seal(key);
+            news = true;
         }
         news |= !self.open.contains_key(&key);
         let Self { open, next_id, config, last_bytes, .. } = self;

@@ -24,7 +24,7 @@ fn seals_by_bytes_and_never_grows_past_them() {
     let mut acc = Accumulator::new(config(1000, 60_000));
     for n in 0..3 {
         acc.push(key(0), record(400), 400, T0).unwrap();
-        assert!(acc.collecting(&key(0)), "{n}");
+        assert!(acc.open.contains_key(&key(0)), "{n}");
     }
     let taken = acc.take_due(T0, |_| true);
     assert_eq!(taken.iter().map(|s| s.builder.record_count()).collect::<Vec<_>>(), [2]);
@@ -33,11 +33,23 @@ fn seals_by_bytes_and_never_grows_past_them() {
 }
 
 #[test]
+fn a_batch_that_a_record_does_not_fit_is_sealed_and_does_not_go_on() {
+    let mut acc = Accumulator::new(config(1000, 60_000));
+    assert!(!acc.goes_on(key(0), &record(400)));
+    acc.push(key(0), record(400), 400, T0).unwrap();
+    assert!(acc.goes_on(key(0), &record(400)));
+    assert!(!acc.goes_on(key(0), &record(900)));
+    assert!(!acc.goes_on(key(0), &record(1)), "it was sealed");
+    // Nobody goes on lingering for what is sealed.
+    assert_eq!(acc.take_due(T0, |_| false).len(), 1);
+}
+
+#[test]
 fn a_record_larger_than_a_batch_goes_alone() {
     let mut acc = Accumulator::new(config(1000, 60_000));
     acc.push(key(0), record(10), 10, T0).unwrap();
     let pushed = acc.push(key(0), record(5000), 5000, T0).unwrap();
-    assert!(pushed.news && pushed.index == 0 && !acc.collecting(&key(0)));
+    assert!(pushed.news && pushed.index == 0 && !acc.open.contains_key(&key(0)));
     let counts: Vec<_> =
         acc.take_due(T0, |_| true).iter().map(|s| s.builder.record_count()).collect();
     assert_eq!(counts, [1, 1]);
@@ -72,7 +84,7 @@ fn a_record_that_breaks_the_format_leaves_no_empty_batch() {
     let mut acc = Accumulator::new(config(1000, 0));
     let bad = NewRecord { timestamp_ms: -1, ..record(1) };
     assert_eq!(acc.push(key(0), bad, 1, T0).unwrap_err().code(), "INVALID_RECORD");
-    assert!(!acc.collecting(&key(0)));
+    assert!(!acc.open.contains_key(&key(0)));
     assert!(acc.take_due(T0, |_| true).is_empty());
 }
 

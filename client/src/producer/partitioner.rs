@@ -65,14 +65,14 @@ impl Partitioner {
         self.routing = routing;
     }
 
-    /// The partition of a record of so many bytes. `collecting` says whether a partition has a
-    /// batch that is not sealed yet.
+    /// The partition of a record of so many bytes. `goes_on` says whether the record fits a batch
+    /// that the partition has already.
     pub(crate) fn choose(
         &mut self,
         explicit: Option<PartitionIndex>,
         key: Option<&[u8]>,
         bytes: u32,
-        collecting: impl Fn(PartitionIndex) -> bool,
+        mut goes_on: impl FnMut(PartitionIndex) -> bool,
     ) -> Result<PartitionIndex, SendError> {
         let Routing { topic, partitions, .. } = &self.routing;
         let unknown = |partition| SendError::UnknownPartition {
@@ -87,7 +87,7 @@ impl Partitioner {
             (None, Some(key), Partitioning::ByKey) => {
                 Ok(PartitionIndex(partition_of(key, *partitions)))
             }
-            _ => Ok(self.in_turn(bytes, collecting)),
+            _ => Ok(self.in_turn(bytes, &mut goes_on)),
         }
     }
 
@@ -97,11 +97,11 @@ impl Partitioner {
     fn in_turn(
         &mut self,
         bytes: u32,
-        collecting: impl Fn(PartitionIndex) -> bool,
+        goes_on: &mut impl FnMut(PartitionIndex) -> bool,
     ) -> PartitionIndex {
         let count = self.given_bytes.len();
         let place =
-            self.sticky.filter(|at| collecting(self.given_bytes[*at].0)).unwrap_or_else(|| {
+            self.sticky.filter(|at| goes_on(self.given_bytes[*at].0)).unwrap_or_else(|| {
                 let turn = self.turn;
                 self.turn = turn.wrapping_add(1);
                 // Of equals, the first from the turn on.

@@ -103,14 +103,16 @@ impl Shared {
         }
         let generation = partitioner.routing.generation;
         let key = |partition| PartitionKey { generation, partition };
-        let collecting = |partition| accumulator.collecting(&key(partition));
-        let partition = partitioner.choose(partition, record.key.as_deref(), bytes, collecting)?;
+        let goes_on = |partition| accumulator.goes_on(key(partition), &record);
+        let partition = partitioner.choose(partition, record.key.as_deref(), bytes, goes_on)?;
         let pushed = accumulator.push(key(partition), record, bytes as usize, now)?;
         if pushed.index == 0 {
             unresolved.insert(pushed.state.id, pushed.state.clone());
         }
+        // Another partition's batch may have been sealed by the choice.
+        let news = pushed.news || accumulator.has_sealed();
         drop(state);
-        if pushed.news {
+        if news {
             self.wake.notify_one();
         }
         Ok(Delivery::new(pushed.state, pushed.index, timestamp_ms))

@@ -9,7 +9,7 @@ use super::{
     coordinator::{Coordinator, Held},
     ends::{self, Led},
     lookup, page,
-    reach::Reach,
+    reach::{CALL_LIMIT, Reach},
 };
 use crate::{
     plan::names,
@@ -25,7 +25,9 @@ use crate::{
 /// now. What they do not say in time is shown as they reported it last.
 ///
 /// # Errors
-/// [`AppError::ClusterNotFound`], [`AppError::ConsumerNotFound`], and as the store.
+/// [`AppError::ClusterNotFound`], [`AppError::ConsumerNotFound`],
+/// [`AppError::CoordinatorUnavailable`] when nothing was reported of it and nobody can be asked,
+/// and as the store.
 pub async fn consumer_get(
     app: &App,
     principal: &Principal,
@@ -47,8 +49,16 @@ pub async fn consumer_get(
     // The planted bug: what is stored is told as if it were so now.
     let planted = plant::active("told_as_stored");
     let said = match &reach {
-        Some(reach) if !planted => ask(app, &coordinator, reach, consumer).await,
+        Some(reach) if !planted => Some(coordinator.describe(app, reach, consumer).await),
         _ => None,
+    };
+    let (said, silence) = match said {
+        Some(Ok(held)) => (Some(held), None),
+        Some(Err(error)) => {
+            tracing::debug!(consumer, %error, "shown as reported last");
+            (None, Some(error))
+        }
+        None => (None, None),
     };
 
     let current = said.is_some() || planted;
@@ -63,13 +73,16 @@ pub async fn consumer_get(
     drop(tx);
     let placed = generations.lay_out(&held);
     if placed.is_empty() {
-        return Err(AppError::ConsumerNotFound(consumer.to_owned()));
+        // What was committed just now may not have been reported yet: only the coordinator knows
+        // that there is nothing.
+        let unknown = || AppError::ConsumerNotFound(consumer.to_owned());
+        return Err(silence.unwrap_or_else(unknown));
     }
 
     let seen = app.board.cluster(cluster.id);
     let mut ends = ends::reported(&seen, placed.iter().map(|it| it.led));
     if let Some(reach) = &reach {
-        ends.extend(ends::now(app, reach, &seen, &active(&placed)).await);
+        ends.extend(ends::now(app, reach, &seen, &active(&placed), CALL_LIMIT).await);
     }
     let partitions = placed.into_iter().map(|it| consumer_view::partition(it, &ends)).collect();
     Ok(consumer_view::consumer(consumer.to_owned(), current, partitions))
@@ -108,12 +121,6 @@ pub async fn consumer_list(
         shown.push(consumer_view::summary(name, &partitions));
     }
     Ok((shown, next))
-}
-
-/// What the coordinator says; `None` if it is not heard of in time.
-async fn ask(app: &App, coordinator: &Coordinator, reach: &Reach, consumer: &str) -> Option<Held> {
-    let said = coordinator.describe(app, reach, consumer).await;
-    said.inspect_err(|error| tracing::debug!(consumer, %error, "shown as reported last")).ok()
 }
 
 /// What the coordinator reported last.

@@ -72,11 +72,21 @@ pub async fn consumer_reset(
     let coordinator = Coordinator::load(&mut org, &cluster, consumer).await?;
     let reach = Reach::load(app, &mut org, principal, &cluster).await?;
     drop(tx);
-    let (found, held) = future::try_join(
+    let (found, held) = future::join(
         consumer_resolve::resolve(app, &reach, &topic.name, &chosen, wanted.to),
         coordinator.describe(app, &reach, consumer),
     )
-    .await?;
+    .await;
+    let found = found?;
+    let held = match held {
+        Ok(held) => held,
+        Err(error) if wanted.dry_run => return Err(error),
+        Err(error) => {
+            // An SPU of an older build cannot tell it beforehand: the reset itself does.
+            tracing::warn!(consumer, %error, "what was committed before is not in the audit");
+            BTreeMap::new()
+        }
+    };
     let had = |key: PartitionKey| held.get(&key)?.next_offset;
     let mut view = ConsumerReset {
         consumer: consumer.to_owned(),

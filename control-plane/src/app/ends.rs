@@ -1,6 +1,6 @@
 //! Where logs begin and end: as their leaders say now, or as they reported last.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::future;
 use weir_protocol::{
@@ -10,7 +10,7 @@ use weir_protocol::{
 
 use super::{
     App,
-    reach::{CALL_LIMIT, Reach},
+    reach::Reach,
     view::{self, Seen},
 };
 use crate::{data_plane::list_offsets::list_offsets, store::partitions::PartitionRow};
@@ -46,9 +46,15 @@ pub(super) struct Ends {
 /// By partition; those that nobody knows of are left out.
 pub(super) type AllEnds = BTreeMap<PartitionKey, Ends>;
 
-/// Asks all leaders at once that have a session, within the time of one call. What one does
-/// not answer in time is left out.
-pub(super) async fn now(app: &App, reach: &Reach, seen: &Seen, partitions: &[Led]) -> AllEnds {
+/// Asks all leaders at once that have a session. What one does not answer within `limit` is
+/// left out.
+pub(super) async fn now(
+    app: &App,
+    reach: &Reach,
+    seen: &Seen,
+    partitions: &[Led],
+    limit: Duration,
+) -> AllEnds {
     let mut by_leader: BTreeMap<SpuId, Vec<Led>> = BTreeMap::new();
     for led in partitions {
         let standing =
@@ -57,7 +63,7 @@ pub(super) async fn now(app: &App, reach: &Reach, seen: &Seen, partitions: &[Led
             by_leader.entry(leader).or_default().push(*led);
         }
     }
-    let asked = by_leader.into_iter().map(|(leader, of)| ask(app, reach, leader, of));
+    let asked = by_leader.into_iter().map(|(leader, of)| ask(app, reach, leader, of, limit));
     future::join_all(asked).await.into_iter().flatten().collect()
 }
 
@@ -72,7 +78,7 @@ pub(super) fn reported(seen: &Seen, partitions: impl Iterator<Item = Led>) -> Al
 }
 
 /// Asks one leader about what it leads.
-async fn ask(app: &App, reach: &Reach, leader: SpuId, of: Vec<Led>) -> AllEnds {
+async fn ask(app: &App, reach: &Reach, leader: SpuId, of: Vec<Led>, limit: Duration) -> AllEnds {
     let Some(spu) = reach.spu(leader) else { return AllEnds::new() };
     // The end, and not the beginning: a leader that does not know yet what is committed says so.
     let start = Start { position: Some(Position::End(true)), ..Start::default() };
@@ -85,7 +91,7 @@ async fn ask(app: &App, reach: &Reach, leader: SpuId, of: Vec<Led>) -> AllEnds {
         })
         .collect();
     let asked = Box::pin(list_offsets(app.clock, spu, &questions));
-    let answers = app.clock.timeout(CALL_LIMIT, asked).await;
+    let answers = app.clock.timeout(limit, asked).await;
     let answers = match answers.map_err(Into::into).flatten() {
         Ok(answers) => answers,
         Err(error) => {

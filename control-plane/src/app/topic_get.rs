@@ -1,5 +1,7 @@
 //! One topic, and lists of them.
 
+use std::time::Duration;
+
 use super::{
     App, AppError, Principal,
     ends::{self, Led},
@@ -12,6 +14,10 @@ use crate::store::{
     topics::{self, PageFilter},
     types::{Desired, KeyScope, TopicState},
 };
+
+/// How long leaders may take to say where their logs end: whoever is about to write asks for the
+/// topic first, and need not wait for an SPU that hangs.
+const ENDS_LIMIT: Duration = Duration::from_millis(500);
 
 /// The current generation of a name, or the generation of an id in any state. Where the logs of
 /// its partitions begin and end their leaders say now; one that does not in time, as it
@@ -39,7 +45,11 @@ pub async fn topic_get(
     let mut view = view::topic(&row, &partitions, &seen);
     if let Some(reach) = reach {
         let led: Vec<_> = partitions.iter().map(Led::from).collect();
-        view::put_ends(&mut view, &partitions, &ends::now(app, &reach, &seen, &led).await);
+        view::put_ends(
+            &mut view,
+            &partitions,
+            &ends::now(app, &reach, &seen, &led, ENDS_LIMIT).await,
+        );
     }
     Ok(view)
 }

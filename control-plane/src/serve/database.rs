@@ -130,7 +130,9 @@ pub(super) async fn open(
             ));
         }
     };
-    match (&before, found) {
+    // A first start that was cut off noted no id: then the address has to be the same.
+    let known = before.filter(|before| before.id.is_some() || before.at == at);
+    match (&known, found) {
         (Some(before), _) => before.admits(&at, found, &note)?,
         (None, Some(id)) if !take_over => {
             return Err(format!(

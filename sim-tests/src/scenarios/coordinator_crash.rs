@@ -11,7 +11,7 @@ use super::{
     Least, Scenario,
     setup::{
         acknowledged_more, between, cluster, drained, on_client_node, reported, running,
-        sql_catches_up, told, topic,
+        sql_catches_up, sql_is_exact, told, topic,
     },
 };
 use crate::{
@@ -75,7 +75,8 @@ pub(super) const SCENARIO: Scenario = Scenario {
             writer.stop().await;
             drained(&world, NAME, "orders", rounds + 1).await?;
             sql_catches_up(&world, NAME).await?;
-            workload::final_read(&world, &node, 100, "orders", Duration::from_secs(60)).await
+            workload::final_read(&world, &node, 100, "orders", Duration::from_secs(60)).await?;
+            sql_is_exact(&world, NAME).await
         })
     },
 };

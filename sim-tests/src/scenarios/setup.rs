@@ -233,7 +233,12 @@ pub async fn reported(world: &World, name: &str) {
 /// Asks the HTTP API about a consumer, and writes down what it says, if it does.
 pub async fn told(world: &World, name: &str) {
     let (_, asked_at) = world.history.since(0, |_| ());
-    let Ok(told) = world.admin().consumer(CLUSTER, name).await else { return };
+    let told = match world.admin().consumer(CLUSTER, name).await {
+        Ok(told) => Some(told),
+        // Only a coordinator that answers can say so.
+        Err(error) if error.code() == "CONSUMER_NOT_FOUND" => None,
+        Err(_) => return,
+    };
     let place = |partition: ConsumerPartition| {
         Some(Place {
             generation: partition.generation_id.to_string(),
@@ -241,8 +246,9 @@ pub async fn told(world: &World, name: &str) {
             offset: partition.committed?.0,
         })
     };
-    let offsets = told.partitions.into_iter().filter_map(place).collect();
-    let (name, current) = (name.into(), told.current);
+    let (name, current) = (name.into(), told.as_ref().is_none_or(|told| told.current));
+    let partitions = told.map(|told| told.partitions).unwrap_or_default();
+    let offsets = partitions.into_iter().filter_map(place).collect();
     world.history.add(Event::Told { name, asked_at, current, offsets });
 }
 
@@ -297,14 +303,7 @@ pub async fn reset_to_beginning(world: &World, name: &str, topic: &str) -> Resul
 /// # Errors
 /// What it told last.
 pub async fn sql_catches_up(world: &World, name: &str) -> Result<(), String> {
-    let mut newest: BTreeMap<(String, u32), u64> = BTreeMap::new();
-    for event in world.history.events() {
-        if let Event::Committed { name: of, place, .. } = event
-            && of == name
-        {
-            newest.insert((place.generation, place.partition), place.offset);
-        }
-    }
+    let newest = newest_commits(world, name);
     let mut last = String::new();
     let wait = async {
         loop {
@@ -331,6 +330,53 @@ pub async fn sql_catches_up(world: &World, name: &str) -> Result<(), String> {
     };
     let waited = Clock.timeout(CONVERGE, wait).await;
     waited.map_err(|_| format!("SQL lacks {newest:?} of {name} after {CONVERGE:?}; told: {last}"))
+}
+
+/// Shuts the cluster down and waits until SQL, which is all that is left then, has exactly the
+/// newest commits of a consumer: neither less nor more.
+///
+/// # Errors
+/// What it told last.
+pub async fn sql_is_exact(world: &World, name: &str) -> Result<(), String> {
+    let newest = newest_commits(world, name);
+    let mut last = String::new();
+    let wait = async {
+        loop {
+            // An order may get no answer; the next one finds it done.
+            let ordered = world.admin().cluster_shutdown(CLUSTER).await;
+            match world.admin().consumer(CLUSTER, name).await {
+                Ok(told) if ordered.is_ok() && !told.current => {
+                    let has = |p: &ConsumerPartition| {
+                        let key = (p.generation_id.to_string(), p.partition.0);
+                        Some((key, p.committed?.0))
+                    };
+                    if told.partitions.iter().filter_map(has).collect::<BTreeMap<_, _>>() == newest
+                    {
+                        return;
+                    }
+                    last = format!("{told:?}");
+                }
+                Ok(told) => last = format!("{told:?}, ordered {ordered:?}"),
+                Err(error) => last = error.to_string(),
+            }
+            Clock.sleep(LOOK_AGAIN).await;
+        }
+    };
+    let waited = Clock.timeout(CONVERGE, wait).await;
+    waited.map_err(|_| format!("SQL has not {newest:?} of {name} after {CONVERGE:?}; told: {last}"))
+}
+
+/// The newest commit of a consumer that was acknowledged, by generation and partition.
+fn newest_commits(world: &World, name: &str) -> BTreeMap<(String, u32), u64> {
+    let mut newest = BTreeMap::new();
+    for event in world.history.events() {
+        if let Event::Committed { name: of, place, .. } = event
+            && of == name
+        {
+            newest.insert((place.generation, place.partition), place.offset);
+        }
+    }
+    newest
 }
 
 /// A number from `low` to below `high`, from the seed.

@@ -63,11 +63,11 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(40);
 const SESSION: &str = "SET lock_timeout = '10s'; SET statement_timeout = '30s';
     SET idle_in_transaction_session_timeout = '60s'; SET enable_nestloop = off";
 /// A table that is there and not ours, in a database without our tables. What extensions bring
-/// does not count, nor the list of migrations of a start of ours that was cut off: it is empty.
+/// does not count, nor a list of migrations alone: a start of ours that was cut off leaves it.
 const FOREIGN: &str = "SELECT c.relname::text FROM pg_class c
     WHERE c.relnamespace = to_regnamespace(quote_ident(current_schema()))
     AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-    AND NOT (c.relname = '_sqlx_migrations' AND pg_relation_size(c.oid) = 0)
+    AND c.relname <> '_sqlx_migrations'
     AND NOT EXISTS (SELECT 1 FROM pg_depend d
         WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
     ORDER BY c.relname LIMIT 1";
