@@ -260,6 +260,10 @@ async fn without_a_coordinator_nothing_changes_and_a_repetition_is_worth_it() {
         (&shown["current"], &shown["partitions"][0]["committed"]),
         (&json!(false), &json!(3))
     );
+    // Another one may have committed just now: only a coordinator knows that it did not.
+    let path = "/v1/clusters/demo/consumers/another";
+    let another = call("GET", path).key(&w.key).send(&w.router).await;
+    another.problem(503, "COORDINATOR_UNAVAILABLE");
     // What the leaders say is not less true by that.
     assert_eq!(
         (&shown["partitions"][0]["end"], &shown["partitions"][0]["current"]),

@@ -49,7 +49,9 @@ pub async fn consumer_get(
     // The planted bug: what is stored is told as if it were so now.
     let planted = plant::active("told_as_stored");
     let said = match &reach {
-        Some(reach) if !planted => Some(coordinator.describe(app, reach, consumer).await),
+        Some(reach) if !planted && !reach.is_empty() => {
+            Some(coordinator.describe(app, reach, consumer).await)
+        }
         _ => None,
     };
     let (said, silence) = match said {

@@ -52,6 +52,11 @@ impl Reach {
         Ok(Self { endpoints, order, token })
     }
 
+    /// Whether no SPU has registered yet: nobody can have committed anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
     /// One SPU; `None` when nobody knows where it is.
     pub(super) fn spu(&self, id: SpuId) -> Option<Spu<'_>> {
         let endpoint = self.endpoints.get(&id)?;
