@@ -8,6 +8,7 @@
 //! | [`murmur2`] | which partition a key, or a consumer's name, belongs to |
 //! | [`pb`] | the messages and services generated from `proto/` |
 //! | [`token`] | the claims of data-plane tokens |
+//! | [`topic_config`] | how a topic's records are kept: flush, retention, segments |
 
 pub mod batch;
 pub mod error;
@@ -15,5 +16,6 @@ pub mod ids;
 pub mod murmur2;
 pub mod pb;
 pub mod token;
+pub mod topic_config;
 
 pub use error::{ErrorCode, Outcome, WireError};

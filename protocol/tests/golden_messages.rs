@@ -210,6 +210,7 @@ fn samples() -> Vec<Sample> {
         start("absolute", start::Position::Absolute(0)),
         start("from_beginning", start::Position::FromBeginning(6)),
         start("from_end", start::Position::FromEnd(5)),
+        start("timestamp_ms", start::Position::TimestampMs(1_700_000_000_000)),
         sample("", subscribe),
         sample("", unsubscribe),
         sample("", credit),

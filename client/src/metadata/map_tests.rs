@@ -14,6 +14,7 @@ fn topic(n: u128, number: u32, name: &str, state: pb::GenerationState) -> pb::To
         state: state.into(),
         internal: false,
         partitions: vec![pb::Partition { index: 0, leader_spu_id: Some(1), ..Default::default() }],
+        config: None,
     }
 }
 

@@ -108,6 +108,10 @@ async fn subscription(
         (None, Position::FromBeginning(count)) => {
             ((log_start + count).min(end), Resolution::AsAsked)
         }
+        // Its records are as old as their offsets say.
+        (None, Position::TimestampMs(ms)) => {
+            (u64::try_from(ms).unwrap().clamp(log_start, end), Resolution::AsAsked)
+        }
         (None, Position::FromEnd(count)) => {
             (end.saturating_sub(count).max(log_start), Resolution::AsAsked)
         }

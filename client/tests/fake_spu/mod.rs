@@ -159,6 +159,7 @@ pub fn topic(n: u128, name: &str, partitions: u32, state: GenerationState) -> To
         state: state.into(),
         internal: false,
         partitions: (0..partitions).map(partition).collect(),
+        config: None,
     }
 }
 

@@ -78,6 +78,7 @@ pub async fn metadata_since(
                     state: metadata::GenerationState::Purged.into(),
                     internal: false,
                     partitions: vec![],
+                    config: None,
                 });
             }
         }
@@ -145,6 +146,7 @@ fn topic(row: &TopicRow, partitions: &[PartitionRow]) -> metadata::TopicGenerati
         state: state.into(),
         internal: row.internal,
         partitions: partitions.iter().map(partition).collect(),
+        config: None,
     }
 }
 

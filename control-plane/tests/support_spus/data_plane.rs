@@ -147,6 +147,10 @@ fn readable(position: start::Position) -> listed_offset::Result {
         start::Position::End(_) => high_watermark,
         start::Position::Absolute(offset) => offset,
         start::Position::FromBeginning(count) => log_start.saturating_add(count),
+        // Records as old as their offsets say.
+        start::Position::TimestampMs(ms) => {
+            u64::try_from(ms).unwrap().clamp(log_start, high_watermark)
+        }
         start::Position::FromEnd(count) => high_watermark.saturating_sub(count),
     };
     if (log_start..=high_watermark).contains(&offset) {

@@ -268,6 +268,7 @@ pub(crate) mod tests {
             state: state.into(),
             internal: name.starts_with("__"),
             partitions: vec![partition(1), partition(0)],
+            config: None,
         }
     }
 

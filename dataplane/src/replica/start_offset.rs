@@ -20,6 +20,14 @@ pub enum StartAt {
     FromBeginning(u64),
     /// So many offsets before the high watermark.
     FromEnd(u64),
+    /// At the first record whose timestamp is not below this.
+    Timestamp {
+        /// In milliseconds since 1970.
+        ms: i64,
+        /// Where that record is, as the log has it; `None`: there is none, so the high
+        /// watermark is meant.
+        at: Option<Offset>,
+    },
 }
 
 /// What to do where the offset lies outside `log_start ..= high_watermark`.
@@ -64,6 +72,7 @@ impl Request {
             Position::Absolute(offset) => StartAt::Absolute(Offset(offset)),
             Position::FromBeginning(count) => StartAt::FromBeginning(count),
             Position::FromEnd(count) => StartAt::FromEnd(count),
+            Position::TimestampMs(ms) => StartAt::Timestamp { ms, at: None },
         };
         let policy = match data::ResetPolicy::try_from(start.reset_policy).ok()? {
             data::ResetPolicy::Unspecified | data::ResetPolicy::Error => ResetPolicy::Error,
@@ -158,6 +167,12 @@ pub fn resolve(request: Request, readable: Readable) -> Result<(Offset, Resoluti
         }
         (None, StartAt::End) => (high_watermark, Resolution::AsAsked),
         (None, StartAt::Absolute(offset)) => (offset, Resolution::AsAsked),
+        (None, StartAt::Timestamp { at, .. }) => match at.filter(|at| *at < high_watermark) {
+            // Retention may have moved the log start on since the log was asked.
+            Some(at) => (at.max(log_start), Resolution::AsAsked),
+            None if !settled => return Err(StartError::NotYetAvailable),
+            None => (high_watermark, Resolution::AsAsked),
+        },
         // Before the first or behind the last there is nothing to count: the border is meant.
         (None, StartAt::FromBeginning(count)) => {
             let offset = Offset(log_start.get().saturating_add(count));
@@ -221,7 +236,8 @@ mod tests {
     fn the_table_of_cases() {
         use {ResetPolicy::*, Resolution::*, StartAt::*};
         let absolute = |n| Absolute(Offset(n));
-        let cases: [Case; 25] = [
+        let at_time = |at: Option<u64>| Timestamp { ms: 1, at: at.map(Offset) };
+        let cases: [Case; 29] = [
             ("beginning", place(Beginning, Error), Ok((3, AsAsked))),
             ("end", place(End, Error), Ok((8, AsAsked))),
             ("first", place(absolute(3), Error), Ok((3, AsAsked))),
@@ -241,6 +257,10 @@ mod tests {
             ("none before the end", place(FromEnd(0), Error), Ok((8, AsAsked))),
             ("two before the end", place(FromEnd(2), Error), Ok((6, AsAsked))),
             ("too many before it", place(FromEnd(99), Error), Ok((3, AsAsked))),
+            ("at a time", place(at_time(Some(5)), Error), Ok((5, AsAsked))),
+            ("at a time that was removed since", place(at_time(Some(1)), Error), Ok((3, AsAsked))),
+            ("at a time not yet committed", place(at_time(Some(8)), Error), Ok((8, AsAsked))),
+            ("at a time to come", place(at_time(None), Error), Ok((8, AsAsked))),
             ("committed goes first", committed(4, End, Error), Ok((4, Committed))),
             ("committed everything", committed(8, Beginning, Error), Ok((8, Committed))),
             ("committed nothing yet read", committed(3, End, Error), Ok((3, Committed))),
@@ -280,6 +300,8 @@ mod tests {
             place(FromEnd(1), Error),
             place(FromBeginning(6), Error),
             place(Absolute(Offset(9)), Earliest),
+            place(Timestamp { ms: 1, at: None }, Error),
+            place(Timestamp { ms: 1, at: Some(Offset(8)) }, Error),
             committed(9, Beginning, Nearest),
             committed(2, Beginning, Latest),
         ];
@@ -291,7 +313,7 @@ mod tests {
     proptest! {
         #[test]
         fn total_and_within_the_range(
-            start: u64, span: u64, settled: bool, which in 0..5_u8, offset: u64,
+            start: u64, span: u64, settled: bool, which in 0..7_u8, offset: u64,
             committed: Option<u64>, policy in 0..4_usize,
         ) {
             let range = readable(start, start.saturating_add(span), settled);
@@ -300,6 +322,8 @@ mod tests {
                 1 => StartAt::End,
                 2 => StartAt::FromBeginning(offset),
                 3 => StartAt::FromEnd(offset),
+                4 => StartAt::Timestamp { ms: 1, at: None },
+                5 => StartAt::Timestamp { ms: 1, at: Some(Offset(offset)) },
                 _ => StartAt::Absolute(Offset(offset)),
             };
             let policies = [

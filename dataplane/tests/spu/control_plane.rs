@@ -99,6 +99,7 @@ pub fn topic(generation: u128, number: u32, name: &str) -> TopicGeneration {
         state: GenerationState::Active.into(),
         internal: name.starts_with("__"),
         partitions: vec![partition(0), partition(1)],
+        config: None,
     }
 }
 
