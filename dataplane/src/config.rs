@@ -84,6 +84,9 @@ pub struct Limits {
     pub producers_max: usize,
     /// Logs that are opened (recovered) at the same time.
     pub opens_at_once: usize,
+    /// Segments that stay open, of all logs together, but for those with bytes that are not
+    /// on the disk yet.
+    pub open_segments_max: usize,
     /// How far the clocks of the control plane and of this SPU may differ in judging a token.
     pub token_leeway: Duration,
     /// How long an expired token goes on being good while the control plane is away, which
@@ -131,6 +134,7 @@ impl Default for Limits {
             metadata_deltas_kept: 1024,
             producers_max: 10_000,
             opens_at_once: 4,
+            open_segments_max: 1_000,
             token_leeway: Duration::from_secs(10),
             token_grace: Duration::from_secs(24 * 60 * 60),
             producer_id_timeout: Duration::from_secs(10),

@@ -128,20 +128,33 @@ fn golden_bytes_of_a_folder() {
                     "format"
                 ]
             );
-            assert_eq!(get(&disk, "format").await, b"weir-log 1\n");
+            assert_eq!(get(&disk, "format").await, b"weir-log 2\n");
             let log_bytes = [bytes_of(&batches[0]), bytes_of(&batches[1])].concat();
             assert_eq!(get(&disk, "00000000000000000000.log").await, log_bytes);
             let checkpoint = get(&disk, "checkpoint").await;
+            let one = batches[0].header.batch_bytes as u64;
+            let begun = |at: usize| &checkpoint[at..at + 8];
+            let mark = |base: u64, bytes: u64, begun: &[u8]| {
+                [&base.to_be_bytes()[..], &bytes.to_be_bytes(), &1_000_u64.to_be_bytes(), begun]
+                    .concat()
+            };
             assert_eq!(
                 checkpoint[..checkpoint.len() - 4],
-                *b"WEIRCKPT\0\0\0\x01\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\0\0\0\0\x02\
-                   \0\0\0\x03\0\0\0\0\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\x02"
+                [
+                    &b"WEIRCKPT\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\0\0\0\0\x02\0\0\0\x02\
+                       \0\0\0\x03\0\0\0\0\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\x02"[..],
+                    &mark(0, 2 * one, begun(60 + 24)),
+                    &mark(2, one, begun(92 + 24)),
+                ]
+                .concat()
             );
             let index = get(&disk, "00000000000000000000.index").await;
             assert_eq!(index.len(), 32 + 4096);
-            assert_eq!(index[..28], *b"WEIRINDX\0\0\0\x01\0\0\0\x64\0\0\0\0\0\0\0\0\0\0\0\0");
-            let position = (batches[0].header.batch_bytes as u32).to_be_bytes();
-            assert_eq!(index[32..40], [&[0, 0, 0, 1], &position[..]].concat());
+            assert_eq!(index[..28], *b"WEIRINDX\0\0\0\x02\0\0\0\x64\0\0\0\0\0\0\0\0\0\0\0\0");
+            let position = (one as u32).to_be_bytes();
+            let entry = [&[0, 0, 0, 1], &position[..], &1_000_u64.to_be_bytes()].concat();
+            assert_eq!(index[32..48], entry);
+            assert_eq!(index[32 + 4080..32 + 4084], (2 * one as u32).to_be_bytes());
             assert_eq!(index[32 + 4088..32 + 4092], [0, 0, 0, 1]);
         })
     });

@@ -12,13 +12,13 @@ use weir_protocol::{
 };
 use weir_runtime::trace::{self, Kind};
 
-use super::{Shared, auth, subscription::started};
+use super::{Shared, at_time, auth, subscription::started};
 use crate::{metadata::resolve::resolve, replica::start_offset, token};
 
 /// Questions of one request.
 const PARTITIONS_MAX: usize = 1_000;
 
-pub(super) fn list(
+pub(super) async fn list(
     shared: &Shared,
     metadata: &MetadataMap,
     request: &ListOffsetsRequest,
@@ -30,26 +30,24 @@ pub(super) fn list(
         return Err(WireError::new(ErrorCode::InvalidRequest, text));
     }
     trace::line(Kind::Rpc, || format!("list_offsets of {}", request.partitions.len()));
-    let partitions = request
-        .partitions
-        .iter()
-        .map(|asked| ListedOffset {
-            partition: asked.partition.clone(),
-            result: Some(match one(shared, &claims, asked) {
-                Ok(started) => Found::Found(started),
-                Err(error) => Found::Error(error.into()),
-            }),
-        })
-        .collect();
+    let mut partitions = Vec::with_capacity(request.partitions.len());
+    for asked in &request.partitions {
+        let result = Some(match one(shared, &claims, asked).await {
+            Ok(started) => Found::Found(started),
+            Err(error) => Found::Error(error.into()),
+        });
+        partitions.push(ListedOffset { partition: asked.partition.clone(), result });
+    }
     Ok(ListOffsetsResponse { partitions })
 }
 
-fn one(shared: &Shared, claims: &Claims, asked: &ListOffset) -> Result<Started, WireError> {
+async fn one(shared: &Shared, claims: &Claims, asked: &ListOffset) -> Result<Started, WireError> {
     let start = start_offset::Request::from_wire(asked.start.as_ref())
         .ok_or_else(|| WireError::new(ErrorCode::InvalidRequest, "the question names no start"))?;
     let cached = shared.cache.current();
     let key = resolve(&cached.map, asked.partition.as_ref(), claims)?;
     let partition = shared.partition(&cached.map, key)?;
     let view = partition.view().borrow().clone();
-    started(start, view.serves(LeaderEpoch(asked.leader_epoch))?)
+    let readable = view.serves(LeaderEpoch(asked.leader_epoch))?;
+    started(at_time::locate(&partition, start, readable).await?, readable)
 }

@@ -8,11 +8,12 @@
 //! | [`list_offsets`] | `DataPlane.ListOffsets` |
 //! | [`offsets`] | `Offsets`: sessions and commits of named consumers |
 //! | [`metadata`] | `Metadata.WatchMetadata` |
-//! | `subscription` | one reader of a fetch stream |
+//! | `subscription`, `at_time` | one reader of a fetch stream; a start by time |
 //! | [`auth`] | who is asking |
 //! | [`status`] | errors where a message has no room for them |
 
-pub mod auth;
+pub mod at_time;
+mod auth;
 pub mod fetch;
 pub mod list_offsets;
 pub mod metadata;
@@ -163,6 +164,7 @@ impl DataPlane for Service {
         request: Request<ListOffsetsRequest>,
     ) -> Result<Response<ListOffsetsResponse>, Status> {
         list_offsets::list(&self.0, request.metadata(), request.get_ref())
+            .await
             .map(Response::new)
             .map_err(status::of)
     }

@@ -12,7 +12,7 @@ use weir_protocol::{
     token::Claims,
 };
 
-use super::Shared;
+use super::{Shared, at_time};
 use crate::{
     config::Limits,
     log::LogError,
@@ -109,6 +109,7 @@ impl Subscription {
         let next = match self.position {
             Position::Next(next) => next,
             Position::Start(start) => {
+                let start = at_time::locate(&partition, start, readable).await?;
                 let started = started(start, readable)?;
                 self.position = Position::Next(Offset(started.offset));
                 return Ok(Step::Send(Event::Started(started)));

@@ -7,7 +7,10 @@ use weir_protocol::{
     batch::BatchHeader,
     ids::{LeaderEpoch, Offset},
 };
-use weir_runtime::disk::{File, OpenMode};
+use weir_runtime::{
+    clock::Clock,
+    disk::{File, OpenMode},
+};
 
 use super::{
     begin_epoch,
@@ -15,7 +18,7 @@ use super::{
     index_file,
     log::BATCH_BYTES_MAX,
     segment::{self, Segment},
-    state::Inner,
+    state::{Inner, Roll},
 };
 
 /// The operation that fails without harm: for want of descriptors, say.
@@ -30,22 +33,31 @@ pub struct Assigned {
     pub parts: [Bytes; 2],
 }
 
+/// So many segments at most are listed in the checkpoint file. Beyond it a segment grows as
+/// large as it can, whatever is configured.
+const SEGMENTS_MAX: usize = 100_000;
+
 /// What only the one writer needs.
 #[derive(Default)]
 pub(super) struct Writer {
-    /// The last segment's handle, once it was opened for writing.
-    file: Option<(Offset, Arc<dyn File>)>,
-    /// Up to where room is reserved in it, in bytes.
-    reserved: u64,
-    /// The last segment's index file.
-    pub index: Option<(Offset, Arc<dyn File>)>,
+    /// Up to where room is reserved in which segment, in bytes.
+    reserved: Option<(Offset, u64)>,
 }
 
 impl Writer {
-    /// Forgets its handles: the segments changed under it.
+    /// Forgets what it knows: the segments changed under it.
     pub fn reset(&mut self) {
         *self = Self::default();
     }
+}
+
+/// The last segment, as an append finds it.
+#[derive(Clone, Copy)]
+struct Active {
+    base: Offset,
+    bytes: u64,
+    /// Whether its age alone closes it.
+    too_old: bool,
 }
 
 /// Batches that go to one segment in one write.
@@ -56,42 +68,55 @@ struct Placed {
     position: u64,
     bytes: u64,
     end: Offset,
-    /// Offset and position of each batch.
-    starts: Vec<(Offset, u64)>,
+    /// Offset, position and largest timestamp of each batch.
+    starts: Vec<(Offset, u64, i64)>,
     buffers: Vec<Bytes>,
 }
 
 pub(super) async fn append(inner: &Inner, batches: Vec<Assigned>) -> Result<Offset, LogError> {
     let mut writer = inner.writing.lock().await;
     inner.writable()?;
-    let (log_end, active, latest) = {
+    let (log_end, active, latest, roll) = {
         let state = inner.state();
-        let active = state.segments.last().map(|s| (s.base, s.bytes));
-        (state.log_end, active, state.epochs.latest())
+        let roll = match state.segments.len() {
+            0..SEGMENTS_MAX => state.roll,
+            _ => Roll { bytes_max: u64::MAX, age_ms_max: None },
+        };
+        let active = state.segments.last().map(|s| Active {
+            base: s.base,
+            bytes: s.bytes,
+            too_old: roll.age_ms_max.is_some_and(|max| age_ms(s.begun_ms) > max),
+        });
+        (state.log_end, active, state.epochs.latest(), roll)
     };
     check(&batches, log_end, latest)?;
     if batches.is_empty() {
         return Ok(log_end);
     }
     begin_epoch::persist_of(inner, batches.iter().map(|b| &b.header)).await?;
-    let placed = place(batches, active, inner.config.segment_bytes_max);
+    let placed = place(batches, active, roll.bytes_max);
 
     let in_flight = inner.in_flight("append");
-    let mut made = Vec::new();
+    let mut used = Vec::new();
     for group in &placed {
-        let Err(error) = write(inner, &mut writer, group, &mut made).await else { continue };
+        let Err(error) = write(inner, &mut writer, group, &mut used).await else { continue };
         let harmless =
             matches!(error, LogError::StorageFull(_) | LogError::Io { operation: OPEN, .. });
         if harmless {
-            undo(inner, &mut writer, active, &made).await?;
+            undo(inner, &mut writer, active.map(|a| (a.base, a.bytes)), &used).await?;
             in_flight.done();
         }
         return Err(error);
     }
-    let end = publish(inner, placed, made);
+    let end = publish(inner, placed, used);
     in_flight.done();
-    index_file::write_pages(inner, &mut writer).await;
+    index_file::write_pages(inner).await;
     Ok(end)
+}
+
+/// How long ago `begun_ms` was; 0 where the clock went back.
+fn age_ms(begun_ms: i64) -> u64 {
+    u64::try_from(Clock.unix_ms().saturating_sub(begun_ms)).unwrap_or(0)
 }
 
 /// Refuses what would break the log.
@@ -128,13 +153,13 @@ fn check(
 /// Decides which batch goes to which segment.
 fn place(
     batches: Vec<Assigned>,
-    active: Option<(Offset, u64)>,
+    active: Option<Active>,
     segment_bytes_max: u64,
 ) -> Vec<Placed> {
     // A position in the index has 32 bits, and other tools read it as signed.
     let segment_bytes_max = segment_bytes_max.min(i32::MAX as u64);
     let mut placed: Vec<Placed> = Vec::with_capacity(1);
-    let mut current = active;
+    let mut current = active.filter(|a| !a.too_old || a.bytes == 0).map(|a| (a.base, a.bytes));
     for Assigned { header, parts } in batches {
         let batch_bytes = header.batch_bytes as u64;
         let fits = current.filter(|(base, bytes)| {
@@ -156,7 +181,7 @@ fn place(
         if let Some(group) = placed.last_mut() {
             group.bytes += batch_bytes;
             group.end = header.next_offset();
-            group.starts.push((header.base_offset, position));
+            group.starts.push((header.base_offset, position, header.max_timestamp_ms));
             group.buffers.extend(parts.into_iter().filter(|part| !part.is_empty()));
         }
         current = Some((base, position + batch_bytes));
@@ -164,77 +189,75 @@ fn place(
     placed
 }
 
+/// A segment that an append writes to.
+struct Used {
+    base: Offset,
+    file: Arc<dyn File>,
+    new: bool,
+}
+
 /// Writes one group, making its segment first if it is new.
 async fn write(
     inner: &Inner,
     writer: &mut Writer,
     group: &Placed,
-    made: &mut Vec<(Offset, Arc<dyn File>)>,
+    used: &mut Vec<Used>,
 ) -> Result<(), LogError> {
     let path = inner.path(&segment::log_name(group.base));
     let file = if group.new {
         let file = inner.disk.open(&path, OpenMode::CreateOrOpen).await.on(OPEN, &path)?;
         // An undo removes it. A name that an open left behind as it failed is of an empty
         // file, which recovery removes.
-        made.push((group.base, file.clone()));
+        used.push(Used { base: group.base, file: file.clone(), new: true });
         // Only an append that was undone can have left bytes under this name.
         file.truncate(0).await.on("truncate", &path)?;
         // The name is durable before any byte in it can be reported so.
         inner.disk.sync_dir(&inner.folder).await.on("sync folder", &inner.folder)?;
         // Room reserved beyond the end of the segment before this one is given back.
-        if let Some((base, before)) = writer.file.take().filter(|_| writer.reserved > 0) {
-            give_back(inner, base, &*before).await;
-        }
-        writer.reserved = 0;
-        writer.file = Some((group.base, file.clone()));
+        give_back(inner, writer).await;
         file
     } else {
-        active_file(inner, writer, group.base).await?
+        let file = active_file(inner, group.base).await?;
+        used.push(Used { base: group.base, file: file.clone(), new: false });
+        file
     };
-    reserve(inner, writer, &file, group.position + group.bytes).await;
+    reserve(inner, writer, group.base, &file, group.position + group.bytes).await;
     file.write_at(group.position, group.buffers.clone()).await.on("write", &path)
 }
 
-/// The handle to append to the last segment with; the state keeps it while it is dirty.
-async fn active_file(
-    inner: &Inner,
-    writer: &mut Writer,
-    base: Offset,
-) -> Result<Arc<dyn File>, LogError> {
-    if let Some((_, file)) = writer.file.as_ref().filter(|(of, _)| *of == base) {
-        return Ok(file.clone());
-    }
+/// The handle to append to the last segment with.
+async fn active_file(inner: &Inner, base: Offset) -> Result<Arc<dyn File>, LogError> {
     // While it is dirty its handle is the one that wrote, which alone is sure to hear of a
     // failed write-back.
-    let dirty = {
-        let state = inner.state();
-        state.segments.last().filter(|s| s.synced_bytes < s.bytes).and_then(|s| s.file.clone())
-    };
-    let file = match dirty {
-        Some(file) => file,
-        None => {
-            let path = inner.path(&segment::log_name(base));
-            let file = inner.disk.open(&path, OpenMode::Write).await.on(OPEN, &path)?;
-            if let Some(segment) = inner.state().segments.last_mut() {
-                segment.file = Some(file.clone());
-            }
-            file
-        }
-    };
-    writer.file = Some((base, file.clone()));
-    writer.reserved = 0;
+    if let Some(file) = inner.state().dirty_file(base) {
+        return Ok(file);
+    }
+    if let Some(handle) = inner.open.get(inner.id, base).filter(|handle| handle.writable) {
+        return Ok(handle.file);
+    }
+    let path = inner.path(&segment::log_name(base));
+    let file = inner.disk.open(&path, OpenMode::Write).await.on(OPEN, &path)?;
+    inner.keep(base, &file, true);
     Ok(file)
 }
 
 /// Reserves room in steps. Only a help: the write itself says what matters.
-async fn reserve(inner: &Inner, writer: &mut Writer, file: &Arc<dyn File>, up_to: u64) {
+async fn reserve(
+    inner: &Inner,
+    writer: &mut Writer,
+    base: Offset,
+    file: &Arc<dyn File>,
+    up_to: u64,
+) {
     let step = inner.config.preallocate_bytes;
-    if step == 0 || up_to <= writer.reserved {
+    let reserved = writer.reserved.filter(|(of, _)| *of == base).map_or(0, |(_, to)| to);
+    if step == 0 || up_to <= reserved {
         return;
     }
-    let goal = (up_to.next_multiple_of(step)).min(inner.config.segment_bytes_max).max(up_to);
+    let bytes_max = inner.state().roll.bytes_max;
+    let goal = up_to.next_multiple_of(step).min(bytes_max).max(up_to);
     if file.preallocate(goal).await.is_ok() {
-        writer.reserved = goal;
+        writer.reserved = Some((base, goal));
     }
 }
 
@@ -244,21 +267,24 @@ async fn undo(
     inner: &Inner,
     writer: &mut Writer,
     active: Option<(Offset, u64)>,
-    made: &[(Offset, Arc<dyn File>)],
+    used: &[Used],
 ) -> Result<(), LogError> {
-    for (base, _) in made {
-        let path = inner.path(&segment::log_name(*base));
+    for made in used.iter().filter(|used| used.new) {
+        let path = inner.path(&segment::log_name(made.base));
         inner.disk.remove_file(&path).await.on("remove", &path).map_err(not_full)?;
     }
-    if !made.is_empty() {
+    if used.iter().any(|used| used.new) {
         let synced = inner.disk.sync_dir(&inner.folder).await;
         synced.on("sync folder", &inner.folder).map_err(not_full)?;
     }
     if let Some((base, bytes)) = active {
-        let file = active_file(inner, writer, base).await.map_err(not_full)?;
+        let file = match used.iter().find(|used| used.base == base) {
+            Some(used) => used.file.clone(),
+            None => active_file(inner, base).await.map_err(not_full)?,
+        };
         let path = inner.path(&segment::log_name(base));
         file.truncate(bytes).await.on("truncate", &path).map_err(not_full)?;
-        writer.reserved = 0;
+        writer.reset();
         // The kernel may have written the batches back early: until the cut is on the disk, a
         // loss of power could bring back what is about to be refused as not done. A `sync`
         // beside must not hear "fine" after this one took the error that was meant for it.
@@ -287,19 +313,22 @@ fn not_full(error: LogError) -> LogError {
 }
 
 /// Lets readers see what was written.
-fn publish(inner: &Inner, placed: Vec<Placed>, made: Vec<(Offset, Arc<dyn File>)>) -> Offset {
-    let mut made = made.into_iter();
+fn publish(inner: &Inner, placed: Vec<Placed>, used: Vec<Used>) -> Offset {
     let mut state = inner.state();
-    for group in placed {
+    // One each, in the same order.
+    for (group, used) in placed.into_iter().zip(used) {
         if group.new {
-            let mut segment = Segment::empty(group.base, inner.config.index_interval_bytes);
-            segment.file = made.next().map(|(_, file)| file);
-            state.segments.push(segment);
+            let interval = inner.config.index_interval_bytes;
+            state.segments.push(Segment::empty(group.base, interval, Clock.unix_ms()));
         }
         let Some(segment) = state.segments.last_mut() else { continue };
-        for (offset, position) in group.starts {
-            let relative = segment.relative(offset);
-            segment.index.note(relative, u32::try_from(position).unwrap_or(u32::MAX));
+        segment.dirty = Some(used.file);
+        for (offset, position, largest_ms) in group.starts {
+            let (relative, position) = (segment.relative(offset), position_32(position));
+            segment.largest_ms = segment.largest_ms.max(largest_ms);
+            if let Some(index) = &mut segment.index {
+                index.note(relative, position, largest_ms);
+            }
         }
         segment.bytes = group.position + group.bytes;
         segment.end = group.end;
@@ -308,24 +337,28 @@ fn publish(inner: &Inner, placed: Vec<Placed>, made: Vec<(Offset, Arc<dyn File>)
     state.log_end
 }
 
-/// The last touch before the log is closed: the rest of the index, and no reserved room.
+/// A place in a segment, none of which outgrows 32 bits.
+pub(super) fn position_32(position: u64) -> u32 {
+    u32::try_from(position).unwrap_or(u32::MAX)
+}
+
+/// The last touch before the log is closed: no reserved room stays.
 pub(super) async fn finish(inner: &Inner, writer: &mut Writer) {
-    if inner.writable().is_err() {
-        return;
+    if inner.writable().is_ok() {
+        give_back(inner, writer).await;
     }
-    if let Some((base, file)) = writer.file.take().filter(|_| writer.reserved > 0) {
-        give_back(inner, base, &*file).await;
-    }
-    index_file::write_pages(inner, writer).await;
 }
 
 /// Gives back room that was reserved beyond a segment's end.
-async fn give_back(inner: &Inner, base: Offset, file: &dyn File) {
-    let result = match file.len().await {
-        Ok(len) => file.truncate(len).await,
-        Err(error) => Err(error),
+async fn give_back(inner: &Inner, writer: &mut Writer) {
+    let Some((base, _)) = writer.reserved.take() else { return };
+    let result = async {
+        let file = active_file(inner, base).await?;
+        let path = inner.path(&segment::log_name(base));
+        let len = file.len().await.on("length of", &path)?;
+        file.truncate(len).await.on("truncate", &path)
     };
-    if let Err(error) = result {
+    if let Err(error) = result.await {
         tracing::warn!(folder = inner.folder, %base, %error, "reserved room not given back");
     }
 }

@@ -1,6 +1,6 @@
 //! A replica's folder: its small files, and names coming and going.
 
-use std::io;
+use std::{collections::BTreeMap, io};
 
 use weir_protocol::ids::Offset;
 use weir_runtime::disk::{self, Disk};
@@ -12,19 +12,44 @@ use super::{
     segment,
 };
 
-/// Makes a new folder if there is none, checks the version, clears leftovers; returns the
-/// names in it.
-pub(super) async fn prepare(disk: &dyn Disk, folder: &str) -> Result<Vec<String>, LogError> {
+/// What is in a replica's folder.
+pub(super) struct Listing {
+    /// Every file, and its length.
+    pub files: BTreeMap<String, u64>,
+    /// Whether the version before wrote it.
+    pub old_format: bool,
+}
+
+impl Listing {
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.files.keys()
+    }
+}
+
+/// What is in a folder that should be a replica's. Changes nothing.
+pub(super) async fn look(disk: &dyn Disk, folder: &str) -> Result<Listing, LogError> {
+    let listed = disk.list(folder).await.on("list", folder)?;
+    let files = listed.into_iter().map(|entry| (entry.name, entry.bytes)).collect();
+    let path = format!("{folder}/{FORMAT_FILE}");
+    let content = disk::read_all(disk, &path, FORMAT_BYTES_MAX).await.on("read", &path)?;
+    let old_format = format::check(&path, &content)?;
+    Ok(Listing { files, old_format })
+}
+
+/// Makes a new folder if there is none, checks the version, clears leftovers.
+pub(super) async fn prepare(disk: &dyn Disk, folder: &str) -> Result<Listing, LogError> {
     let listed = match disk.list(folder).await {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         listed => listed.on("list", folder)?,
     };
-    let mut names: Vec<String> = listed.into_iter().map(|entry| entry.name).collect();
+    let mut files: BTreeMap<String, u64> =
+        listed.into_iter().map(|entry| (entry.name, entry.bytes)).collect();
     let format_path = format!("{folder}/{FORMAT_FILE}");
-    if names.iter().any(|name| name == FORMAT_FILE) {
+    let mut old_format = false;
+    if files.contains_key(FORMAT_FILE) {
         let content = disk::read_all(disk, &format_path, FORMAT_BYTES_MAX).await;
-        format::check(&format_path, &content.on("read", &format_path)?)?;
-    } else if names.iter().any(|name| segment::parse_log_name(name).is_some()) {
+        old_format = format::check(&format_path, &content.on("read", &format_path)?)?;
+    } else if files.keys().any(|name| segment::parse_log_name(name).is_some()) {
         let supported = FORMAT_LINE.trim_ascii_end();
         let found = "nothing: there are segments, and no version file".to_owned();
         return Err(LogError::UnsupportedFormat { path: format_path, found, supported });
@@ -32,16 +57,23 @@ pub(super) async fn prepare(disk: &dyn Disk, folder: &str) -> Result<Vec<String>
         disk::create_dir_durable(disk, folder).await.on("make folder", folder)?;
         // The version file last: where it is, the checkpoint is too.
         let path = format!("{folder}/{CHECKPOINT_FILE}");
-        let empty = Checkpoint::default().encode();
+        let empty = Checkpoint { segments: Some(Vec::new()), ..Checkpoint::default() }.encode();
         disk::replace(disk, &path, empty).await.on("replace", &path)?;
-        let line = FORMAT_LINE.as_bytes().into();
-        disk::replace(disk, &format_path, line).await.on("replace", &format_path)?;
+        write_format(disk, folder).await?;
     }
-    for name in names.extract_if(.., |name| name.ends_with(".tmp")) {
-        let path = format!("{folder}/{name}");
-        remove_file(disk, &path).await?;
+    let temporary: Vec<String> = files.keys().filter(|n| n.ends_with(".tmp")).cloned().collect();
+    for name in temporary {
+        remove_file(disk, &format!("{folder}/{name}")).await?;
+        files.remove(&name);
     }
-    Ok(names)
+    Ok(Listing { files, old_format })
+}
+
+/// Says, durably, that the folder has this version's layout.
+pub(super) async fn write_format(disk: &dyn Disk, folder: &str) -> Result<(), LogError> {
+    let path = format!("{folder}/{FORMAT_FILE}");
+    let line = FORMAT_LINE.as_bytes().into();
+    disk::replace(disk, &path, line).await.on("replace", &path)
 }
 
 pub(super) async fn read_checkpoint(disk: &dyn Disk, path: &str) -> Result<Checkpoint, LogError> {
@@ -61,7 +93,7 @@ pub(super) async fn read_checkpoint(disk: &dyn Disk, path: &str) -> Result<Check
         BadCheckpoint::Version(_) => LogError::UnsupportedFormat {
             path: path.to_owned(),
             found: error.to_string(),
-            supported: "checkpoint version 1",
+            supported: "checkpoint versions 1 and 2",
         },
         other => corrupt(other.to_string()),
     })
@@ -81,7 +113,7 @@ pub(super) async fn persist(
     match disk::replace(disk, &path, new.encode()).await.on("replace", &path) {
         // A later recovery point is only a saving. An epoch that went must go there too, or
         // batches of an older one in its place would look wrong.
-        Err(LogError::StorageFull(_)) if old.epochs == new.epochs => Ok(()),
+        Err(LogError::StorageFull(_)) if old.epochs == new.epochs && old.segments.is_some() => Ok(()),
         result => result,
     }
 }

@@ -11,9 +11,13 @@ use super::{
     begin_epoch, cut,
     epochs::{EpochEnd, Epochs},
     error::LogError,
+    find_time,
+    open_files::OpenFiles,
+    producers_file::Producers,
     read,
     recovery::{self, Recovered},
-    state::Inner,
+    retention::{self, Retention},
+    state::{Inner, Roll},
     sync,
 };
 
@@ -32,8 +36,8 @@ pub struct LogConfig {
     /// reserves none: on ext4 steps of 16 MiB gained little (64 MiB lost), and with thousands
     /// of partitions they add up.
     pub preallocate_bytes: u64,
-    /// How many finished segments stay open for readers.
-    pub open_segments_max: usize,
+    /// A segment is closed when it was begun longer ago than this, in milliseconds.
+    pub segment_age_ms_max: Option<u64>,
     /// [`Recovered::batches`] tells of at most this many producers, the latest to write.
     pub producers_max: usize,
 }
@@ -44,7 +48,7 @@ impl Default for LogConfig {
             segment_bytes_max: 1 << 30,
             index_interval_bytes: 4096,
             preallocate_bytes: 0,
-            open_segments_max: 4,
+            segment_age_ms_max: None,
             producers_max: 100_000,
         }
     }
@@ -66,7 +70,8 @@ impl Log {
     /// Opens the log in `folder`, making a new one where there is none, and recovers it:
     /// see [`recovery`] for the rules.
     ///
-    /// The owner makes sure that a folder is open once only.
+    /// The owner makes sure that a folder is open once only. `open` bounds how many segments
+    /// stay open, of all logs that share it.
     ///
     /// # Errors
     /// [`LogError::Corrupt`] and [`LogError::UnsupportedFormat`] with nothing changed on the
@@ -76,9 +81,10 @@ impl Log {
         disk: Arc<dyn Disk>,
         folder: &str,
         config: LogConfig,
+        open: Arc<OpenFiles>,
     ) -> Result<(Self, Recovered), LogError> {
         let (state, recovered) = recovery::open(&*disk, folder, &config).await?;
-        let inner = Inner::new(disk, folder, config, state);
+        let inner = Inner::new(disk, folder, config, open, state);
         Ok((Self { inner: Arc::new(inner) }, recovered))
     }
 
@@ -112,11 +118,11 @@ impl Log {
     /// them reaching beyond `below`; about `max_bytes`, but always one if there is one,
     /// whatever its size. Empty when there is none. The first batch may begin before `from`.
     ///
-    /// Bodies are not verified: the checksum is for the one who decodes.
+    /// Each is verified, checksum included: what went bad on the disk is not served.
     ///
     /// # Errors
     /// [`LogError::OutOfRange`] when `from` is below the log start or above the log end;
-    /// [`LogError::Corrupt`] when the disk holds nonsense there; [`LogError::Io`];
+    /// [`LogError::Corrupt`] when the disk holds there what was not written; [`LogError::Io`];
     /// [`LogError::Failed`] for offsets that a failed log holds and cannot vouch for.
     pub async fn read(
         &self,
@@ -125,6 +131,41 @@ impl Log {
         max_bytes: usize,
     ) -> Result<Bytes, LogError> {
         read::read(&self.inner, from, below, max_bytes).await
+    }
+
+    /// Where a reader finds the first record, from `from` on, whose timestamp is not below
+    /// `timestamp_ms`: the offset of the batch that holds it, if a batch below `below` does.
+    /// Which record of that batch it is, only who decodes it knows.
+    ///
+    /// # Errors
+    /// As [`Log::read`]. A damaged index costs time, no more.
+    pub async fn find_time(
+        &self,
+        timestamp_ms: i64,
+        from: Offset,
+        below: Offset,
+    ) -> Result<Option<Offset>, LogError> {
+        find_time::find_time(&self.inner, timestamp_ms, from, below).await
+    }
+
+    /// Where the log should start, if `rule` is to be kept and no segment that reaches beyond
+    /// `below` may go; `None`: where it does.
+    #[must_use]
+    pub fn expired(&self, rule: Retention, now_ms: i64, below: Offset) -> Option<Offset> {
+        let state = self.inner.state();
+        let new = retention::new_start(&state.segments, rule, now_ms, below)?;
+        Some(new).filter(|new| *new > state.log_start)
+    }
+
+    /// When segments are closed from now on.
+    pub fn set_roll(&self, bytes_max: u64, age_ms_max: Option<u64>) {
+        self.inner.state().roll = Roll { bytes_max, age_ms_max };
+    }
+
+    /// How many bytes of batches it holds.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.inner.state().segments.iter().map(|s| s.bytes).sum()
     }
 
     /// Oldest kept offset.
@@ -184,6 +225,15 @@ impl Log {
         self.inner.checkpoint().await
     }
 
+    /// Persists what producers wrote last, so that the next open need walk only the batches
+    /// after it. Of no effect while not all of it is durable.
+    ///
+    /// # Errors
+    /// As [`Log::checkpoint`]: the old snapshot stands.
+    pub async fn keep_producers(&self, producers: Producers) -> Result<(), LogError> {
+        self.inner.keep_producers(producers).await
+    }
+
     /// Cuts the log so that it ends at `offset`, or at the start of the batch that holds
     /// it, and returns the new log end. Durable when it returns.
     ///
@@ -199,8 +249,8 @@ impl Log {
         cut::truncate_to(&self.inner, offset).await
     }
 
-    /// Moves the log start up to `offset` and removes segments that lie wholly below it.
-    /// Never moves it back.
+    /// Moves the log start up to `offset` and removes segments that lie wholly below it, while
+    /// appends go on. Never moves it back.
     ///
     /// # Errors
     /// [`LogError::OutOfRange`] above the durable end; otherwise as [`Log::truncate_to`].

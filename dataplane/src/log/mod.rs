@@ -6,9 +6,10 @@
 //! | File | Holds |
 //! |---|---|
 //! | `format` | the version of this layout ([`format`](mod@format)) |
-//! | `checkpoint` | recovery point, log start, leader epochs ([`checkpoint`]) |
+//! | `checkpoint` | recovery point, log start, leader epochs, segments ([`checkpoint`]) |
+//! | `producers` | what producers wrote last, rebuilt when missing or wrong ([`producers_file`]) |
 //! | `<20-digit base offset>.log` | concatenated batches, as on the wire ([`segment`]) |
-//! | `<20-digit base offset>.index` | sparse offset index, rebuilt when missing or wrong ([`index`]) |
+//! | `<20-digit base offset>.index` | sparse index of offsets and times, rebuilt when missing or wrong ([`index`]) |
 //! | `*.set-aside-<n>` | what recovery cut off, kept for people ([`recovery`]) |
 //!
 //! **One writer, many readers.** [`Log::append`] writes and returns without waiting for the
@@ -25,9 +26,14 @@
 //! | Module | Does |
 //! |---|---|
 //! | [`log`](Log), `state` | the handle, and what is behind it |
-//! | [`append`], `begin_epoch`, `sync`, `read`, `cut` | what one does with a log |
-//! | [`recovery`] with `folder`, `tail`, `walk`, `set_aside`, [`recent`] | opening after a crash |
-//! | [`segment`], [`index`], `index_file`, `hints` | where an offset lies |
+//! | [`append`], `begin_epoch`, `sync`, `read`, `find_time`, `cut` | what one does with a log |
+//! | [`recovery`] with `folder`, `listed`, `tail`, `walk`, `set_aside` | opening after a crash |
+//! | `upgrade` | opening what the version before wrote |
+//! | [`producers_file`], `replay`, [`recent`] | what producers wrote last |
+//! | [`segment`], [`index`], `index_file`, `hints` | where an offset lies, and a time |
+//! | [`open_files`] | the bound on open segments |
+//! | [`retention`] | what is old enough to go |
+//! | [`verify`] | whether a folder is sound, for people |
 //! | [`epochs`] | which leader wrote what |
 //! | [`checkpoint`], [`format`](mod@format), [`error`] | the small files, and what goes wrong |
 
@@ -37,26 +43,37 @@ pub mod checkpoint;
 mod cut;
 pub mod epochs;
 pub mod error;
+mod find_time;
 mod folder;
 pub mod format;
 mod hints;
 pub mod index;
 mod index_file;
+mod listed;
 #[expect(clippy::module_inception, reason = "the handle of the module's own noun")]
 mod log;
+pub mod open_files;
+pub mod producers_file;
 mod read;
 pub mod recent;
 pub mod recovery;
+mod replay;
+pub mod retention;
 pub mod segment;
 mod set_aside;
 mod state;
 mod sync;
 mod tail;
+mod upgrade;
+pub mod verify;
 mod walk;
 
 pub use append::Assigned;
 pub use epochs::{EpochEnd, EpochStart, Epochs};
 pub use error::LogError;
 pub use log::{BATCH_BYTES_MAX, Log, LogConfig};
+pub use open_files::OpenFiles;
+pub use producers_file::Producers;
 pub use recent::BatchSummary;
 pub use recovery::{Recovered, SetAside};
+pub use retention::Retention;

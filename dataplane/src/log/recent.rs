@@ -1,7 +1,7 @@
 //! The last batches of each producer: what is needed to tell a retry from a new batch.
 //!
-//! Pure, and bounded twice: at most [`BATCHES_PER_PRODUCER`] each (as many as Kafka's
-//! clients have in flight), and a largest number of producers, of which those that wrote
+//! Pure, and bounded twice: at most [`BATCHES_PER_PRODUCER`] each (as many as a client may
+//! have in flight), and a largest number of producers, of which those that wrote
 //! longest ago are forgotten first.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -12,7 +12,7 @@ use weir_protocol::{
 };
 
 /// How many batches of one producer are remembered.
-pub const BATCHES_PER_PRODUCER: usize = 5;
+pub const BATCHES_PER_PRODUCER: usize = 16;
 
 /// A batch of an idempotent producer, as recovery found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +56,8 @@ impl RecentBatches {
     }
 
     /// The next batch of the log.
-    pub fn push(&mut self, header: &BatchHeader) {
-        let Some(stamp) = header.producer else { return };
+    pub fn push(&mut self, batch: BatchSummary) {
+        let Some(stamp) = batch.producer else { return };
         let batches = self.by_producer.entry(stamp.id).or_default();
         if let Some(last) = batches.back() {
             self.by_recency.remove(&last.last_offset);
@@ -65,8 +65,8 @@ impl RecentBatches {
         if batches.len() == BATCHES_PER_PRODUCER {
             batches.pop_front();
         }
-        batches.push_back(header.into());
-        self.by_recency.insert(header.last_offset(), stamp.id);
+        batches.push_back(batch);
+        self.by_recency.insert(batch.last_offset, stamp.id);
         while self.by_producer.len() > self.producers_max {
             let Some((_, id)) = self.by_recency.pop_first() else { break };
             self.by_producer.remove(&id);
@@ -87,19 +87,19 @@ mod tests {
     use crate::log::walk::tests::header;
 
     #[test]
-    fn keeps_the_last_five_of_the_latest_producers() {
+    fn keeps_the_last_batches_of_the_latest_producers() {
         let mut recent = RecentBatches::new(2);
-        for offset in 0..20 {
-            recent.push(&header(offset, Some(1 + offset % 2)));
+        for offset in 0..64 {
+            recent.push((&header(offset, Some(1 + offset % 2))).into());
         }
-        recent.push(&header(20, None));
+        recent.push((&header(64, None)).into());
         let offsets =
             |r: RecentBatches| r.finish().iter().map(|b| b.base_offset.0).collect::<Vec<_>>();
-        assert_eq!(offsets(recent), (10..20).collect::<Vec<_>>());
+        assert_eq!(offsets(recent), (32..64).collect::<Vec<_>>());
 
         let mut recent = RecentBatches::new(2);
         for (offset, producer) in [(0, 1), (1, 2), (2, 1), (3, 3)] {
-            recent.push(&header(offset, Some(producer)));
+            recent.push((&header(offset, Some(producer))).into());
         }
         assert_eq!(offsets(recent), [0, 2, 3], "producer 2 wrote longest ago");
     }

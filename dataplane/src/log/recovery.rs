@@ -1,12 +1,14 @@
-//! Opening a log, as a crash may have left it.
+//! Opening a log, as a crash may have left it, in a time that depends on what was written
+//! since the last checkpoint, not on how much there is.
 //!
 //! The persisted *recovery point* parts what is known to be durable from what is not:
 //!
-//! - **Below it** batch headers are walked, bodies are not read. Anything wrong there (a bad
-//!   header, an epoch that the checkpoint does not have for that offset, a gap between
-//!   segments, an end that comes too early) was once fine and synced: it is *corruption*, and
-//!   [`Log::open`](super::Log::open) fails with [`LogError::Corrupt`], leaving every file of
-//!   batches untouched.
+//! - **Below it** the checkpoint says which segments there are and how long each is. One that
+//!   is missing, has another length, or lies where none should be was once fine and synced: it
+//!   is *corruption*, and [`Log::open`](super::Log::open) fails with [`LogError::Corrupt`],
+//!   leaving every file of batches untouched. So does a bad batch header in that stretch of
+//!   the last segment that its index has no page for yet. What lies further back is looked at
+//!   when it is read, and by `weir debug log verify`.
 //! - **Above it** each batch is verified in full, checksum included. The first bad one ends
 //!   the log: what follows is copied to `<segment>.set-aside-<n>`, fsynced and cut off, and
 //!   later segments are renamed likewise. [`Recovered::set_aside`] reports it; a torn write
@@ -15,30 +17,38 @@
 //!   What is good is written again and fsynced before [`Log::durable_end`] covers it: the
 //!   page cache may hold what the disk never got (see `tail`).
 //!
-//! Indexes are checked against the walk and rebuilt where they differ. Leftovers of
-//! interrupted replacements (`*.tmp`) and removals are cleared away.
+//! What producers wrote last comes from their snapshot, and a walk over the batch headers
+//! after it (`replay`). Leftovers of interrupted replacements (`*.tmp`) and removals are
+//! cleared away. A log of the version before lists no segments: once, every header is walked.
 //!
 //! [`Log::durable_end`]: super::Log::durable_end
 
 use std::sync::Arc;
 
-use weir_protocol::{batch::BatchHeader, ids::Offset};
-use weir_runtime::disk::{Disk, File, OpenMode};
+use weir_protocol::ids::Offset;
+use weir_runtime::{
+    clock::Clock,
+    disk::{Disk, File, OpenMode},
+};
 
 use super::{
-    checkpoint::{CHECKPOINT_FILE, Checkpoint},
+    append::position_32,
+    checkpoint::{CHECKPOINT_FILE, Checkpoint, SegmentMark},
     error::{LogError, OnPath},
-    folder::{persist, prepare, read_checkpoint, remove_file, remove_segment},
+    folder::{
+        Listing, persist, prepare, read_checkpoint, remove_file, remove_segment, write_format,
+    },
     hints::Hints,
-    index::SparseIndex,
-    index_file,
+    index_file, listed,
     log::LogConfig,
-    recent::{BatchSummary, RecentBatches},
+    producers_file,
+    recent::BatchSummary,
+    replay,
     segment::{self, Segment},
     set_aside::{self, Break},
-    state::State,
+    state::{Roll, State},
     tail::{self, check_epoch},
-    walk::{HeaderWalk, Step},
+    upgrade,
 };
 
 /// What opening a log found.
@@ -75,10 +85,11 @@ pub struct SetAside {
     pub reason: String,
 }
 
-/// One segment as the walk found it.
-struct Walked {
+/// One segment as it was found.
+struct Found {
     segment: Segment,
-    file: Arc<dyn File>,
+    /// Open, if anything of it was looked at.
+    file: Option<Arc<dyn File>>,
     /// Whether anything of it lies above the recovery point.
     unsure: bool,
 }
@@ -88,43 +99,49 @@ pub(super) async fn open(
     folder: &str,
     config: &LogConfig,
 ) -> Result<(State, Recovered), LogError> {
-    let names = prepare(disk, folder).await?;
-    let old = read_checkpoint(disk, &format!("{folder}/{CHECKPOINT_FILE}")).await?;
-    let mut bases: Vec<Offset> = names.iter().filter_map(|n| segment::parse_log_name(n)).collect();
-    bases.sort_unstable();
-    // A removal below the log start that a crash cut short.
-    let gone = bases.windows(2).take_while(|w| w[1] <= old.log_start).count();
-    let mut doomed: Vec<Offset> = bases.drain(..gone).collect();
-
-    let mut recent = RecentBatches::new(config.producers_max);
-    let mut walked: Vec<Walked> = Vec::new();
-    let mut found: Option<Break> = None;
-    let mut stray: Vec<(Offset, u64)> = Vec::new();
-    // The first segment begins at or before the log start; if it does not, that is a gap.
-    let mut next = bases.first().map_or(old.log_start, |first| old.log_start.min(*first));
-    for base in bases {
-        let path = format!("{folder}/{}", segment::log_name(base));
-        let file = disk.open(&path, OpenMode::Write).await.on("open", &path)?;
-        let len = file.len().await.on("length of", &path)?;
-        if len == 0 {
-            doomed.push(base);
-        } else if found.is_some() {
-            stray.push((base, len));
-        } else if base != next {
-            let reason = format!("a segment begins at {base} where {next} should follow");
-            if next < old.recovery_point || base < old.recovery_point {
-                return Err(LogError::Corrupt { file: path, position: 0, offset: next, reason });
-            }
-            found = Some(Break { base, position: 0, len, offset: next, reason });
-        } else {
-            let (one, bad) = walk(&path, base, file, len, &old, config, &mut recent).await?;
-            next = one.segment.end;
-            found = bad;
-            walked.push(one);
-        }
+    let listing = prepare(disk, folder).await?;
+    let written = read_checkpoint(disk, &format!("{folder}/{CHECKPOINT_FILE}")).await?;
+    let mut old = written.clone();
+    if old.segments.is_none() {
+        old.segments = Some(upgrade::marks(disk, folder, &listing, &old).await?);
     }
+    let files = listed::sort(folder, &listing, &old)?;
+
+    let mut found: Vec<Found> = Vec::new();
+    let ends = files.known.iter().skip(1).map(|(mark, _)| mark.base);
+    found.extend(files.known.iter().zip(ends).map(|((mark, _), end)| sealed(mark, end)));
+    let mut unread = Vec::new();
+    if let Some((mark, len)) = files.known.last() {
+        found.push(last_known(disk, folder, mark, &old, config).await?);
+        unread.push((mark.base, *len));
+    }
+    unread.extend(files.unknown);
+    let mut stray: Vec<(Offset, u64)> = Vec::new();
+    let mut bad: Option<Break> = None;
+    for (base, len) in unread {
+        if bad.is_some() {
+            stray.push((base, len));
+            continue;
+        }
+        let one = match found.pop_if(|f| f.segment.base == base) {
+            Some(known) => known,
+            None => {
+                let next = found.last().map_or(old.log_start.min(base), |f| f.segment.end);
+                if base != next {
+                    let reason = format!("a segment begins at {base} where {next} should follow");
+                    bad = Some(Break { base, position: 0, len, offset: next, reason });
+                    continue;
+                }
+                fresh(disk, folder, base, config).await?
+            }
+        };
+        let (one, broken) = beyond(folder, one, len, &old).await?;
+        found.push(one);
+        bad = broken;
+    }
+    let next = found.last().map_or(old.log_start, |f| f.segment.end);
     if next < old.recovery_point {
-        let last = walked.last().map(|w| (segment::log_name(w.segment.base), w.segment.bytes));
+        let last = found.last().map(|f| (segment::log_name(f.segment.base), f.segment.bytes));
         let (name, position) = last.unwrap_or((CHECKPOINT_FILE.to_owned(), 0));
         return Err(LogError::Corrupt {
             file: format!("{folder}/{name}"),
@@ -135,12 +152,12 @@ pub(super) async fn open(
     }
 
     // Everything that can refuse has been checked; only now is anything changed.
-    for base in doomed {
+    for base in files.doomed {
         remove_segment(disk, folder, base).await?;
     }
-    let set_aside = take_out(disk, folder, &names, found, &stray, &mut walked).await?;
-    make_durable(disk, folder, &walked, set_aside.is_some()).await?;
-    let segments = settle_indexes(disk, folder, &names, config, walked).await?;
+    let set_aside = take_out(disk, folder, &listing, bad, &stray, &mut found).await?;
+    make_durable(disk, folder, &found, set_aside.is_some()).await?;
+    let segments = settle_indexes(disk, folder, &listing, config, found).await?;
 
     let mut epochs = old.epochs.clone();
     let latest = epochs.latest();
@@ -150,129 +167,150 @@ pub(super) async fn open(
         // may lead in it again.
         epochs.begin(latest, next);
     }
-    let new = Checkpoint { recovery_point: next, log_start: old.log_start, epochs };
-    persist(disk, folder, &old, &new).await?;
-
-    let clean = set_aside.is_none() && old.recovery_point == next;
-    let recovered = Recovered {
-        log_start: new.log_start,
-        log_end: next,
-        batches: recent.finish(),
-        set_aside,
-        clean,
-    };
-    let state = State {
+    let mut state = State {
         segments,
-        log_start: new.log_start,
+        log_start: old.log_start,
         log_end: next,
         durable_end: next,
-        epochs: new.epochs,
+        epochs,
         failed: None,
         closed: false,
         checkpoint_unsure: false,
         cuts: 0,
         hints: Hints::default(),
-        uses: 0,
+        roll: Roll { bytes_max: config.segment_bytes_max, age_ms_max: config.segment_age_ms_max },
+        producers_below: None,
     };
-    tracing::info!(folder, log_start = state.log_start.0, log_end = next.0, clean, "log open");
+    let snapshot = producers_file::read(disk, folder).await;
+    state.producers_below = snapshot.as_ref().map(|producers| producers.below);
+    let batches = replay::producers(disk, folder, &state, config, snapshot).await?;
+    persist(disk, folder, &written, &state.checkpoint()).await?;
+    if listing.old_format {
+        write_format(disk, folder).await?;
+    }
+
+    let clean = set_aside.is_none() && old.recovery_point == next;
+    let (log_start, log_end) = (state.log_start, state.log_end);
+    tracing::info!(folder, %log_start, %log_end, clean, "log open");
+    let recovered = Recovered { log_start, log_end, batches, set_aside, clean };
     Ok((state, recovered))
 }
 
-/// Walks one segment: headers below the recovery point, everything above.
-async fn walk(
-    path: &str,
-    base: Offset,
-    file: Arc<dyn File>,
-    len: u64,
-    old: &Checkpoint,
-    config: &LogConfig,
-    recent: &mut RecentBatches,
-) -> Result<(Walked, Option<Break>), LogError> {
-    let mut segment = Segment::empty(base, config.index_interval_bytes);
-    let mut headers = HeaderWalk::new(&*file, 0, len);
-    let mut next = base;
-    while next < old.recovery_point {
-        let position = headers.position();
-        let header = match headers.peek(next).await.on("read", path)? {
-            Step::End => break,
-            Step::Batch(header) => {
-                check_epoch(&header, &old.epochs, old.log_start).and_then(|()| {
-                    // Only a log start may lie within a batch.
-                    let within = header.next_offset() > old.recovery_point
-                        && old.recovery_point != old.log_start;
-                    if within {
-                        Err("the recovery point is within a batch".into())
-                    } else {
-                        Ok(header)
-                    }
-                })
-            }
-            Step::Bad(reason) => Err(reason),
-        }
-        .map_err(|reason| LogError::Corrupt {
-            file: path.into(),
-            position,
-            offset: next,
-            reason,
-        })?;
-        note(&mut segment.index, recent, base, &header, position);
-        headers.skip(&header);
-        next = header.next_offset();
-    }
-    let position = headers.position();
-    let tail = tail::verify_and_rewrite(
-        &*file,
-        path,
-        (position, len),
-        next,
-        |header| check_epoch(header, &old.epochs, old.log_start),
-        |header, position| note(&mut segment.index, recent, base, header, position),
-    )
-    .await?;
-    let found = tail.bad.map(|reason| Break {
-        base,
-        position: tail.position,
-        len,
-        offset: tail.next,
-        reason,
-    });
-    segment.bytes = tail.position;
-    segment.synced_bytes = tail.position;
-    segment.end = tail.next;
-    Ok((Walked { segment, file, unsure: position < len }, found))
+/// A segment that ends below the recovery point: it is as the checkpoint says.
+fn sealed(mark: &SegmentMark, end: Offset) -> Found {
+    let segment = Segment {
+        base: mark.base,
+        end,
+        bytes: mark.bytes,
+        synced_bytes: mark.bytes,
+        largest_ms: mark.largest_ms,
+        begun_ms: mark.begun_ms,
+        index: None,
+        dirty: None,
+    };
+    Found { segment, file: None, unsure: false }
 }
 
-fn note(
-    index: &mut SparseIndex,
-    recent: &mut RecentBatches,
+/// The segment that the recovery point lies in, up to there.
+async fn last_known(
+    disk: &dyn Disk,
+    folder: &str,
+    mark: &SegmentMark,
+    old: &Checkpoint,
+    config: &LogConfig,
+) -> Result<Found, LogError> {
+    let path = format!("{folder}/{}", segment::log_name(mark.base));
+    let file = disk.open(&path, OpenMode::Write).await.on("open", &path)?;
+    let check = |header: &_| check_epoch(header, &old.epochs, old.log_start);
+    let interval = config.index_interval_bytes;
+    let (index, end) =
+        index_file::resume(disk, folder, mark.base, &*file, mark.bytes, interval, check).await?;
+    if end != old.recovery_point {
+        return Err(LogError::Corrupt {
+            file: path,
+            position: mark.bytes,
+            offset: end,
+            reason: format!("the recovery point {} should be there", old.recovery_point),
+        });
+    }
+    let mut found = sealed(mark, end);
+    found.segment.largest_ms = index.largest_ms();
+    found.segment.index = Some(index);
+    found.file = Some(file);
+    Ok(found)
+}
+
+/// A segment of which nothing is known but its name.
+async fn fresh(
+    disk: &dyn Disk,
+    folder: &str,
     base: Offset,
-    header: &BatchHeader,
-    position: u64,
-) {
-    let relative = u32::try_from(header.base_offset.records_since(base)).unwrap_or(u32::MAX);
-    index.note(relative, u32::try_from(position).unwrap_or(u32::MAX));
-    recent.push(header);
+    config: &LogConfig,
+) -> Result<Found, LogError> {
+    let path = format!("{folder}/{}", segment::log_name(base));
+    let file = disk.open(&path, OpenMode::Write).await.on("open", &path)?;
+    // Its age counts from now: that it is kept longer does no harm.
+    let segment = Segment::empty(base, config.index_interval_bytes, Clock.unix_ms());
+    Ok(Found { segment, file: Some(file), unsure: true })
+}
+
+/// What of a segment lies above the recovery point.
+async fn beyond(
+    folder: &str,
+    one: Found,
+    len: u64,
+    old: &Checkpoint,
+) -> Result<(Found, Option<Break>), LogError> {
+    let Found { mut segment, file, .. } = one;
+    let Some(open) = &file else { return Ok((Found { segment, file, unsure: false }, None)) };
+    let path = format!("{folder}/{}", segment::log_name(segment.base));
+    let (base, position) = (segment.base, segment.bytes);
+    let mut index = segment.index.take();
+    let tail = tail::verify_and_rewrite(
+        &**open,
+        &path,
+        (position, len),
+        segment.end,
+        |header| check_epoch(header, &old.epochs, old.log_start),
+        |header, position| {
+            let relative = segment::relative(base, header.base_offset);
+            if let Some(index) = &mut index {
+                index.note(relative, position_32(position), header.max_timestamp_ms);
+            }
+            segment.largest_ms = segment.largest_ms.max(header.max_timestamp_ms);
+        },
+    )
+    .await?;
+    let (at, offset) = (tail.position, tail.next);
+    let bad = tail.bad.map(|reason| Break { base, position: at, len, offset, reason });
+    segment.index = index;
+    segment.bytes = at;
+    segment.synced_bytes = at;
+    segment.end = offset;
+    Ok((Found { segment, file, unsure: position < len }, bad))
 }
 
 /// Sets aside what follows the break.
 async fn take_out(
     disk: &dyn Disk,
     folder: &str,
-    names: &[String],
-    found: Option<Break>,
+    listing: &Listing,
+    bad: Option<Break>,
     stray: &[(Offset, u64)],
-    walked: &mut Vec<Walked>,
+    segments: &mut Vec<Found>,
 ) -> Result<Option<SetAside>, LogError> {
-    let Some(found) = found else { return Ok(None) };
+    let Some(found) = bad else { return Ok(None) };
+    let names: Vec<String> = listing.names().cloned().collect();
+    let names = &names;
     let mut paths = Vec::new();
     for (base, _) in stray.iter().rev() {
         paths.push(set_aside::move_aside(disk, folder, names, *base).await?);
     }
     let last = if found.position == 0 {
-        walked.pop_if(|w| w.segment.base == found.base);
+        segments.pop_if(|f| f.segment.base == found.base);
         set_aside::move_aside(disk, folder, names, found.base).await?
     } else {
-        let file = walked.last().map(|w| w.file.clone());
+        let file = segments.last().and_then(|f| f.file.clone());
         match file {
             Some(file) => set_aside::cut_off(disk, folder, names, &found, &*file).await?,
             None => return Ok(None),
@@ -306,12 +344,12 @@ async fn take_out(
 async fn make_durable(
     disk: &dyn Disk,
     folder: &str,
-    walked: &[Walked],
+    found: &[Found],
     cut: bool,
 ) -> Result<(), LogError> {
-    let unsure = walked.iter().filter(|w| w.unsure);
     let mut any = cut;
-    for Walked { segment, file, .. } in unsure {
+    for Found { segment, file, .. } in found.iter().filter(|f| f.unsure) {
+        let Some(file) = file else { continue };
         any = true;
         let path = format!("{folder}/{}", segment::log_name(segment.base));
         file.sync_data().await.on("fsync", &path)?;
@@ -322,26 +360,29 @@ async fn make_durable(
     Ok(())
 }
 
-/// Lets the index files agree with what the walk found, and removes those of no segment.
+/// Writes the indexes of segments that are finished now, and removes those of no segment.
 async fn settle_indexes(
     disk: &dyn Disk,
     folder: &str,
-    names: &[String],
+    listing: &Listing,
     config: &LogConfig,
-    walked: Vec<Walked>,
+    found: Vec<Found>,
 ) -> Result<Vec<Segment>, LogError> {
-    let mut segments: Vec<Segment> = walked.into_iter().map(|w| w.segment).collect();
-    let known: Vec<Offset> = segments.iter().map(|s| s.base).collect();
-    for base in names.iter().filter_map(|name| segment::parse_index_name(name)) {
-        if known.binary_search(&base).is_err() {
+    let mut segments: Vec<Segment> = found.into_iter().map(|f| f.segment).collect();
+    for base in listing.names().filter_map(|name| segment::parse_index_name(name)) {
+        if segments.binary_search_by_key(&base, |s| s.base).is_err() {
             remove_file(disk, &format!("{folder}/{}", segment::index_name(base))).await?;
         }
     }
-    let last = segments.len().saturating_sub(1);
-    for (i, one) in segments.iter_mut().enumerate() {
-        let path = format!("{folder}/{}", segment::index_name(one.base));
+    let finished = segments.len().saturating_sub(1);
+    for one in &mut segments[..finished] {
+        let Some(index) = one.index.take() else { continue };
         let interval = config.index_interval_bytes;
-        index_file::settle(disk, &path, one.base, interval, i < last, &mut one.index).await;
+        let written =
+            index_file::finish(disk, folder, one.base, one.bytes, interval, index).await;
+        if let Err(error) = written {
+            tracing::warn!(folder, base = %one.base, %error, "index not written; it will be rebuilt when it is needed");
+        }
     }
     Ok(segments)
 }

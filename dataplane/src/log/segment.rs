@@ -10,7 +10,10 @@ use std::sync::Arc;
 use weir_protocol::ids::Offset;
 use weir_runtime::disk::File;
 
-use super::index::SparseIndex;
+use super::{
+    checkpoint::SegmentMark,
+    index::{NO_TIMESTAMP, SparseIndex},
+};
 
 const DIGITS: usize = 20;
 
@@ -56,32 +59,51 @@ pub(super) struct Segment {
     pub bytes: u64,
     /// Its durable length.
     pub synced_bytes: u64,
-    /// Where offsets lie.
-    pub index: SparseIndex,
-    /// An open handle; the one that wrote, while not all is synced.
-    pub file: Option<Arc<dyn File>>,
-    /// When a reader last asked for it.
-    pub last_use: u64,
+    /// The largest timestamp in it, in milliseconds since 1970.
+    pub largest_ms: i64,
+    /// When it was begun, in milliseconds since 1970.
+    pub begun_ms: i64,
+    /// What of its index is not in the index file; `None` once all is.
+    pub index: Option<SparseIndex>,
+    /// The handle that wrote, while not all is synced: it alone is sure to hear of a failed
+    /// write-back.
+    pub dirty: Option<Arc<dyn File>>,
 }
 
 impl Segment {
     /// A segment without batches.
-    pub fn empty(base: Offset, index_interval_bytes: u32) -> Self {
+    pub fn empty(base: Offset, index_interval_bytes: u32, begun_ms: i64) -> Self {
         Self {
             base,
             end: base,
             bytes: 0,
             synced_bytes: 0,
-            index: SparseIndex::new(index_interval_bytes),
-            file: None,
-            last_use: 0,
+            largest_ms: NO_TIMESTAMP,
+            begun_ms,
+            index: Some(SparseIndex::new(index_interval_bytes)),
+            dirty: None,
         }
     }
 
     /// An offset's distance from the base. Appending rolls before it outgrows 32 bits.
     pub fn relative(&self, offset: Offset) -> u32 {
-        u32::try_from(offset.records_since(self.base)).unwrap_or(u32::MAX)
+        relative(self.base, offset)
     }
+
+    /// For the checkpoint file.
+    pub fn mark(&self) -> SegmentMark {
+        SegmentMark {
+            base: self.base,
+            bytes: self.synced_bytes,
+            largest_ms: self.largest_ms,
+            begun_ms: self.begun_ms,
+        }
+    }
+}
+
+/// An offset's distance from a segment's base.
+pub(super) fn relative(base: Offset, offset: Offset) -> u32 {
+    u32::try_from(offset.records_since(base)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

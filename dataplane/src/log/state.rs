@@ -7,11 +7,13 @@ use weir_runtime::disk::{self, Disk, File};
 
 use super::{
     append::Writer,
-    checkpoint::{CHECKPOINT_FILE, Checkpoint},
+    checkpoint::{CHECKPOINT_FILE, Checkpoint, SegmentMark},
     epochs::Epochs,
     error::{LogError, OnPath},
     hints::Hints,
     log::LogConfig,
+    open_files::{Handle, LogId, OpenFiles},
+    producers_file::{PRODUCERS_FILE, Producers},
     segment::{self, Segment},
 };
 
@@ -19,6 +21,10 @@ pub(super) struct Inner {
     pub disk: Arc<dyn Disk>,
     pub folder: String,
     pub config: LogConfig,
+    /// Clean segments that are open, of this and other logs.
+    pub open: Arc<OpenFiles>,
+    /// Which one this is there.
+    pub id: LogId,
     /// Never held across an await.
     state: Mutex<State>,
     /// The one writer. Held across its I/O on purpose: that is what makes it the one.
@@ -28,6 +34,8 @@ pub(super) struct Inner {
     pub syncing: tokio::sync::Mutex<()>,
     /// One replacement of the checkpoint file at a time, so that the newest content wins.
     pub checkpointing: tokio::sync::Mutex<()>,
+    /// One index file is rebuilt at a time.
+    pub indexing: tokio::sync::Mutex<()>,
 }
 
 /// What readers and writers agree on.
@@ -47,21 +55,41 @@ pub(super) struct State {
     /// Counts cuts at either end, so that a reader notices one under it.
     pub cuts: u64,
     pub hints: Hints,
-    /// Counts uses of segment files, to tell the least recently used.
-    pub uses: u64,
+    /// When a segment is closed.
+    pub roll: Roll,
+    /// The offset that the snapshot of producers on the disk speaks for, if there is one.
+    pub producers_below: Option<Offset>,
+}
+
+/// When a segment is closed and the next begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roll {
+    /// Before it would grow beyond this, in bytes. (A larger batch has one to itself.)
+    pub bytes_max: u64,
+    /// When it was begun longer ago than this, in milliseconds.
+    pub age_ms_max: Option<u64>,
 }
 
 impl Inner {
     /// Around what recovery found.
-    pub fn new(disk: Arc<dyn Disk>, folder: &str, config: LogConfig, state: State) -> Self {
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        folder: &str,
+        config: LogConfig,
+        open: Arc<OpenFiles>,
+        state: State,
+    ) -> Self {
         Self {
             disk,
             folder: folder.to_owned(),
             config,
+            id: open.new_log(),
+            open,
             state: Mutex::new(state),
             writing: tokio::sync::Mutex::default(),
             syncing: tokio::sync::Mutex::default(),
             checkpointing: tokio::sync::Mutex::default(),
+            indexing: tokio::sync::Mutex::default(),
         }
     }
 
@@ -117,6 +145,23 @@ impl Inner {
         self.replace_checkpoint(&content).await
     }
 
+    /// Replaces the snapshot of producers.
+    pub async fn keep_producers(&self, producers: Producers) -> Result<(), LogError> {
+        let _turn = self.checkpointing.lock().await;
+        self.writable()?;
+        let below = producers.below;
+        {
+            let mut state = self.state();
+            if below > state.durable_end || state.producers_below.is_some_and(|old| below <= old) {
+                return Ok(());
+            }
+            // Before it is there: a cut from now on must take it away.
+            state.producers_below = Some(below);
+        }
+        let path = self.path(PRODUCERS_FILE);
+        disk::replace(&*self.disk, &path, producers.encode()).await.on("replace", &path)
+    }
+
     /// Writes the checkpoint file. `checkpointing` is held.
     pub async fn replace_checkpoint(&self, content: &Checkpoint) -> Result<(), LogError> {
         let path = self.path(CHECKPOINT_FILE);
@@ -125,13 +170,32 @@ impl Inner {
 
     /// An open handle of the segment at `base`, to read.
     pub async fn segment_file(&self, base: Offset) -> Result<Arc<dyn File>, LogError> {
-        if let Some(file) = self.state().use_file(base) {
+        if let Some(file) = self.state().dirty_file(base) {
             return Ok(file);
+        }
+        if let Some(handle) = self.open.get(self.id, base) {
+            return Ok(handle.file);
         }
         let path = self.path(&segment::log_name(base));
         let file = self.disk.open(&path, disk::OpenMode::Read).await.on("open", &path)?;
-        self.state().keep_file(base, &file, self.config.open_segments_max);
+        self.keep(base, &file, false);
         Ok(file)
+    }
+
+    /// Keeps a handle of a segment open for whoever needs it next, if it is still there.
+    pub fn keep(&self, base: Offset, file: &Arc<dyn File>, writable: bool) {
+        // Under the lock, so that one that is being removed is not kept.
+        let mut state = self.state();
+        if state.segment_mut(base).is_some() {
+            self.open.put(self.id, base, Handle { file: file.clone(), writable });
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let bases: Vec<Offset> = self.state().segments.iter().map(|s| s.base).collect();
+        self.open.forget(self.id, bases);
     }
 }
 
@@ -147,7 +211,19 @@ impl State {
             recovery_point: self.durable_end,
             log_start: self.log_start,
             epochs: self.epochs.clone(),
+            segments: Some(self.segments_below(self.durable_end)),
         }
+    }
+
+    /// Those that begin below `end`, of which the last may be synced only in part.
+    pub fn segments_below(&self, end: Offset) -> Vec<SegmentMark> {
+        let below = self.segments.iter().take_while(|s| s.base < end && s.synced_bytes > 0);
+        below.map(Segment::mark).collect()
+    }
+
+    /// Whether the log ends at `offset`, and everything in it is durable.
+    pub fn ends_at(&self, offset: Offset) -> bool {
+        self.log_end == offset && self.durable_end == offset
     }
 
     /// The segment that holds `offset`, of those that begin at or before it.
@@ -156,43 +232,14 @@ impl State {
         after.checked_sub(1).and_then(|i| self.segments.get(i))
     }
 
-    fn segment_mut(&mut self, base: Offset) -> Option<&mut Segment> {
+    pub fn segment_mut(&mut self, base: Offset) -> Option<&mut Segment> {
         let at = self.segments.binary_search_by_key(&base, |s| s.base).ok()?;
         self.segments.get_mut(at)
     }
 
-    fn use_file(&mut self, base: Offset) -> Option<Arc<dyn File>> {
-        self.uses += 1;
-        let uses = self.uses;
-        let segment = self.segment_mut(base)?;
-        segment.last_use = uses;
-        segment.file.clone()
-    }
-
-    /// Keeps a handle for the next reader.
-    fn keep_file(&mut self, base: Offset, file: &Arc<dyn File>, max: usize) {
-        if let Some(segment) = self.segment_mut(base) {
-            segment.file.get_or_insert_with(|| file.clone());
-        }
-        self.trim_files(max);
-    }
-
-    /// Lets go of the least recently used handles of finished segments beyond `max`. Those
-    /// of what is not synced yet stay: only the handle that wrote is sure to hear of a failed
-    /// write-back.
-    pub fn trim_files(&mut self, max: usize) {
-        let finished = self.segments.len().saturating_sub(1);
-        loop {
-            let idle = self.segments[..finished].iter_mut();
-            let idle = idle.filter(|s| s.file.is_some() && s.synced_bytes >= s.bytes);
-            let mut idle: Vec<_> = idle.collect();
-            if idle.len() <= max {
-                return;
-            }
-            if let Some(oldest) = idle.iter_mut().min_by_key(|s| s.last_use) {
-                oldest.file = None;
-            }
-        }
+    /// The handle that wrote what is not synced yet.
+    pub fn dirty_file(&mut self, base: Offset) -> Option<Arc<dyn File>> {
+        self.segment_mut(base)?.dirty.clone()
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) async fn sync(inner: &Inner) -> Result<Offset, LogError> {
         let dirty: Vec<_> = state.segments[covered..]
             .iter()
             .filter(|s| s.synced_bytes < s.bytes)
-            .map(|s| (s.base, s.bytes, s.file.clone()))
+            .map(|s| (s.base, s.bytes, s.dirty.clone()))
             .collect();
         (state.log_end, dirty)
     };
@@ -49,11 +49,14 @@ pub(super) async fn sync(inner: &Inner) -> Result<Offset, LogError> {
     }
     in_flight.done();
 
+    let mut clean = Vec::new();
     let durable_end = {
         let mut state = inner.state();
         for (base, bytes, _) in &dirty {
-            if let Some(segment) = state.segments.iter_mut().rev().find(|s| s.base == *base) {
-                segment.synced_bytes = segment.synced_bytes.max(*bytes);
+            let Some(segment) = state.segment_mut(*base) else { continue };
+            segment.synced_bytes = segment.synced_bytes.max(*bytes);
+            if segment.synced_bytes >= segment.bytes {
+                clean.extend(segment.dirty.take().map(|file| (*base, file)));
             }
         }
         state.durable_end = state.durable_end.max(target);
@@ -62,9 +65,11 @@ pub(super) async fn sync(inner: &Inner) -> Result<Offset, LogError> {
             let hint = Hint { offset: target, segment: *base, position: *bytes };
             state.hints.put(hint, None);
         }
-        state.trim_files(inner.config.open_segments_max);
         // The recovery point is the owner's to move on: acknowledgements wait for this call.
         state.durable_end
     };
+    for (base, file) in clean {
+        inner.keep(base, &file, true);
+    }
     Ok(durable_end)
 }

@@ -11,6 +11,7 @@ use weir_protocol::{
         Revision, SpuId, TopicGenerationId,
     },
     pb::metadata::{self as wire, GenerationState, MetadataUpdate},
+    topic_config::TopicConfig,
 };
 
 use crate::{replica::Assignment, seen::Database};
@@ -44,6 +45,8 @@ pub struct Generation {
     /// Deleted for good: its data is being removed, by explicit orders, and what others keep
     /// of it may be forgotten.
     pub purged: bool,
+    /// How its records are kept.
+    pub config: TopicConfig,
     /// As sent, with partitions in the order of their indexes.
     pub wire: Arc<wire::TopicGeneration>,
 }
@@ -72,7 +75,8 @@ impl Generation {
         {
             return Err(MapError::Malformed("partition indexes are not 0..n"));
         }
-        Ok(Some(Self { id, active, purged, wire: Arc::new(sent) }))
+        let config = TopicConfig::from_wire(sent.config.as_ref());
+        Ok(Some(Self { id, active, purged, config, wire: Arc::new(sent) }))
     }
 
     /// The label.
@@ -120,6 +124,7 @@ impl Generation {
             isr: spus(&partition.isr_spu_ids),
             min_insync: u32::try_from(replicas.len()).unwrap_or(u32::MAX).min(2),
             replicas,
+            config: self.config,
         }
     }
 }

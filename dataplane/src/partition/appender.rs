@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot, watch};
-use weir_protocol::{ErrorCode, WireError, batch, ids::Offset};
+use weir_protocol::{ErrorCode, WireError, batch, ids::Offset, topic_config::Flush};
 use weir_runtime::{
     clock::{Clock, Monotonic},
     plant,
@@ -12,6 +12,7 @@ use weir_runtime::{
 
 use super::{
     queue::{Offer, Outlet, Queued, Respond},
+    upkeep::{Moved, Upkeep},
     view::{Standing, View},
 };
 use crate::{
@@ -21,14 +22,6 @@ use crate::{
         Action, Assignment, Event, Problem, Produce, Refusal, Replica, RequestId, Role, Stamp,
     },
 };
-
-/// The recovery point is moved on after about this many bytes: what lies beyond it is
-/// verified at the next start.
-const CHECKPOINT_EVERY_BYTES: usize = 64 << 20;
-/// And after this long at the latest. Above the recovery point a damaged batch is taken for
-/// the torn end of the log, below it for what it is: so the recovery point follows what was
-/// acknowledged closely, and soon everything that was is below it.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
 /// What reaches the task from outside.
 pub(super) struct Inbox {
@@ -53,9 +46,9 @@ pub(super) struct Appender {
     waiting: HashMap<RequestId, Respond>,
     requests: u64,
     syncing: Option<JoinHandle<Result<Offset, LogError>>>,
-    bytes_since_checkpoint: usize,
-    /// When the recovery point is to be moved on; none while it is where it should be.
-    checkpoint_due: Option<Monotonic>,
+    /// With `flush=interval`: when what was written is to be synced.
+    sync_due: Option<Monotonic>,
+    upkeep: Upkeep,
     group_bytes_max: usize,
     view: watch::Sender<View>,
     /// Counts changes that the control plane should hear of at once.
@@ -78,8 +71,8 @@ impl Appender {
             waiting: HashMap::new(),
             requests: 0,
             syncing: None,
-            bytes_since_checkpoint: 0,
-            checkpoint_due: None,
+            sync_due: None,
+            upkeep: Upkeep::default(),
             group_bytes_max,
             view,
             transitions,
@@ -93,7 +86,7 @@ impl Appender {
         self.assign(first).await;
         let mut group = Vec::new();
         loop {
-            self.begin_sync();
+            self.begin_sync(false);
             tokio::select! {
                 biased;
                 () = inbox.stop.cancelled() => break,
@@ -102,13 +95,17 @@ impl Appender {
                     self.assign(latest).await;
                 }
                 synced = joined(&mut self.syncing) => self.synced(synced).await,
-                () = reached(self.checkpoint_due) => self.checkpoint(),
+                () = reached(self.sync_due), if self.syncing.is_none() => {}
+                () = reached(self.upkeep.checkpoint_due()) => {
+                    self.upkeep.checkpoint(self.log.as_ref(), &self.replica);
+                }
+                () = reached(self.upkeep.retention_due()) => self.retain(),
+                moved = self.upkeep.moved() => self.start_moved(moved).await,
                 Some(problem) = inbox.troubles.recv() => {
                     self.happened(Event::Broken(problem)).await;
                 }
-                Some(NewStart { log_start, respond }) = inbox.starts.recv() => {
-                    // Whoever asked may be gone.
-                    let _ = respond.send(self.move_start(log_start).await);
+                Some(wish) = inbox.starts.recv(), if !self.upkeep.moves() => {
+                    self.move_start(wish);
                 }
                 () = inbox.offers.take(&mut group, self.group_bytes_max) => {
                     if group.is_empty() {
@@ -125,6 +122,7 @@ impl Appender {
     async fn assign(&mut self, assignment: Assignment) {
         let before = self.replica.role().clone();
         let mut actions = Vec::new();
+        self.upkeep.configure(assignment.serving, &assignment.config, self.log.as_ref());
         self.replica.handle(Event::Assign(assignment), &mut actions);
         if let (Role::Leader { epoch, .. }, Some(log)) = (self.replica.role(), &self.log)
             && before != *self.replica.role()
@@ -157,7 +155,7 @@ impl Appender {
             self.replica.handle(Event::Produce(describe(request, &offer)), &mut actions);
             if let Some(Action::Append { base_offset, epoch, .. }) = actions.get(first) {
                 let Offer { mut header, batch, .. } = offer;
-                self.bytes_since_checkpoint += batch.len();
+                self.upkeep.wrote(batch.len());
                 header.base_offset = *base_offset;
                 header.partition_leader_epoch = *epoch;
                 batches
@@ -174,6 +172,10 @@ impl Appender {
             let event = match written {
                 Ok(()) => {
                     self.times.appended(Clock.now().since(began));
+                    if let (Flush::Interval { ms }, None) = (self.upkeep.flush(), self.sync_due) {
+                        let within = Duration::from_millis(ms.into());
+                        self.sync_due = Some(Clock.now().plus(within));
+                    }
                     Event::Appended
                 }
                 Err(LogError::StorageFull(reason)) => {
@@ -199,17 +201,28 @@ impl Appender {
         self.settle(actions).await;
     }
 
-    /// Forgets what lies below `log_start`, which is committed.
-    async fn move_start(&mut self, log_start: Offset) -> Result<(), WireError> {
+    /// Forgets what lies below an offset, which is committed.
+    fn move_start(&mut self, wish: NewStart) {
+        let NewStart { log_start, respond } = wish;
         if log_start > self.replica.readable().high_watermark {
             let text = "the log start cannot lie above the high watermark";
-            return Err(WireError::new(ErrorCode::OffsetOutOfRange, text));
+            // Whoever asked may be gone.
+            let _ = respond.send(Err(WireError::new(ErrorCode::OffsetOutOfRange, text)));
+            return;
         }
-        let moved = match &self.log {
-            Some(log) => log.advance_log_start(log_start).await,
-            None => Err(LogError::Closed),
-        };
-        match moved {
+        self.upkeep.move_start(self.log.as_ref(), log_start, Some(respond));
+    }
+
+    /// Lets go of what the topic does not keep. Only the leader decides it.
+    fn retain(&mut self) {
+        let leads = matches!(self.replica.role(), Role::Leader { .. });
+        let below = self.replica.readable().high_watermark.min(self.replica.durable_end());
+        self.upkeep.retain(self.log.as_ref().filter(|_| leads), below);
+    }
+
+    async fn start_moved(&mut self, moved: Moved) {
+        let Moved { log_start, result, respond } = moved;
+        let answer = match result {
             Ok(()) => {
                 self.happened(Event::StartMoved { log_start }).await;
                 Ok(())
@@ -218,9 +231,15 @@ impl Appender {
                 let wire = WireError::new(error.code(), error.to_string());
                 if !self.usable() {
                     self.happened(broken(&error)).await;
+                } else if respond.is_none() {
+                    tracing::warn!(partition = %self.replica.key(), %error, "cannot remove what is not kept any more; will try again");
                 }
                 Err(wire)
             }
+        };
+        if let Some(respond) = respond {
+            // Whoever asked may be gone.
+            let _ = respond.send(answer);
         }
     }
 
@@ -229,13 +248,19 @@ impl Appender {
         self.log.as_ref().is_some_and(|log| log.failure().is_none())
     }
 
-    /// Begins an fsync if something was written since the last one began and none runs.
-    fn begin_sync(&mut self) {
+    /// Begins an fsync if something was written since the last one began, none runs, and it is
+    /// time: at once, unless the topic leaves it to an interval.
+    fn begin_sync(&mut self, now: bool) {
         if self.syncing.is_some() || matches!(self.replica.role(), Role::Offline(_)) {
             return;
         }
         let Some(log) = &self.log else { return };
-        if log.durable_end() < log.log_end() {
+        let due = match self.upkeep.flush() {
+            Flush::BeforeAck => true,
+            Flush::Interval { .. } => now || self.sync_due.is_some_and(|due| due <= Clock.now()),
+        };
+        if due && log.durable_end() < log.log_end() {
+            self.sync_due = None;
             let (log, times) = (log.clone(), self.times.clone());
             self.syncing = Some(task::spawn(async move {
                 let began = Clock.now();
@@ -248,28 +273,11 @@ impl Appender {
         }
     }
 
-    /// Moves the recovery point on, beside the acknowledgements. If it fails, the old one
-    /// stands, and the next write tries again.
-    fn checkpoint(&mut self) {
-        self.checkpoint_due = None;
-        self.bytes_since_checkpoint = 0;
-        let Some(log) = self.log.clone() else { return };
-        task::spawn(async move {
-            if let Err(error) = log.checkpoint().await {
-                tracing::warn!(%error, "cannot move the recovery point on");
-            }
-        });
-    }
-
     async fn synced(&mut self, synced: Result<Offset, LogError>) {
         match synced {
             Ok(durable_end) => {
                 self.happened(Event::Synced { durable_end }).await;
-                if self.bytes_since_checkpoint >= CHECKPOINT_EVERY_BYTES {
-                    self.checkpoint();
-                } else if self.checkpoint_due.is_none() {
-                    self.checkpoint_due = Some(Clock.now().plus(CHECKPOINT_EVERY));
-                }
+                self.upkeep.synced(self.log.as_ref(), &self.replica);
             }
             Err(error) => self.happened(broken(&error)).await,
         }
@@ -321,13 +329,14 @@ impl Appender {
 
     async fn close(&mut self) {
         loop {
-            self.begin_sync();
+            self.begin_sync(true);
             if self.syncing.is_none() {
                 break;
             }
             let synced = joined(&mut self.syncing).await;
             self.synced(synced).await;
         }
+        self.upkeep.close(self.log.as_ref(), &self.replica).await;
         if let Some(log) = &self.log
             && let Err(error) = log.close().await
         {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`queue`] | holds batches on their way in, bounded by bytes and count |
 //! | [`appender`] | the task: group after group is written, synced, acknowledged |
+//! | `upkeep` | beside it: recovery point, snapshot of producers, retention |
 //! | [`open`] | finds or makes the log |
 //! | `opening` | tries that until it succeeds |
 //! | [`view`] | what readers and the session see of a replica, and wait for |
@@ -20,6 +21,7 @@ mod opening;
 pub mod queue;
 pub mod registry;
 pub mod removal;
+mod upkeep;
 pub mod view;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

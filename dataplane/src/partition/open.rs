@@ -7,7 +7,7 @@ use weir_runtime::disk::Disk;
 
 use crate::{
     data_folder::{generation_folder, replica_folder},
-    log::{Log, LogConfig, LogError},
+    log::{Log, LogConfig, LogError, OpenFiles},
     replica::{Problem, Replica, ReplicaLimits, Stamp},
 };
 
@@ -41,6 +41,7 @@ pub async fn open(
     disk: Arc<dyn Disk>,
     key: PartitionKey,
     config: LogConfig,
+    open_files: Arc<OpenFiles>,
     limits: ReplicaLimits,
 ) -> Result<(Log, Replica), NotOpen> {
     let folder = replica_folder(key);
@@ -48,7 +49,7 @@ pub async fn open(
         let reason = format!("cannot make the folder {folder}: {error}");
         NotOpen::Passing(Problem::new(ErrorCode::StorageFailed, reason))
     })?;
-    let (log, recovered) = Log::open(disk, &folder, config).await?;
+    let (log, recovered) = Log::open(disk, &folder, config, open_files).await?;
     let (log_start, log_end) = (log.log_start(), log.log_end());
     let mut replica = Replica::recovered(key, log_start, log_end, log.durable_end(), limits);
     for begun in log.epochs().starts() {

@@ -13,7 +13,7 @@ use super::{
     view::View,
 };
 use crate::{
-    log::{Log, LogConfig},
+    log::{Log, LogConfig, OpenFiles},
     replica::{Problem, Refusal, Replica, ReplicaLimits},
 };
 
@@ -27,6 +27,7 @@ pub(super) struct Opening {
     pub key: PartitionKey,
     pub disk: Arc<dyn Disk>,
     pub config: LogConfig,
+    pub open_files: Arc<OpenFiles>,
     pub limits: ReplicaLimits,
     /// Bounds how many are opened at the same time.
     pub at_once: Arc<Semaphore>,
@@ -66,7 +67,8 @@ impl Opening {
     async fn attempt(&self) -> Result<(Log, Replica), NotOpen> {
         // Never closed, so an error is not possible; without a permit it opens all the same.
         let _permit = self.at_once.acquire().await.ok();
-        open(self.disk.clone(), self.key, self.config.clone(), self.limits).await
+        let (disk, open_files) = (self.disk.clone(), self.open_files.clone());
+        open(disk, self.key, self.config.clone(), open_files, self.limits).await
     }
 
     /// The session and the readers hear of it once, and again when the reason changes.

@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use weir_protocol::{
     ids::{Incarnation, PartitionEpoch, PartitionKey, SpuId},
     pb::session::ReplicaStatus,
+    topic_config::TopicConfig,
 };
 use weir_runtime::{
     disk::Disk,
@@ -32,7 +33,7 @@ use super::{
 };
 use crate::{
     config::Limits,
-    log::LogConfig,
+    log::{LogConfig, OpenFiles},
     metadata::ClusterMap,
     metrics::LogTimes,
     replica::{Assignment, ReplicaLimits},
@@ -58,6 +59,7 @@ pub(super) struct Inner {
     pub(super) removed: Mutex<BTreeMap<PartitionKey, PartitionEpoch>>,
     transitions: Arc<watch::Sender<u64>>,
     opening: Arc<Semaphore>,
+    open_files: Arc<OpenFiles>,
     /// Nothing is started any more. Changes only while `partitions` is held for writing.
     closed: AtomicBool,
 }
@@ -67,6 +69,7 @@ impl Registry {
     #[must_use]
     pub fn new(me: SpuId, disk: Arc<dyn Disk>, limits: Limits, log: LogConfig) -> Self {
         let opening = Arc::new(Semaphore::new(limits.opens_at_once.max(1)));
+        let open_files = OpenFiles::new(limits.open_segments_max);
         let inner = Inner {
             me,
             disk,
@@ -77,6 +80,7 @@ impl Registry {
             removed: Mutex::default(),
             transitions: Arc::new(watch::channel(0).0),
             opening,
+            open_files,
             closed: AtomicBool::new(false),
         };
         Self { inner: Arc::new(inner) }
@@ -133,15 +137,15 @@ impl Registry {
             for partition in &generation.wire.partitions {
                 let key =
                     PartitionKey { generation: generation.id, partition: partition.index.into() };
-                let word = generation.assignment(partition, inner.me, incarnation);
+                let mut word = generation.assignment(partition, inner.me, incarnation);
+                bound_segments(&mut word.config, generation.internal(), &inner.log);
                 match partitions.get(&key) {
                     Some(known) => known.assign(word),
                     None if word.serving
                         && word.replicas.contains(&inner.me)
                         && removed.get(&key).is_none_or(|epoch| *epoch < word.partition_epoch) =>
                     {
-                        let log = self.log_config(generation.internal());
-                        partitions.insert(key, self.start(key, word, log));
+                        partitions.insert(key, self.start(key, word));
                     }
                     None => {}
                 }
@@ -159,18 +163,8 @@ impl Registry {
         }
     }
 
-    /// Internal topics are shortened: in small segments, so that it frees room.
-    fn log_config(&self, internal: bool) -> LogConfig {
-        let log = self.inner.log.clone();
-        let segment_bytes_max = match internal {
-            true => log.segment_bytes_max.min(INTERNAL_SEGMENT_BYTES_MAX),
-            false => log.segment_bytes_max,
-        };
-        LogConfig { segment_bytes_max, ..log }
-    }
-
     /// Starts a replica's task, which opens the log first. Batches may queue meanwhile.
-    fn start(&self, key: PartitionKey, word: Assignment, config: LogConfig) -> Arc<Partition> {
+    fn start(&self, key: PartitionKey, word: Assignment) -> Arc<Partition> {
         let inner = &self.inner;
         let limits = &inner.limits;
         let (offers, outlet) = queue(limits.queue_bytes_max, limits.queue_requests_max);
@@ -191,7 +185,8 @@ impl Registry {
         let opening = Opening {
             key,
             disk: inner.disk.clone(),
-            config,
+            config: inner.log.clone(),
+            open_files: inner.open_files.clone(),
             limits: ReplicaLimits { producers_max: limits.producers_max },
             at_once: inner.opening.clone(),
         };
@@ -232,4 +227,11 @@ impl Registry {
         };
         futures::future::join_all(all.iter().map(|partition| partition.close())).await;
     }
+}
+
+/// Internal topics are shortened: in small segments, so that it frees room. And no topic's
+/// are larger than this SPU's may be.
+fn bound_segments(config: &mut TopicConfig, internal: bool, log: &LogConfig) {
+    let own = if internal { INTERNAL_SEGMENT_BYTES_MAX } else { config.segment_bytes };
+    config.segment_bytes = own.min(log.segment_bytes_max);
 }

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use weir_protocol::{
     ErrorCode, WireError,
     ids::{Incarnation, LeaderEpoch, Offset, PartitionEpoch, ProducerEpoch, ProducerId, SpuId},
+    topic_config::TopicConfig,
 };
 
 /// Names one request between its event and its answer. Unique within a replica.
@@ -16,9 +17,11 @@ pub struct RequestId(pub u64);
 pub enum Acks {
     /// The leader's page cache. A crash may lose the batch.
     None,
-    /// The leader's disk. Losing the leader may lose the batch.
+    /// The leader's disk. Losing the leader may lose the batch. (With `flush=interval`: its
+    /// page cache.)
     Leader,
-    /// The disk of every in-sync replica, at least `min_insync` of them.
+    /// The disk of every in-sync replica, at least `min_insync` of them. (With
+    /// `flush=interval`: their page caches.)
     All,
 }
 
@@ -45,6 +48,8 @@ pub struct Assignment {
     pub isr: BTreeSet<SpuId>,
     /// The high watermark stands still while the in-sync set is smaller than this.
     pub min_insync: u32,
+    /// How the records are kept.
+    pub config: TopicConfig,
 }
 
 /// Which batches of a producer a batch is: what the duplicate check compares.

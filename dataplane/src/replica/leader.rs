@@ -1,6 +1,9 @@
 //! What becomes of a produced batch on the leader, from its arrival to its acknowledgement.
 
-use weir_protocol::ids::{LeaderEpoch, Offset};
+use weir_protocol::{
+    ids::{LeaderEpoch, Offset},
+    topic_config::Flush,
+};
 
 use super::{
     event::{Ack, Acks, Action, Produce, Refusal, RequestId},
@@ -78,6 +81,9 @@ impl Replica {
             let answer = Ok(Ack { base_offset, duplicate: false });
             actions.push(Action::Respond { request, answer });
         }
+        if matches!(self.flush, Flush::Interval { .. }) {
+            self.held(actions);
+        }
     }
 
     /// The disk took nothing and the log is as it was: take back the offsets, and refuse who got
@@ -98,10 +104,15 @@ impl Replica {
 
     pub(super) fn synced(&mut self, durable_end: Offset, actions: &mut Vec<Action>) {
         self.durable_end = self.durable_end.max(durable_end.min(self.log_end));
+        self.held(actions);
+    }
+
+    /// This replica holds more than before: answers who waited for that.
+    fn held(&mut self, actions: &mut Vec<Action>) {
         if !matches!(self.role, Role::Leader { .. }) {
             return;
         }
-        for (request, ack) in self.for_durable.take_below(self.durable_end) {
+        for (request, ack) in self.for_durable.take_below(self.held_end()) {
             actions.push(Action::Respond { request, answer: Ok(ack) });
         }
         self.commit(actions);

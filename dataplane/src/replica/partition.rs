@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use weir_protocol::ids::{Incarnation, LeaderEpoch, Offset, PartitionEpoch, PartitionKey, SpuId};
+use weir_protocol::{
+    ids::{Incarnation, LeaderEpoch, Offset, PartitionEpoch, PartitionKey, SpuId},
+    topic_config::Flush,
+};
 
 use super::{
     event::{Action, Assignment, Event, Problem, Refusal, RequestId, Stamp},
     high_watermark,
     leader_epoch::LeaderEpochs,
-    producer_state::ProducerState,
+    producer_state::{LastBatch, ProducerState},
     start_offset::Readable,
     waits::Waits,
 };
@@ -57,6 +60,7 @@ pub struct Replica {
     pub(super) leader_hint: (Option<SpuId>, LeaderEpoch),
     pub(super) partition_epoch: PartitionEpoch,
     pub(super) min_insync: u32,
+    pub(super) flush: Flush,
     pub(super) me: Option<SpuId>,
     /// The in-sync set with what each is known to have durably; this SPU's own entry is
     /// `durable_end`.
@@ -91,6 +95,7 @@ impl Replica {
             leader_hint: (None, LeaderEpoch(0)),
             partition_epoch: PartitionEpoch(0),
             min_insync: 1,
+            flush: Flush::BeforeAck,
             me: None,
             isr: BTreeMap::new(),
             epochs: LeaderEpochs::default(),
@@ -196,6 +201,22 @@ impl Replica {
         self.durable_end
     }
 
+    /// First offset that this replica does not yet hold as an acknowledgement asks for: on its
+    /// disk, or, where the topic says that this is enough, in its log.
+    #[must_use]
+    pub const fn held_end(&self) -> Offset {
+        match self.flush {
+            Flush::BeforeAck => self.durable_end,
+            Flush::Interval { .. } => self.log_end,
+        }
+    }
+
+    /// What each producer wrote last, in the order of the log, of what is in it.
+    #[must_use]
+    pub fn last_batches(&self) -> Vec<LastBatch> {
+        self.producers.last_batches()
+    }
+
     /// Requests that were appended and not yet answered.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -209,6 +230,7 @@ impl Replica {
         self.partition_epoch = word.partition_epoch;
         self.leader_hint = (word.leader, word.leader_epoch);
         self.min_insync = word.min_insync;
+        self.flush = word.config.flush;
         self.me = Some(word.me);
         let known = std::mem::take(&mut self.isr);
         self.isr = word
@@ -296,7 +318,7 @@ impl Replica {
         let ends = self
             .isr
             .iter()
-            .map(|(spu, end)| if Some(*spu) == me { self.durable_end } else { *end });
+            .map(|(spu, end)| if Some(*spu) == me { self.held_end() } else { *end });
         self.high_watermark = high_watermark::advance(self.high_watermark, self.min_insync, ends);
         for (request, ack) in self.for_committed.take_below(self.high_watermark) {
             actions.push(Action::Respond { request, answer: Ok(ack) });

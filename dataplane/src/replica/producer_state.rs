@@ -10,8 +10,9 @@ use weir_protocol::ids::{Offset, ProducerEpoch, ProducerId};
 use super::event::{Refusal, Stamp};
 
 /// Batches remembered per producer. A client may have at most so many under way per
-/// partition, or a retry of the oldest could not be told from a gap.
-pub const BATCHES_REMEMBERED: usize = 5;
+/// partition, or a retry of the oldest could not be told from a gap. (Kafka remembers 5, which
+/// is too few to hide an fsync behind.)
+pub const BATCHES_REMEMBERED: usize = 16;
 
 /// The sequence after `sequence`; after `i32::MAX` comes 0.
 #[must_use]
@@ -48,6 +49,17 @@ pub enum Check {
         /// Offset of its last record.
         last_offset: Offset,
     },
+}
+
+/// One of the last batches of a producer, for a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastBatch {
+    /// Whose, and where in its sequence.
+    pub stamp: Stamp,
+    /// Offset of its first record.
+    pub base_offset: Offset,
+    /// Offset of its last record.
+    pub last_offset: Offset,
 }
 
 /// The producers of one partition. Bounded: the one that wrote longest ago is forgotten
@@ -89,6 +101,30 @@ impl ProducerState {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.producers.is_empty()
+    }
+
+    /// What each producer wrote last, in the order of the log, but for what
+    /// [`ProducerState::commit`] has not been told of yet.
+    #[must_use]
+    pub fn last_batches(&self) -> Vec<LastBatch> {
+        debug_assert!(self.undo.is_empty(), "between two groups of appends");
+        let of = |(id, producer): (&ProducerId, &Producer)| {
+            let (id, epoch) = (*id, producer.epoch);
+            let batch = move |batch: &Appended| LastBatch {
+                stamp: Stamp {
+                    id,
+                    epoch,
+                    first_sequence: batch.first_sequence,
+                    last_sequence: batch.last_sequence,
+                },
+                base_offset: batch.base_offset,
+                last_offset: batch.last_offset,
+            };
+            producer.batches.iter().map(batch).collect::<Vec<_>>()
+        };
+        let mut all: Vec<LastBatch> = self.producers.iter().flat_map(of).collect();
+        all.sort_unstable_by_key(|batch| batch.base_offset);
+        all
     }
 
     /// What a batch with this stamp is. Changes nothing.
@@ -213,20 +249,39 @@ mod tests {
     }
 
     #[test]
-    fn the_last_five_batches_are_known_again() {
+    fn the_last_batches_are_known_again() {
         let mut state = ProducerState::new(9);
-        for n in 0..6 {
+        let remembered = BATCHES_REMEMBERED as u64;
+        for n in 0..=remembered as u32 {
             write(&mut state, stamp(1, 0, n * 2, 2), u64::from(n) * 2, 2);
         }
-        for n in 1..6 {
+        let next = 2 * (remembered as u32 + 1);
+        for n in 1..=remembered {
             let (base_offset, last_offset) = (Offset(n * 2), Offset(n * 2 + 1));
             let duplicate = Check::Duplicate { base_offset, last_offset };
             assert_eq!(state.check(stamp(1, 0, n as u32 * 2, 2)), Ok(duplicate));
         }
-        let expected = Err(Refusal::OutOfOrderSequence { expected: 12, got: 0 });
-        assert_eq!(state.check(stamp(1, 0, 0, 2)), expected, "the sixth is not");
-        let expected = Err(Refusal::OutOfOrderSequence { expected: 12, got: 10 });
-        assert_eq!(state.check(stamp(1, 0, 10, 1)), expected, "another length is another batch");
+        let gap = |got| Err(Refusal::OutOfOrderSequence { expected: next, got });
+        assert_eq!(state.check(stamp(1, 0, 0, 2)), gap(0), "the one before is not");
+        let last = next - 2;
+        assert_eq!(state.check(stamp(1, 0, last, 1)), gap(last), "another length, another batch");
+    }
+
+    #[test]
+    fn a_snapshot_makes_the_same_state_again() {
+        let mut state = ProducerState::new(9);
+        for n in 0..40_u64 {
+            let count = state.producers.get(&ProducerId(n % 3)).map_or(0, |p| {
+                next_sequence(p.batches.back().unwrap().last_sequence)
+            });
+            write(&mut state, stamp(n % 3, 1, count, 2), n * 2, 2);
+        }
+        let mut again = ProducerState::new(9);
+        for LastBatch { stamp, base_offset, last_offset } in state.last_batches() {
+            again.append(stamp, base_offset, last_offset);
+            again.commit();
+        }
+        assert_eq!(again, state);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use weir_protocol::{
         Incarnation, LeaderEpoch, Offset, PartitionEpoch, PartitionIndex, PartitionKey,
         ProducerEpoch, ProducerId, SpuId, TopicGenerationId,
     },
+    topic_config::{Flush, TopicConfig},
 };
 
 use super::*;
@@ -33,6 +34,7 @@ fn leads(epoch: u32, incarnation: u64, partition_epoch: u32) -> Assignment {
         replicas: BTreeSet::from([ME]),
         isr: BTreeSet::from([ME]),
         min_insync: 1,
+        config: TopicConfig::default(),
     }
 }
 
@@ -105,6 +107,28 @@ fn each_kind_of_acks_waits_for_its_own() {
     assert_eq!(replica.readable().high_watermark, Offset(4));
     assert_eq!(handle(&mut replica, synced(6)), [acked(3, 4, false)]);
     assert_eq!(replica.waiting(), 0);
+}
+
+#[test]
+fn where_the_topic_says_so_the_log_is_enough() {
+    let mut replica = leader();
+    let later = TopicConfig { flush: Flush::Interval { ms: 5 }, ..TopicConfig::default() };
+    let word = Assignment { config: later, ..leads(1, 1, 1) };
+    assert_eq!(handle(&mut replica, Event::Assign(word)), []);
+    handle(&mut replica, produce(1, 1, Acks::Leader, 0));
+    handle(&mut replica, produce(2, 1, Acks::All, 2));
+    assert_eq!(replica.readable().high_watermark, Offset(0));
+    let both = [acked(1, 0, false), acked(2, 2, false)];
+    assert_eq!(handle(&mut replica, Event::Appended), both);
+    assert_eq!(replica.readable().high_watermark, Offset(4));
+    assert_eq!(replica.durable_end(), Offset(0), "and nothing else is said of the disk");
+
+    // Back again: what was told stays told, what comes waits.
+    assert_eq!(handle(&mut replica, Event::Assign(leads(1, 1, 1))), []);
+    handle(&mut replica, produce(3, 1, Acks::All, 4));
+    assert_eq!(handle(&mut replica, Event::Appended), []);
+    assert_eq!(handle(&mut replica, synced(4)), []);
+    assert_eq!(handle(&mut replica, synced(6)), [acked(3, 4, false)]);
 }
 
 #[test]

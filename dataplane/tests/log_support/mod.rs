@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
-use weir_dataplane::log::{Assigned, Log, LogConfig, LogError, Recovered};
+use weir_dataplane::log::{Assigned, Log, LogConfig, LogError, OpenFiles, Recovered};
 use weir_protocol::{
     batch::{self, BatchBuilder, BatchConfig, BatchHeader, NewRecord, ProducerStamp},
     ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId},
@@ -66,12 +66,24 @@ pub fn produced(
     filling: usize,
     producer: Option<(u64, u32)>,
 ) -> Assigned {
+    timed(offset, epoch, (records, filling), producer, 1_000)
+}
+
+/// A batch whose last record has this timestamp, and the others 0.
+pub fn timed(
+    offset: u64,
+    epoch: u32,
+    (records, filling): (u32, usize),
+    producer: Option<(u64, u32)>,
+    largest_ms: i64,
+) -> Assigned {
     let mut builder = BatchBuilder::new(BatchConfig::default());
     for n in 0..records {
         let mut value = format!("{offset}+{n} ").into_bytes();
         value.resize(value.len() + filling, offset as u8);
         let value = Some(value.into());
-        builder.push(NewRecord { timestamp_ms: 1_000, value, ..NewRecord::default() }).unwrap();
+        let timestamp_ms = if n + 1 == records { largest_ms } else { 0 };
+        builder.push(NewRecord { timestamp_ms, value, ..NewRecord::default() }).unwrap();
     }
     let stamp = producer.map(|(id, base_sequence)| ProducerStamp {
         id: ProducerId(id),
@@ -87,7 +99,7 @@ pub fn bytes_of(batch: &Assigned) -> Vec<u8> {
 }
 
 pub async fn open(disk: &Arc<dyn Disk>, config: &LogConfig) -> Result<(Log, Recovered), LogError> {
-    Log::open(disk.clone(), FOLDER, config.clone()).await
+    Log::open(disk.clone(), FOLDER, config.clone(), OpenFiles::new(2)).await
 }
 
 /// A log with `count` batches of 3 records and about 160 bytes, all durable; returns them.

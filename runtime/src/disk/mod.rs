@@ -50,6 +50,8 @@ pub struct DirEntry {
     pub name: String,
     /// Whether it is a folder.
     pub is_dir: bool,
+    /// A file's length; 0 for a folder.
+    pub bytes: u64,
 }
 
 /// One data folder.

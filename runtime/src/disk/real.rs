@@ -113,10 +113,16 @@ fn list_folder(path: &Path) -> io::Result<Vec<DirEntry>> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(path)? {
         let entry = entry?;
+        let metadata = match entry.metadata() {
+            // Removed since the folder was read.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            metadata => metadata?,
+        };
+        let (is_dir, bytes) = (metadata.is_dir(), metadata.len());
         let name = entry.file_name().into_string().map_err(|name| {
             io::Error::new(io::ErrorKind::InvalidData, format!("{name:?} is not UTF-8"))
         })?;
-        entries.push(DirEntry { name, is_dir: entry.file_type()?.is_dir() });
+        entries.push(DirEntry { name, is_dir, bytes: if is_dir { 0 } else { bytes } });
     }
     entries.sort_unstable();
     Ok(entries)

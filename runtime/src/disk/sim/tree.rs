@@ -237,6 +237,10 @@ impl Tree {
         let entry = |(name, entry): (&String, &Entry)| DirEntry {
             name: name.clone(),
             is_dir: matches!(entry, Entry::Folder(_)),
+            bytes: match entry {
+                Entry::File(file) => inode(file).len() as u64,
+                Entry::Folder(_) => 0,
+            },
         };
         Ok(names.iter().map(entry).collect())
     }
