@@ -7,7 +7,8 @@ use weir_dataplane::serve::SpuArgs;
 
 use crate::cmd::{
     cloud::CloudCommand, cluster::ClusterCommand, completions::CompletionsArgs,
-    consume::ConsumeArgs, consumer::ConsumerCommand, partition::PartitionCommand,
+    consume::ConsumeArgs, consumer::ConsumerCommand, debug::DebugCommand,
+    partition::PartitionCommand,
     produce::ProduceArgs, profile::ProfileCommand, quickstart::QuickstartArgs, run::RunCommand,
     topic::TopicCommand, version::VersionArgs,
 };
@@ -116,6 +117,9 @@ pub enum Command {
     /// Connect to a cluster of any control plane
     #[command(subcommand)]
     Cloud(CloudCommand),
+    /// Look into what lies on a disk, with nothing running
+    #[command(subcommand)]
+    Debug(DebugCommand),
     /// Run a server in the foreground
     #[command(subcommand)]
     Run(Box<RunCommand>),

@@ -10,6 +10,7 @@ use weir_protocol::ids::{ClusterId, LaunchId, OrgId, SpuId};
 use weir_runtime::{
     clock::Clock,
     disk::real::RealDisk,
+    process,
     task::{self, CancellationToken},
     telemetry::{self, LogFormat},
 };
@@ -53,6 +54,10 @@ pub struct SpuArgs {
     /// not that of the machine. For measuring, and for data that nobody would miss
     #[arg(long, env = "WEIR_SPU_UNSAFE_NO_FSYNC")]
     pub unsafe_no_fsync: bool,
+    /// How many segments stay open, of all logs together, but for those that are being written
+    #[arg(long, env = "WEIR_SPU_MAX_OPEN_SEGMENTS", value_name = "N", default_value_t = 1_000,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_open_segments: u32,
     /// Where to serve GET /metrics, for Prometheus, over plain HTTP to whoever reaches it
     /// [default: nowhere]
     #[arg(long, value_name = "HOST:PORT")]
@@ -85,6 +90,7 @@ pub async fn serve(args: SpuArgs) -> Result<(), String> {
     let disk = opened.map_err(|error| {
         format!("cannot use the data folder {}: {error}", args.data_dir.display())
     })?;
+    let open_segments_max = open_segments_max(args.max_open_segments);
     let shutdown = CancellationToken::new();
     watch_signals(shutdown.clone())
         .map_err(|error| format!("cannot watch for signals: {error}"))?;
@@ -97,7 +103,10 @@ pub async fn serve(args: SpuArgs) -> Result<(), String> {
         control_plane: args.control_plane,
         listen: args.listen,
         advertise: args.advertise,
-        limits: Limits::default(),
+        limits: Limits {
+            open_segments_max,
+            ..Limits::default()
+        },
         log: LogConfig::default(),
     };
     let metrics = Metrics::default();
@@ -106,6 +115,21 @@ pub async fn serve(args: SpuArgs) -> Result<(), String> {
     }
     let deps = Deps { disk, clock: Clock };
     run_measured(config, deps, metrics, shutdown).await.map_err(|error| error.to_string())
+}
+
+/// So many as was asked for, but no more than half of the files that the system lets this
+/// process have: the rest is for connections, and for segments that are being written.
+fn open_segments_max(asked: u32) -> usize {
+    let asked = u64::from(asked);
+    let allowed = process::raise_open_files_limit().map_or(asked, |files| files / 2);
+    if allowed < asked {
+        tracing::warn!(
+            asked,
+            allowed,
+            "fewer segments than asked for may stay open, by the limit on open files (ulimit -n)"
+        );
+    }
+    usize::try_from(asked.min(allowed)).unwrap_or(usize::MAX)
 }
 
 /// The first signal asks for an orderly end, the second ends the process.

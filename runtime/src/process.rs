@@ -37,6 +37,19 @@ pub struct Usage {
     pub resident_bytes: Option<u64>,
 }
 
+/// Lets this process have as many files open as its owner may ask for, and says how many that
+/// is; `None` where the system does not tell. The usual limit is for programs that could not
+/// bear more.
+#[must_use]
+pub fn raise_open_files_limit() -> Option<u64> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => Some(hard),
+        Err(_) => Some(soft),
+    }
+}
+
 /// What this process uses now.
 #[must_use]
 pub fn usage() -> Usage {

@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod completions;
 pub mod consume;
 pub mod consumer;
+pub mod debug;
 pub mod partition;
 pub mod produce;
 pub mod profile;
@@ -30,6 +31,7 @@ pub async fn run(command: Command, context: &Context) -> Result<()> {
         Command::Profile(command) => profile::run(command, context).await,
         Command::Cloud(command) => Box::pin(cloud::run(command, context)).await,
         Command::Consumer(command) => consumer::run(command, context).await,
+        Command::Debug(command) => Box::pin(debug::run(command, context)).await,
         Command::Run(server) => Box::pin(run::run(*server)).await,
         Command::Version(args) => version::run(&args),
         Command::Completions(args) => completions::run(&args),
