@@ -65,6 +65,87 @@ fn topics_are_made_grown_described_and_deleted() {
 }
 
 #[test]
+fn how_a_topic_is_kept_is_chosen_shown_and_changed() {
+    let home = home_with_cluster();
+    let made = home.weir(&["topic", "create", "plain"]).ok().text();
+    assert!(made.contains("its records are kept for 7 days"), "{made}");
+    let line = "topic create orders --retention none --retention-bytes 10GiB --segment-bytes 64MiB \
+                --flush interval --flush-interval 100ms";
+    let made = home.weir(&line.split_whitespace().collect::<Vec<_>>()).ok().text();
+    assert!(made.contains("its records are kept up to 10.0 GiB per partition"), "{made}");
+    let shown = home.weir(&["topic", "describe", "orders"]).ok().text();
+    for line in [
+        "retention    10.0 GiB per partition",
+        "flush        within 100 ms after the acknowledgement",
+        "segments     at most 64.0 MiB",
+    ] {
+        assert!(shown.lines().any(|this| this == line), "{shown}");
+    }
+    let told = home.weir(&["topic", "update", "orders", "--retention", "36h"]).ok().text();
+    let change = "10.0 GiB per partition → 36 hours or 10.0 GiB per partition";
+    assert!(told.contains(change), "{told}");
+    let again = home.weir(&["topic", "update", "orders", "--retention", "36h"]).ok().text();
+    assert!(again.contains("nothing was changed"), "{again}");
+    let args = ["topic", "update", "orders", "--flush", "before-ack", "-o", "json"];
+    let topic = home.weir(&args).ok().json();
+    let expected = json!({ "flush": "before_ack", "flush_interval_ms": null,
+        "retention_ms": 129_600_000, "retention_bytes": 10_737_418_240_u64,
+        "segment_bytes": 67_108_864, "segment_ms": null });
+    assert_eq!(topic["config"], expected);
+    let list = home.weir(&["topic", "list", "-o", "json"]).ok().json();
+    assert_eq!(list[0]["config"], expected);
+    let ran = home.weir(&["topic", "update", "orders", "--flush", "interval"]);
+    let ran = ran.refused(1, "flush_interval_ms is missing");
+    assert!(ran.hint().contains("loss of power"), "{ran:?}");
+    let ran = home.weir(&["topic", "update", "order", "--retention", "1d"]);
+    let ran = ran.refused(1, "no topic order");
+    assert!(ran.hint().contains("did you mean orders?"), "{ran:?}");
+    home.weir(&["topic", "update", "__probe", "--retention", "1d"]).refused(1, "Weir's own");
+    let offsets = home.weir(&["topic", "describe", "__probe"]).ok().text();
+    assert!(offsets.contains("retention    for ever"), "{offsets}");
+}
+
+#[test]
+fn records_are_read_from_a_time_to_a_time() {
+    let home = home_with_cluster();
+    home.weir(&["topic", "create", "t", "-p", "2"]).ok();
+    let produce = |partition: &str, line: &[u8]| {
+        home.weir_with(&["produce", "t", "-p", partition], line).ok();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    };
+    for (partition, line) in [("0", "a\n"), ("1", "b\n"), ("0", "c\n"), ("1", "d\n"), ("0", "e\n")]
+    {
+        produce(partition, line.as_bytes());
+    }
+    let read = |more: &[&str]| -> Vec<String> {
+        let text = home.weir(&[&["consume", "t"], more].concat()).ok().text();
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    // When each was written.
+    let format = "{{value}} {{timestamp}}";
+    let times = read(&["-B", "-d", "--format", format]);
+    let time = |line: &str| {
+        let found = times.iter().find_map(|this| this.strip_prefix(line)).unwrap();
+        found.trim().to_owned()
+    };
+    let (c, d) = (time("c"), time("d"));
+    assert_eq!(read(&["--since", &c, "-d"]), ["c", "d", "e"]);
+    assert_eq!(read(&["--since", "1h", "-d"]), ["a", "b", "c", "d", "e"]);
+    assert_eq!(read(&["--since", "0s", "-d"]), [""; 0]);
+    assert_eq!(read(&["-B", "--until", &d]), ["a", "b", "c"]);
+    assert_eq!(read(&["-B", "--until", "0s"]), ["a", "b", "c", "d", "e"]);
+    assert_eq!(read(&["--since", &c, "--until", &d]), ["c"]);
+    // A consumer with a name goes on where it stopped.
+    assert_eq!(read(&["-c", "mailer", "--until", &d]), ["a", "b", "c"]);
+    assert_eq!(read(&["-c", "mailer", "-d"]), ["d", "e"]);
+    let args = ["consumer", "reset", "mailer", "-t", "t", "--to-time", &d, "--yes"];
+    home.weir(&args).ok();
+    assert_eq!(read(&["-c", "mailer", "-d"]), ["d", "e"]);
+}
+
+#[test]
 fn every_byte_comes_back() {
     let home = home_with_cluster();
     let all_bytes: Vec<u8> = (0..=255).collect();
