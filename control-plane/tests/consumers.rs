@@ -144,7 +144,7 @@ async fn a_reset_is_resolved_by_the_leaders_and_committed_by_the_coordinator() {
     assert!(sessions.iter().all(|session| session.len() == 16));
     sessions.sort();
     sessions.dedup();
-    assert_eq!((sessions.len(), w.acts("consumer.reset").await), (5, 5));
+    assert_eq!((sessions.len(), w.acts("consumer.reset").await), (7, 7));
 }
 
 #[tokio::test]
