@@ -106,9 +106,9 @@ pub struct CreateArgs {
     #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     replication: u32,
     #[command(flatten)]
-    config: ConfigArgs,
-    #[command(flatten)]
     output: OutputArg,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 /// Options of `weir topic list`.

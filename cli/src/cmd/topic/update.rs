@@ -19,9 +19,9 @@ pub struct UpdateArgs {
     /// The name, or the id of a generation (tg_…)
     topic: String,
     #[command(flatten)]
-    config: ConfigArgs,
-    #[command(flatten)]
     output: OutputArg,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 impl UpdateArgs {
