@@ -132,7 +132,7 @@ fn records_are_read_up_to_a_time() {
     let time = written_one_by_one(&home);
     let (a, d) = (time("a"), time("d"));
     assert_eq!(read_sorted(&home, &["-B", "--until", &d]), ["a", "b", "c"]);
-    assert_eq!(read_sorted(&home, &["-B", "--until", &d, "-p", "0"]), ["a", "c"]);
+    assert_eq!(read_sorted(&home, &["--until", &d, "-p", "0"]), ["a", "c"]);
     assert_eq!(read_sorted(&home, &["-B", "--until", &a]), [""; 0]);
     assert_eq!(read_sorted(&home, &["-B", "--until", "1h"]), [""; 0]);
     assert_eq!(read_sorted(&home, &["-B", "--until", "0s"]), ["a", "b", "c", "d", "e"]);

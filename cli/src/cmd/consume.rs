@@ -41,17 +41,21 @@ back byte for byte; if its last line had no newline, say --no-final-newline. Rec
 partition come in order; those of several are mixed.
 
 A consumer with a name (-c) goes on behind the last record that it had written. The first time,
-and only then, it begins where -B, -T, -H, --start-offset or --since say, by default at the oldest record.
-A record counts as processed when it was written to standard output; that is committed every
+and only then, it begins where -B, -T, -H, --start-offset or --since say, by default at the oldest
+record. A record counts as processed when it was written to standard output; that is committed every
 second and at the end. What was written and not committed comes again. One consumer of a name reads
-a partition at a time: the newest takes it, and the older one ends.")]
+a partition at a time: the newest takes it, and the older one ends.
+
+The times of --since and --until are compared with those that producers gave their records. In a
+partition with records that are out of order, --until stops at the first that is late enough.")]
 pub struct ConsumeArgs {
     /// The topic
     topic: String,
     /// Read as this consumer: go on where it had come to, and commit what was written
     #[arg(short, long, value_name = "NAME")]
     consumer: Option<String>,
-    /// Begin at the oldest record; default: after the newest, with --consumer at the oldest
+    /// Begin at the oldest record; default: after the newest, with --consumer or --until at the
+    /// oldest
     #[arg(short = 'B', long, visible_alias = "from-beginning", group = "start")]
     beginning: bool,
     /// Begin so many records behind the oldest of each partition
@@ -189,7 +193,8 @@ fn config(args: &ConsumeArgs, now_unix_ms: i64) -> ConsumerConfig {
         (_, _, Some(count), _) => Start::FromEnd(count),
         (.., Some(ms)) => Start::Timestamp(ms),
         // Without a name nothing remembers what was not read; with one nothing may be skipped.
-        _ if args.beginning || args.consumer.is_some() => Start::Beginning,
+        // What is read up to a time lies before it.
+        _ if args.beginning || args.consumer.is_some() || args.until.is_some() => Start::Beginning,
         _ => Start::End,
     };
     let mut config = ConsumerConfig::new(&args.topic).start(start).commit(Commit::Manual);
@@ -248,6 +253,7 @@ mod tests {
         for (line, start) in [
             ("", Start::End),
             ("-c mailer", Start::Beginning),
+            ("--until 10m", Start::Beginning),
             ("-B", Start::Beginning),
             ("-H 2", Start::FromBeginning(2)),
             ("-T 3", Start::FromEnd(3)),
@@ -257,7 +263,7 @@ mod tests {
         ] {
             let args = parse(line).unwrap();
             assert_eq!(config(&args, now).start, start, "{line}");
-            assert_eq!(args.begins(), !matches!(line, "" | "-c mailer"), "{line}");
+            assert_eq!(args.begins(), !matches!(line, "" | "-c mailer" | "--until 10m"), "{line}");
         }
         for wrong in ["--since 10m -B", "--since 10m --tail 1", "--since noon", "--until"] {
             assert!(parse(wrong).is_err(), "{wrong}");

@@ -2,8 +2,8 @@
 
 use weir_control_plane::{
     app::{
-        self, Answer, App, AppError, ConfigChange, FlushMode, PageFilter, Principal, Repeatable,
-        TopicRequest, view::TopicView,
+        self, Answer, App, AppError, ConfigChange, FlushMode, KeyScope, PageFilter, Principal,
+        Repeatable, TopicRequest, view::TopicView,
     },
     store::{Store, audit, topics},
 };
@@ -12,7 +12,7 @@ use weir_protocol::{
     topic_config::{Flush, TopicConfig},
 };
 
-use crate::support::{Fixture, database::open, fixture, fresh};
+use crate::support::{Fixture, add_key, database::open, fixture, fresh};
 
 const NOTHING: ConfigChange = ConfigChange {
     flush: None,
@@ -185,6 +185,10 @@ async fn only_what_is_served_and_one_s_own_is_changed() {
     assert_eq!(foreign.unwrap_err().code(), "CLUSTER_NOT_FOUND");
     app::topic_delete(&f.app, &f.admin, "demo", "orders").await.unwrap();
     assert_eq!((code("orders").await, code(&id).await), ("TOPIC_NOT_FOUND", "TOPIC_DELETED"));
+    // Whoever may only look.
+    let (reader, _) = add_key(&f.app, f.admin.org, &[KeyScope::Read]).await;
+    let denied = app::topic_update(&f.app, &reader, "demo", &id, &ever, None).await;
+    assert_eq!(denied.unwrap_err().code(), "FORBIDDEN");
     // It comes back as it was.
     app::topic_undelete(&f.app, &f.admin, "demo", &id, None).await.unwrap();
     assert_eq!(stored(&f, cluster, "orders").await, ALL_SET);

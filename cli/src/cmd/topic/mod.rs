@@ -59,8 +59,8 @@ Examples:
   weir topic update orders --flush interval --flush-interval 50ms
   weir topic update orders --flush before-ack
 
-What is not said stays as it is. A shorter retention removes what is older within minutes, and
-nothing brings that back.")]
+What is not said stays as it is. A shorter retention removes records that are older, and nothing
+brings them back.")]
     Update(Box<update::UpdateArgs>),
     /// Delete topics; their names are free at once, their records are kept until they are purged
     #[command(after_help = "\
