@@ -98,7 +98,7 @@ pub enum Command {
     /// Create, look at, stop and delete clusters
     #[command(subcommand)]
     Cluster(ClusterCommand),
-    /// Create, look at, grow and delete topics
+    /// Create, look at, change, grow and delete topics
     #[command(subcommand)]
     Topic(TopicCommand),
     /// Look at partitions

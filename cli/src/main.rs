@@ -11,6 +11,7 @@
 //! | [`remote`] | control planes that are not this home's: their URL, the key for them |
 //! | [`local`] | the home's control plane: where it is, start, stop; waiting for clusters |
 //! | [`trace`] | one trace per command |
+//! | [`moment`] | points in time on the command line |
 //! | [`out`], [`ui`], [`error`] | standard output, standard error, exit codes |
 //!
 //! Servers are talked to through `weir_client` only; `weir run` runs them.
@@ -29,6 +30,7 @@ mod context;
 mod error;
 mod home;
 mod local;
+mod moment;
 mod out;
 mod produce;
 mod prompt;

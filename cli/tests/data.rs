@@ -65,6 +65,99 @@ fn topics_are_made_grown_described_and_deleted() {
 }
 
 #[test]
+fn how_a_topic_is_kept_is_chosen_shown_and_changed() {
+    let home = home_with_cluster();
+    let made = home.weir(&["topic", "create", "plain"]).ok().text();
+    assert!(made.contains("its records are kept for 7 days"), "{made}");
+    let line = "topic create orders --retention none --retention-bytes 10GiB --segment-bytes 64MiB \
+                --flush interval --flush-interval 100ms";
+    let made = home.weir(&line.split_whitespace().collect::<Vec<_>>()).ok().text();
+    assert!(made.contains("its records are kept up to 10.0 GiB per partition"), "{made}");
+    let shown = home.weir(&["topic", "describe", "orders"]).ok().text();
+    for line in [
+        "retention    10.0 GiB per partition",
+        "flush        within 100 ms after the acknowledgement",
+        "segments     at most 64.0 MiB",
+    ] {
+        assert!(shown.lines().any(|this| this == line), "{shown}");
+    }
+    let told = home.weir(&["topic", "update", "orders", "--retention", "36h"]).ok().text();
+    let change = "10.0 GiB per partition → 36 hours or 10.0 GiB per partition";
+    assert!(told.contains(change), "{told}");
+    let again = home.weir(&["topic", "update", "orders", "--retention", "36h"]).ok().text();
+    assert!(again.contains("nothing was changed"), "{again}");
+    let args = ["topic", "update", "orders", "--flush", "before-ack", "-o", "json"];
+    let topic = home.weir(&args).ok().json();
+    let expected = json!({ "flush": "before_ack", "flush_interval_ms": null,
+        "retention_ms": 129_600_000, "retention_bytes": 10_737_418_240_u64,
+        "segment_bytes": 67_108_864, "segment_ms": null });
+    assert_eq!(topic["config"], expected);
+    let list = home.weir(&["topic", "list", "-o", "json"]).ok().json();
+    assert_eq!(list[0]["config"], expected);
+    let ran = home.weir(&["topic", "update", "orders", "--flush", "interval"]);
+    let ran = ran.refused(2, "flush_interval_ms is missing");
+    assert!(ran.hint().contains("loss of power"), "{ran:?}");
+    let ran = home.weir(&["topic", "update", "order", "--retention", "1d"]);
+    let ran = ran.refused(1, "no topic order");
+    assert!(ran.hint().contains("did you mean orders?"), "{ran:?}");
+    home.weir(&["topic", "update", "__probe", "--retention", "1d"]).refused(1, "Weir's own");
+    let offsets = home.weir(&["topic", "describe", "__probe"]).ok().text();
+    assert!(offsets.contains("retention    for ever"), "{offsets}");
+}
+
+/// Topic `t` with a, c, e in one partition and b, d in the other; and when each was written.
+fn written_one_by_one(home: &Home) -> impl Fn(&str) -> String + use<> {
+    home.weir(&["topic", "create", "t", "-p", "2"]).ok();
+    for (partition, line) in [("0", "a"), ("1", "b"), ("0", "c"), ("1", "d"), ("0", "e")] {
+        home.weir_with(&["produce", "t", "-p", partition], line.as_bytes()).ok();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let times = read_sorted(home, &["-B", "-d", "--format", "{{value}} {{timestamp}}"]);
+    move |line| {
+        let found = times.iter().find_map(|time| time.strip_prefix(line));
+        found.unwrap().trim().to_owned()
+    }
+}
+
+fn read_sorted(home: &Home, more: &[&str]) -> Vec<String> {
+    let text = home.weir(&[&["consume", "t"], more].concat()).ok().text();
+    let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn records_are_read_up_to_a_time() {
+    let home = home_with_cluster();
+    let time = written_one_by_one(&home);
+    let (a, d) = (time("a"), time("d"));
+    assert_eq!(read_sorted(&home, &["-B", "--until", &d]), ["a", "b", "c"]);
+    assert_eq!(read_sorted(&home, &["--until", &d, "-p", "0"]), ["a", "c"]);
+    assert_eq!(read_sorted(&home, &["-B", "--until", &a]), [""; 0]);
+    assert_eq!(read_sorted(&home, &["-B", "--until", "1h"]), [""; 0]);
+    assert_eq!(read_sorted(&home, &["-B", "--until", "0s"]), ["a", "b", "c", "d", "e"]);
+    // A consumer with a name goes on where it stopped.
+    assert_eq!(read_sorted(&home, &["-c", "mailer", "--until", &d]), ["a", "b", "c"]);
+    assert_eq!(read_sorted(&home, &["-c", "mailer", "-d"]), ["d", "e"]);
+}
+
+#[test]
+#[ignore = "needs an SPU that finds records by their time"]
+fn records_are_read_from_a_time_on() {
+    let home = home_with_cluster();
+    let time = written_one_by_one(&home);
+    let (c, d) = (time("c"), time("d"));
+    assert_eq!(read_sorted(&home, &["--since", &c, "-d"]), ["c", "d", "e"]);
+    assert_eq!(read_sorted(&home, &["--since", "1h", "-d"]), ["a", "b", "c", "d", "e"]);
+    assert_eq!(read_sorted(&home, &["--since", "0s", "-d"]), [""; 0]);
+    assert_eq!(read_sorted(&home, &["--since", &c, "--until", &d]), ["c"]);
+    assert_eq!(read_sorted(&home, &["-c", "mailer", "--since", &d, "-d"]), ["d", "e"]);
+    let args = ["consumer", "reset", "mailer", "-t", "t", "--to-time", &c, "--yes"];
+    home.weir(&args).ok();
+    assert_eq!(read_sorted(&home, &["-c", "mailer", "-d"]), ["c", "d", "e"]);
+}
+
+#[test]
 fn every_byte_comes_back() {
     let home = home_with_cluster();
     let all_bytes: Vec<u8> = (0..=255).collect();

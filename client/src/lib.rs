@@ -17,7 +17,7 @@
 //!
 //! // Administer.
 //! if let Some(admin) = client.admin() {
-//!     let topic = TopicCreate { name: "orders".into(), partitions: 3, replication: 1 };
+//!     let topic = TopicCreate::new("orders", 3);
 //!     admin.topic_create("demo", &topic).await?;
 //! }
 //!

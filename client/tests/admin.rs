@@ -13,7 +13,10 @@ use http::{Method, Request, Response};
 use secrecy::{ExposeSecret, SecretString};
 use weir_client::{
     Admin, AdminConfig,
-    admin::{ClusterSpec, ClusterState, ConsumerResetRequest, ResetTo, TopicCreate, TopicState},
+    admin::{
+        ClusterSpec, ClusterState, ConsumerResetRequest, FlushMode, ResetTo, TopicConfigChange,
+        TopicCreate, TopicState,
+    },
     retry::BackoffConfig,
 };
 use weir_protocol::ids::{Offset, PartitionIndex};
@@ -82,7 +85,7 @@ async fn a_post_is_repeated_under_one_idempotency_key() {
         problem(503, "NOT_READY", true),
         Ok((201, topic(1))),
     ]);
-    let wanted = TopicCreate { name: "t1".into(), partitions: 1, replication: 1 };
+    let wanted = TopicCreate::new("t1", 1);
     let created = admin.topic_create("c/d", &wanted).await.unwrap();
     assert_eq!(created.name, "t1");
     let requests = script.requests.lock().unwrap();
@@ -113,7 +116,7 @@ async fn what_may_have_been_carried_out_is_repeated_only_where_that_is_safe() {
 async fn an_unknown_outcome_is_not_forgotten_when_the_server_goes_away() {
     let away = std::iter::repeat_with(|| Err(unreachable())).take(1000);
     let (admin, _) = admin(std::iter::once(Err(broken())).chain(away));
-    let wanted = TopicCreate { name: "t1".into(), partitions: 1, replication: 1 };
+    let wanted = TopicCreate::new("t1", 1);
     assert!(admin.topic_create("c", &wanted).await.unwrap_err().outcome_unknown());
 }
 
@@ -220,6 +223,7 @@ async fn a_reset_is_one_request_however_often_it_is_sent() {
         (ResetTo::Offset(Offset(7)), r#"{"offset":7}"#),
         (ResetTo::Beginning, r#"{"beginning":true}"#),
         (ResetTo::End, r#"{"end":true}"#),
+        (ResetTo::Timestamp(-9), r#"{"timestamp_ms":-9}"#),
     ];
     for (to, text) in places {
         let (admin, script) = admin([Ok((200, answer.clone()))]);
@@ -274,4 +278,45 @@ async fn deleted_topics_are_asked_for_by_their_own_paths() {
     assert_eq!(lines, expected);
     let key = |n: usize| requests[n].headers()["idempotency-key"].clone();
     assert_eq!(key(1), key(2), "a repetition is recognised");
+}
+
+#[tokio::test]
+async fn how_a_topic_is_kept_is_sent_as_it_is_said() {
+    let config = r#""config":{"flush":"interval","flush_interval_ms":9,"retention_ms":null,
+        "retention_bytes":7,"segment_bytes":8,"segment_ms":null},"state""#;
+    let kept = topic(1).replacen(r#""state""#, config, 1);
+    let (admin, script) = admin([
+        Ok((201, topic(1))),
+        Ok((201, kept.clone())),
+        Err(broken()),
+        Ok((200, kept.clone())),
+    ]);
+    let plain = admin.topic_create("c", &TopicCreate::new("t1", 1)).await.unwrap();
+    assert_eq!(plain.config, None, "an older control plane does not say");
+    let change = TopicConfigChange {
+        flush: Some(FlushMode::Interval),
+        flush_interval_ms: Some(9),
+        retention_ms: Some(None),
+        ..TopicConfigChange::default()
+    };
+    let wanted = TopicCreate { config: change, ..TopicCreate::new("t1", 1) };
+    let made = admin.topic_create("c", &wanted).await.unwrap().config.unwrap();
+    assert_eq!((made.flush, made.flush_interval_ms), (FlushMode::Interval, Some(9)));
+    assert_eq!((made.retention_ms, made.retention_bytes), (None, Some(7)));
+    admin.topic_update("c", "t/1", &change).await.unwrap();
+    let requests = script.requests.lock().unwrap();
+    let body = |n: usize| String::from_utf8(requests[n].body().to_vec()).unwrap();
+    let sent = r#"{"flush":"interval","flush_interval_ms":9,"retention_ms":null}"#;
+    assert_eq!(body(0), r#"{"name":"t1","partitions":1,"replication":1}"#);
+    assert_eq!(
+        body(1),
+        format!(r#"{{"name":"t1","partitions":1,"replication":1,"config":{sent}}}"#)
+    );
+    assert_eq!(body(2), format!(r#"{{"config":{sent}}}"#));
+    assert_eq!(
+        (requests[2].method(), requests[2].uri().path()),
+        (&Method::PATCH, "/v1/clusters/c/topics/t%2F1")
+    );
+    let key = |n: usize| requests[n].headers()["idempotency-key"].clone();
+    assert_eq!((key(2), body(2)), (key(3), body(3)), "a repetition is recognised");
 }

@@ -48,8 +48,15 @@ async fn read(consumer: &mut Consumer) -> (Vec<u64>, Option<ConsumeError>) {
 async fn reads_from_each_start_to_the_end_of_the_moment() {
     let spu = FakeSpu::start(1).await;
     spu.fill(key(1, 0), 0..5, 4);
-    for (start, first) in [(Start::Beginning, 0), (Start::Absolute(Offset(6)), 6), (Start::End, 20)]
-    {
+    for (start, first) in [
+        (Start::Beginning, 0),
+        (Start::Absolute(Offset(6)), 6),
+        (Start::End, 20),
+        // Records as old as their offsets say: one in the middle of a batch, one beyond the last.
+        (Start::Timestamp(0), 0),
+        (Start::Timestamp(7), 7),
+        (Start::Timestamp(99), 20),
+    ] {
         let mut consumer = consumer(&spu, orders().start(start).until_end()).await;
         let (offsets, error) = read(&mut consumer).await;
         assert_eq!((offsets, error), ((first..20).collect(), None), "{start:?}");

@@ -44,7 +44,7 @@ async fn world() -> World {
     control.reconcile(&spus);
     let cluster = control.create("demo", 3).await;
     control.until("it runs", cluster, |c| c.state == ClusterState::Running).await;
-    let wanted = TopicRequest { name: "orders".to_owned(), partitions: 3, replication: 1 };
+    let wanted = TopicRequest::new("orders", 3);
     let created = app::topic_create(&control.app, &control.principal, "demo", &wanted, None).await;
     let app::Answer::Fresh(topic) = created.unwrap() else { panic!("it was there") };
     spus.offsets.coordinate(Some(spu(1)));
@@ -132,6 +132,8 @@ async fn a_reset_is_resolved_by_the_leaders_and_committed_by_the_coordinator() {
         (json!({ "end": true }), 10),
         (json!({ "offset": 5 }), 5),
         (json!({ "from_beginning": 1 }), 3),
+        (json!({ "timestamp_ms": 6 }), 6),
+        (json!({ "timestamp_ms": 1_767_225_600_000_i64 }), 10),
     ] {
         let one = json!({ "topic": w.topic, "partitions": [2, 2], "to": to });
         assert_eq!(w.reset(&one).await.ok(200)["partitions"].as_array().unwrap().len(), 1);
@@ -142,7 +144,7 @@ async fn a_reset_is_resolved_by_the_leaders_and_committed_by_the_coordinator() {
     assert!(sessions.iter().all(|session| session.len() == 16));
     sessions.sort();
     sessions.dedup();
-    assert_eq!((sessions.len(), w.acts("consumer.reset").await), (5, 5));
+    assert_eq!((sessions.len(), w.acts("consumer.reset").await), (7, 7));
 }
 
 #[tokio::test]

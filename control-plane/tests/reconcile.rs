@@ -11,7 +11,10 @@ use secrecy::ExposeSecret as _;
 use support::{ControlPlane, provisioner::InMemory, spu, until};
 use tempfile::TempDir;
 use weir_control_plane::{
-    app::{self, view::ClusterView},
+    app::{
+        self,
+        view::{ClusterView, TopicConfigView},
+    },
     plan::names::OFFSETS_TOPIC,
     reconcile::probe::PROBE_TOPIC,
     store::{
@@ -21,7 +24,7 @@ use weir_control_plane::{
         types::{ClusterState, OperationState, SpuState},
     },
 };
-use weir_protocol::ids::ClusterId;
+use weir_protocol::{ids::ClusterId, topic_config::TopicConfig};
 
 fn running(cluster: &ClusterView) -> bool {
     cluster.state == ClusterState::Running
@@ -87,6 +90,8 @@ async fn the_offsets_topic_is_made_once_on_the_first_spu_and_nobody_deletes_it()
     assert_eq!((shown.generation_number, shown.partitions.len()), (1, 8));
     assert!(shown.partitions.iter().all(|p| p.replica_spu_ids == [1]), "{shown:?}");
     assert!(shown.partitions.iter().all(|p| p.leader_spu_id == Some(1) && p.leader_epoch > 0));
+    let kept = TopicConfigView::from(&TopicConfig::default());
+    assert_eq!(shown.config, kept, "what consumers committed has no age");
     for topic in [OFFSETS_TOPIC.to_owned(), shown.generation_id.to_string()] {
         let error = app::topic_delete(&control.app, &control.principal, "demo", &topic).await;
         assert_eq!(error.unwrap_err().code(), "FORBIDDEN");

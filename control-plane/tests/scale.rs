@@ -19,7 +19,10 @@ use weir_control_plane::{
         types::{ClusterState, OperationKind, OperationState, StepState},
     },
 };
-use weir_protocol::ids::{ClusterId, PartitionIndex, SpuId, TopicGenerationId};
+use weir_protocol::{
+    ids::{ClusterId, PartitionIndex, SpuId, TopicGenerationId},
+    topic_config::TopicConfig,
+};
 
 fn running(cluster: &ClusterView) -> bool {
     cluster.state == ClusterState::Running
@@ -66,14 +69,20 @@ async fn scaled(control: &ControlPlane, id: ClusterId, spus: u32) -> ClusterView
 }
 
 async fn topic(control: &ControlPlane, name: &str, partitions: u32) {
-    let wanted = TopicRequest { name: name.to_owned(), partitions, replication: 1 };
+    let wanted = TopicRequest::new(name, partitions);
     app::topic_create(&control.app, &control.principal, "demo", &wanted, None).await.unwrap();
 }
 
 /// Puts a topic on an SPU, past the placement: as one that was under way would.
 async fn topic_on(control: &ControlPlane, id: ClusterId, name: &str, on: SpuId) {
     let generation = TopicGenerationId(control.app.uuid_v7().unwrap());
-    let new = NewTopic { generation, name: name.to_owned(), internal: false, replication: 1 };
+    let new = NewTopic {
+        generation,
+        name: name.to_owned(),
+        internal: false,
+        replication: 1,
+        config: TopicConfig::default(),
+    };
     let partition = NewPartition {
         index: PartitionIndex(0),
         label: String::new(),

@@ -32,5 +32,7 @@ mod postgres;
 mod revisions;
 #[path = "store/tombstones.rs"]
 mod tombstones;
+#[path = "store/topic_config.rs"]
+mod topic_config;
 #[path = "store/topics.rs"]
 mod topics;

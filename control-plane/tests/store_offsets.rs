@@ -32,6 +32,7 @@ use weir_protocol::{
             spu_control_client::SpuControlClient,
         },
     },
+    topic_config::TopicConfig,
 };
 use weir_runtime::rpc::{Channel, ChannelConfig};
 
@@ -57,6 +58,7 @@ async fn coordinator() -> Coordinator {
         name: OFFSETS_TOPIC.to_owned(),
         internal: true,
         replication: 1,
+        config: TopicConfig::default(),
     };
     let placed: Vec<_> = (0..4)
         .map(|index| NewPartition {

@@ -114,7 +114,7 @@ async fn fresh_topic(context: &Context, cluster: &str) -> Result<String> {
     let admin = context.admin()?;
     for number in 1..=TOPICS_MAX {
         let name = if number == 1 { TOPIC.to_owned() } else { format!("{TOPIC}-{number}") };
-        let wanted = TopicCreate { name: name.clone(), partitions: 1, replication: 1 };
+        let wanted = TopicCreate::new(&name, 1);
         match admin.topic_create(cluster, &wanted).await {
             Ok(_) => return Ok(name),
             Err(error) if error.code() == "TOPIC_EXISTS" => {}

@@ -1,9 +1,10 @@
 //! From a topic to the output, until the end, the count, Ctrl-C or an error.
 
-use std::{io, time::Duration};
+use std::{collections::BTreeSet, io, time::Duration};
 
 use futures::FutureExt as _;
-use weir_client::{CommitError, ConsumeError, Consumer};
+use weir_client::{CommitError, ConsumeError, Consumer, ConsumerRecord};
+use weir_protocol::ids::PartitionIndex;
 use weir_runtime::task::CancellationToken;
 
 use super::{
@@ -24,6 +25,9 @@ use crate::{
 const LAST_WRITES: Duration = Duration::from_millis(300);
 const LAST_COMMIT: Duration = Duration::from_millis(1_500);
 
+/// After so many records that are not wanted it is looked whether Ctrl-C was pressed.
+const PASSED_BY_MAX: u64 = 1 << 16;
+
 /// What the command line asks for.
 pub struct Wanted<'a> {
     /// Of which cluster.
@@ -36,6 +40,8 @@ pub struct Wanted<'a> {
     pub begin: bool,
     /// To stop at the end.
     pub until_end: bool,
+    /// To stop each partition at its first record from this time on, in milliseconds since 1970.
+    pub until: Option<i64>,
     /// To stop after so many records.
     pub count: Option<u64>,
 }
@@ -51,6 +57,10 @@ pub struct Copy<'a> {
     pending: Option<Chunk>,
     writer: Writer,
     commits: Commits,
+    /// Partitions of which all was read that was asked for.
+    over: BTreeSet<PartitionIndex>,
+    /// Records of these that came after.
+    passed_by: u64,
 }
 
 impl<'a> Copy<'a> {
@@ -64,7 +74,9 @@ impl<'a> Copy<'a> {
     ) -> Self {
         let commits = Commits::new(wanted.name, context.clock);
         let told = signal::on_signal_or_ended();
-        Self { wanted, context, told, consumer, sink, pending: None, writer, commits }
+        let over = BTreeSet::new();
+        let pending = None;
+        Self { wanted, context, told, consumer, sink, pending, writer, commits, over, passed_by: 0 }
     }
 
     /// Does it.
@@ -107,6 +119,15 @@ impl<'a> Copy<'a> {
             self.tell_moved();
             match next {
                 None => return Ok(()),
+                Some(Ok(record)) if self.is_over(&record) => {
+                    if self.consumer.live().is_subset(&self.over) {
+                        return Ok(());
+                    }
+                    self.passed_by += 1;
+                    if self.passed_by.is_multiple_of(PASSED_BY_MAX) {
+                        self.hand_over().await?;
+                    }
+                }
                 Some(Ok(record)) => {
                     if self.sink.take(&record).map_err(|e| out::from_stdout(&e))? {
                         self.hand_over().await?;
@@ -116,6 +137,15 @@ impl<'a> Copy<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the record lies behind the end of what was asked for of its partition.
+    fn is_over(&mut self, record: &ConsumerRecord) -> bool {
+        let Some(until) = self.wanted.until else { return false };
+        if record.timestamp_ms >= until {
+            self.over.insert(record.partition);
+        }
+        self.over.contains(&record.partition)
     }
 
     /// Hands over what was gathered, and commits while there is no room for it. It also looks

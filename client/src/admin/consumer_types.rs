@@ -133,6 +133,9 @@ pub enum ResetTo {
     FromBeginning(u64),
     /// So many offsets before the end.
     FromEnd(u64),
+    /// The first record whose timestamp, in milliseconds since 1970, is not below this; where
+    /// there is none, the end.
+    Timestamp(i64),
 }
 
 impl Serialize for ResetTo {
@@ -144,6 +147,7 @@ impl Serialize for ResetTo {
             Self::Offset(offset) => map.serialize_entry("offset", offset)?,
             Self::FromBeginning(count) => map.serialize_entry("from_beginning", count)?,
             Self::FromEnd(count) => map.serialize_entry("from_end", count)?,
+            Self::Timestamp(ms) => map.serialize_entry("timestamp_ms", ms)?,
         }
         map.end()
     }

@@ -1,8 +1,8 @@
 //! Administration over the control plane's HTTP API.
 //!
 //! [`Admin`] sends one request per method, with a deadline on each attempt and on the
-//! whole, and repeats it with back-off where that is safe: reads always, POSTs because each
-//! carries an `Idempotency-Key`, and anything that is known not to have been carried out.
+//! whole, and repeats it with back-off where that is safe: reads always, POSTs and PATCHes because
+//! each carries an `Idempotency-Key`, and anything that is known not to have been carried out.
 
 mod clusters;
 mod consumer_types;
@@ -10,6 +10,7 @@ mod consumers;
 mod error;
 mod operations;
 mod request;
+mod topic_config;
 mod topics;
 mod types;
 
@@ -31,9 +32,11 @@ pub use self::{
         Operation, OperationFailure, OperationProgress, OperationStep, OperationTarget,
         ScalePreview, SpuHolds, SpuHoldsTopic,
     },
+    topic_config::{TopicConfig, TopicConfigChange},
     types::{
-        Cluster, ClusterSpec, ClusterState, DesiredState, OperationKind, OperationState, Page, Spu,
-        SpuState, StepState, TokenGrant, Topic, TopicCreate, TopicPartition, TopicState, WhoAmI,
+        Cluster, ClusterSpec, ClusterState, DesiredState, FlushMode, OperationKind, OperationState,
+        Page, Spu, SpuState, StepState, TokenGrant, Topic, TopicCreate, TopicPartition, TopicState,
+        WhoAmI,
     },
 };
 use crate::retry::BackoffConfig;

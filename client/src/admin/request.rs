@@ -64,6 +64,11 @@ impl Call {
         Ok(Self { repeatable: true, idempotency_key: Some(key), ..base })
     }
 
+    /// A PATCH. Its key makes a repetition return the first answer.
+    pub(crate) fn patch<const N: usize>(segments: [&str; N]) -> Result<Self, AdminError> {
+        Ok(Self { method: Method::PATCH, ..Self::post(segments)? })
+    }
+
     /// A DELETE. By name it is not repeated after an unknown outcome: the name may belong to
     /// something newer by then.
     pub(crate) fn delete<const N: usize>(segments: [&str; N], by_id: bool) -> Self {

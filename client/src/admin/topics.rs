@@ -3,7 +3,10 @@
 use futures::{Stream, TryStreamExt};
 use weir_protocol::ids::TopicGenerationId;
 
-use super::{Admin, AdminError, Call, Topic, TopicCreate, request::is_id, types::AddPartitions};
+use super::{
+    Admin, AdminError, Call, Topic, TopicConfigChange, TopicCreate, request::is_id,
+    topic_config::TopicUpdate, types::AddPartitions,
+};
 
 impl Admin {
     /// Creates a topic: a new generation of its name. `TOPIC_EXISTS` while the name is taken.
@@ -50,6 +53,21 @@ impl Admin {
     pub async fn topic_list_internal(&self, cluster: &str) -> Result<Vec<Topic>, AdminError> {
         let call = Call::get(["v1", "clusters", cluster, "topics"]);
         self.list(call.query("internal", "true".to_owned())).try_collect().await
+    }
+
+    /// Changes how a topic's records are kept, while it is in use too. What is not said stays as
+    /// it is.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn topic_update(
+        &self,
+        cluster: &str,
+        topic: &str,
+        change: &TopicConfigChange,
+    ) -> Result<Topic, AdminError> {
+        let call = Call::patch(["v1", "clusters", cluster, "topics", topic])?;
+        self.execute_json(call.json(&TopicUpdate { config: change })?).await
     }
 
     /// Deletes a topic. Its name is free at once; the answer is the tombstone, which

@@ -16,6 +16,8 @@ use weir_protocol::{
     token::Scope,
 };
 
+use super::topic_config::{TopicConfig, TopicConfigChange};
+
 macro_rules! states {
     ($(#[$doc:meta])* $name:ident { $( $(#[$variant_doc:meta])* $variant:ident = $text:literal, )* }) => {
         $(#[$doc])*
@@ -92,6 +94,16 @@ states!(
         Tombstone = "tombstone",
         /// Its data is being removed for good.
         Purging = "purging",
+    }
+);
+states!(
+    /// When a batch is acknowledged.
+    FlushMode {
+        /// Once it is fsynced.
+        BeforeAck = "before_ack",
+        /// Once it is in the page cache: a loss of power can take what was acknowledged within
+        /// the interval.
+        Interval = "interval",
     }
 );
 states!(
@@ -254,6 +266,9 @@ pub struct Topic {
     /// Copies per partition.
     #[serde(default)]
     pub replication: u32,
+    /// How its records are kept; a control plane of before there was a choice does not say.
+    #[serde(default)]
+    pub config: Option<TopicConfig>,
     /// Its partitions, by index.
     #[serde(default)]
     pub partitions: Vec<TopicPartition>,
@@ -302,6 +317,18 @@ pub struct TopicCreate {
     pub partitions: u32,
     /// Copies per partition.
     pub replication: u32,
+    /// How its records are kept; what is not said is the control plane's default.
+    #[serde(default, skip_serializing_if = "TopicConfigChange::is_empty")]
+    pub config: TopicConfigChange,
+}
+
+impl TopicCreate {
+    /// A topic with one copy of each partition, kept as the control plane has it by default.
+    #[must_use]
+    pub fn new(name: impl Into<String>, partitions: u32) -> Self {
+        let config = TopicConfigChange::default();
+        Self { name: name.into(), partitions, replication: 1, config }
+    }
 }
 
 /// A data-plane token, and where to use it.

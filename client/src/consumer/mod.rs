@@ -149,6 +149,12 @@ impl Consumer {
         self.generation
     }
 
+    /// The partitions from which something may still come.
+    #[must_use]
+    pub const fn live(&self) -> &BTreeSet<PartitionIndex> {
+        &self.live
+    }
+
     /// The next record or error; `None` when nothing more will come. Cancel safe: dropping
     /// the future loses nothing.
     pub async fn next(&mut self) -> Option<Result<ConsumerRecord, ConsumeError>> {

@@ -19,6 +19,10 @@ pub enum Start {
     FromBeginning(u64),
     /// So many offsets before the high watermark, at least at the log start.
     FromEnd(u64),
+    /// At the first record whose timestamp, in milliseconds since 1970, is not below this; at the
+    /// high watermark where there is none. Timestamps are the producers': one that comes later
+    /// may be below it.
+    Timestamp(i64),
 }
 
 /// What to do where the offset to begin at lies outside log start and high watermark. It is
@@ -103,6 +107,7 @@ impl Opening {
                 Start::Absolute(offset) => Position::Absolute(offset.0),
                 Start::FromBeginning(count) => Position::FromBeginning(count),
                 Start::FromEnd(count) => Position::FromEnd(count),
+                Start::Timestamp(ms) => Position::TimestampMs(ms),
             }),
             committed: match self.committed {
                 Some(offset) => Some(offset.0),

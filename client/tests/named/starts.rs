@@ -70,13 +70,15 @@ async fn a_first_start_at_the_end_passes_nothing_by_later() {
 }
 
 #[tokio::test]
-async fn counted_starts_lie_within_the_log() {
+async fn counted_and_timed_starts_lie_within_the_log() {
     let spu = ten().await;
     let cases = [
         (Start::FromBeginning(3), Some(3)),
         (Start::FromBeginning(99), None),
         (Start::FromEnd(2), Some(8)),
         (Start::FromEnd(99), Some(0)),
+        (Start::Timestamp(4), Some(4)),
+        (Start::Timestamp(99), None),
     ];
     for (start, first) in cases {
         let config = ConsumerConfig::new("orders").start(start).until_end();

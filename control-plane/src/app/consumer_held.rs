@@ -94,7 +94,10 @@ impl Generations {
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;
-    use weir_protocol::ids::{GenerationNumber, Incarnation, Offset, PartitionEpoch, SpuId};
+    use weir_protocol::{
+        ids::{GenerationNumber, Incarnation, Offset, PartitionEpoch, SpuId},
+        topic_config::TopicConfig,
+    };
 
     use super::*;
 
@@ -112,6 +115,7 @@ mod tests {
             state,
             internal: false,
             replication: 1,
+            config: TopicConfig::default(),
             created_at_unix_ms: 0,
             deleted_at_unix_ms: None,
         };

@@ -26,6 +26,9 @@ pub enum ResetTo {
     FromBeginning(u64),
     /// So many offsets before the end.
     FromEnd(u64),
+    /// The first record whose timestamp, in milliseconds since 1970, is not below this; where
+    /// there is none, the end.
+    Timestamp(i64),
 }
 
 impl ResetTo {
@@ -36,6 +39,7 @@ impl ResetTo {
             Self::Offset(offset) => Position::Absolute(offset),
             Self::FromBeginning(count) => Position::FromBeginning(count),
             Self::FromEnd(count) => Position::FromEnd(count),
+            Self::Timestamp(ms) => Position::TimestampMs(ms),
         };
         // Out of range is an error: nobody is sent somewhere else than they asked.
         Start { position: Some(position), ..Start::default() }

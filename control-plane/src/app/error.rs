@@ -12,6 +12,7 @@ use crate::{
         operation,
         placement::PlacementError,
         scale::{self, Blocking},
+        topic_config::ConfigError,
     },
     store::{
         DbError,
@@ -185,6 +186,12 @@ pub enum AppError {
     /// The operating system has no randomness to give.
     #[error("no randomness: {0}")]
     Entropy(#[from] io::Error),
+}
+
+impl From<ConfigError> for AppError {
+    fn from(error: ConfigError) -> Self {
+        Self::invalid("config", error.to_string(), error.hint())
+    }
 }
 
 impl AppError {

@@ -146,7 +146,7 @@ fn topic(row: &TopicRow, partitions: &[PartitionRow]) -> metadata::TopicGenerati
         state: state.into(),
         internal: row.internal,
         partitions: partitions.iter().map(partition).collect(),
-        config: None,
+        config: Some(row.config.to_wire()),
     }
 }
 

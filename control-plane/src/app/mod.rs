@@ -43,6 +43,7 @@ mod topic_grow;
 mod topic_purge;
 mod topic_tombstones;
 mod topic_undelete;
+mod topic_update;
 pub mod view;
 
 pub use authenticate::authenticate;
@@ -76,6 +77,10 @@ pub use topic_grow::topic_add_partitions;
 pub use topic_purge::{topic_delete_and_purge, topic_purge};
 pub use topic_tombstones::topic_list_deleted;
 pub use topic_undelete::topic_undelete;
+pub use topic_update::topic_update;
 
-// What the edges say to use cases, so that they need not know the store.
-pub use crate::store::{clusters::ClusterSpec, topics::PageFilter, types::KeyScope};
+// What the edges say to use cases, so that they need not know what is below.
+pub use crate::{
+    plan::topic_config::{ConfigChange, FlushMode},
+    store::{clusters::ClusterSpec, topics::PageFilter, types::KeyScope},
+};

@@ -1,7 +1,10 @@
 //! A new topic: a generation with its partitions, placed, in one transaction.
 
 use serde_json::json;
-use weir_protocol::ids::{GenerationNumber, PartitionIndex, Revision, SpuId, TopicGenerationId};
+use weir_protocol::{
+    ids::{GenerationNumber, PartitionIndex, Revision, SpuId, TopicGenerationId},
+    topic_config::TopicConfig,
+};
 
 use super::{
     App, AppError, Principal, act,
@@ -12,6 +15,7 @@ use crate::{
     plan::{
         names,
         placement::{self, Candidate},
+        topic_config::ConfigChange,
     },
     store::{
         DbResult, Scoped,
@@ -36,6 +40,17 @@ pub struct TopicRequest {
     pub partitions: u32,
     /// Replicas per partition.
     pub replication: u32,
+    /// How its records are kept; what is not said is as [`TopicConfig::of_new_topic`] has it.
+    pub config: ConfigChange,
+}
+
+impl TopicRequest {
+    /// A topic with one replica of each partition, kept as new topics are.
+    #[must_use]
+    pub fn new(name: impl Into<String>, partitions: u32) -> Self {
+        let config = ConfigChange::default();
+        Self { name: name.into(), partitions, replication: 1, config }
+    }
 }
 
 /// Creates a topic. A name that was used before gets a new generation, which shares nothing
@@ -54,12 +69,14 @@ pub async fn topic_create(
     names::topic_name(&wanted.name).map_err(|error| AppError::name("name", &error))?;
     check_partitions("partitions", wanted.partitions)?;
     check_replication(wanted.replication)?;
+    let config = wanted.config.apply(&TopicConfig::of_new_topic())?;
     let now = app.now_unix_ms();
     let new = NewTopic {
         generation: TopicGenerationId(app.uuid_v7()?),
         name: wanted.name.clone(),
         internal: false,
         replication: wanted.replication,
+        config,
     };
     let mut tx = app.store.write().await?;
     let mut org = tx.scoped(principal.org);

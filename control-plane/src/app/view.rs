@@ -10,17 +10,21 @@ use weir_protocol::{
         TopicGenerationId,
     },
     pb::session::{ReplicaState, ReplicaStatus},
+    topic_config::TopicConfig,
 };
 
 use super::{App, ends::AllEnds, status_board::SpuSeen};
-use crate::store::{
-    DbResult, Scoped,
-    clusters::{ClusterRow, ClusterSpec},
-    operations,
-    partitions::PartitionRow,
-    spus::{self, SpuRow},
-    topics::TopicRow,
-    types::{ClusterState, Desired, SpuState, TopicState},
+use crate::{
+    plan::topic_config::{self, FlushMode},
+    store::{
+        DbResult, Scoped,
+        clusters::{ClusterRow, ClusterSpec},
+        operations,
+        partitions::PartitionRow,
+        spus::{self, SpuRow},
+        topics::TopicRow,
+        types::{ClusterState, Desired, SpuState, TopicState},
+    },
 };
 
 /// A cluster: what is wanted and what is so.
@@ -112,8 +116,46 @@ pub struct TopicView {
     pub ready: bool,
     /// Replicas per partition.
     pub replication: u32,
+    /// How its records are kept.
+    pub config: TopicConfigView,
     /// By index.
     pub partitions: Vec<PartitionView>,
+}
+
+/// How a topic's records are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = TopicConfig)]
+pub struct TopicConfigView {
+    /// When a batch is acknowledged.
+    pub flush: FlushMode,
+    /// With `interval`: from the first unsynced write to the fsync, in milliseconds.
+    pub flush_interval_ms: Option<u32>,
+    /// Records older than this may be removed, in milliseconds; `null`: they are kept for ever.
+    #[schema(example = 604_800_000)]
+    pub retention_ms: Option<u64>,
+    /// The oldest segments of a partition go while the rest holds at least so many bytes;
+    /// `null`: size removes nothing.
+    pub retention_bytes: Option<u64>,
+    /// A segment is closed before it outgrows this, in bytes.
+    #[schema(example = 1_073_741_824)]
+    pub segment_bytes: u64,
+    /// A segment is closed when its first record is older than this, in milliseconds; `null`:
+    /// age closes none.
+    pub segment_ms: Option<u64>,
+}
+
+impl From<&TopicConfig> for TopicConfigView {
+    fn from(config: &TopicConfig) -> Self {
+        let (flush, flush_interval_ms) = topic_config::parts(config.flush);
+        Self {
+            flush,
+            flush_interval_ms,
+            retention_ms: config.retention_ms,
+            retention_bytes: config.retention_bytes,
+            segment_bytes: config.segment_bytes,
+            segment_ms: config.segment_ms,
+        }
+    }
 }
 
 /// A partition.
@@ -230,6 +272,7 @@ pub fn topic(row: &TopicRow, partitions: &[PartitionRow], seen: &Seen) -> TopicV
             // One whose only holder was removed for good is nobody's to serve.
             && partitions.iter().all(|p| p.replicas.is_empty() || served(p, seen)),
         replication: row.replication,
+        config: TopicConfigView::from(&row.config),
         partitions: shown,
     }
 }

@@ -64,6 +64,9 @@ pub(super) enum ResetTo {
     FromBeginning(u64),
     /// So many offsets before the end.
     FromEnd(u64),
+    /// The first record whose timestamp, in milliseconds since 1970, is not below this; where
+    /// there is none, the end.
+    TimestampMs(i64),
 }
 
 impl ResetTo {
@@ -74,11 +77,12 @@ impl ResetTo {
             Self::Offset(offset) => Place::Offset(offset),
             Self::FromBeginning(count) => Place::FromBeginning(count),
             Self::FromEnd(count) => Place::FromEnd(count),
+            Self::TimestampMs(ms) => Place::Timestamp(ms),
             Self::Beginning(false) | Self::End(false) => {
                 return Err(Problem::invalid(
                     "to: false names no place",
                     "Say {\"beginning\": true}, {\"end\": true}, or one of offset, \
-                     from_beginning and from_end with a number.",
+                     from_beginning, from_end and timestamp_ms with a number.",
                 ));
             }
         })

@@ -28,6 +28,7 @@ pub mod routes;
 mod spus;
 mod system;
 mod tokens;
+mod topic_config;
 mod topic_verbs;
 mod topics;
 

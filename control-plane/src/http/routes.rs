@@ -65,7 +65,7 @@ fn keyed() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(operations::list))
         .routes(routes!(operations::show))
         .routes(routes!(topics::list, topics::create))
-        .routes(routes!(topics::show, topics::delete))
+        .routes(routes!(topics::show, topics::update, topics::delete))
         .route("/v1/clusters/{cluster}/topics/{topic}", post(topic_verbs::dispatch))
         .routes(routes!(consumers::list))
         .routes(routes!(consumers::show, consumers::delete))

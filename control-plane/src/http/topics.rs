@@ -1,4 +1,4 @@
-//! Topics: create, show, list, delete.
+//! Topics: create, show, list, update, delete.
 
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use super::{
     list::{self, List, ListQuery},
     problem::Problems,
     reply,
+    topic_config::TopicConfigChange,
 };
 use crate::app::{self, App, PageFilter, Principal, TopicRequest, page::Page, view::TopicView};
 
@@ -36,6 +37,10 @@ pub(super) struct TopicCreate {
     #[serde(default = "one")]
     #[schema(minimum = 1, default = 1, required = false)]
     replication: u32,
+    /// How its records are kept.
+    #[serde(default)]
+    #[schema(required = false)]
+    config: Option<TopicConfigChange>,
 }
 
 const fn one() -> u32 {
@@ -62,6 +67,7 @@ pub(super) async fn create(
         name: body.name,
         partitions: body.partitions,
         replication: body.replication,
+        config: body.config.map(|said| said.change()).unwrap_or_default(),
     };
     let answer = app::topic_create(&app, &principal, &cluster, &wanted, request.as_ref()).await?;
     reply::answer(StatusCode::CREATED, answer)
@@ -81,6 +87,36 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let view = app::topic_get(&app, &principal, &cluster, &topic).await?;
     Ok(etag::tagged(&headers, StatusCode::OK, &view))
+}
+
+/// What should be otherwise.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TopicUpdate {
+    /// How its records are kept.
+    config: TopicConfigChange,
+}
+
+/// Changes how a topic's records are kept, while it is in use too. What is left out stays as
+/// it is; `null` takes a bound away.
+#[utoipa::path(patch, path = "/v1/clusters/{cluster}/topics/{topic}", tag = "topics",
+    operation_id = "topic_update", security(("api_key" = [])),
+    params(("cluster" = String, Path, description = "Name or id"),
+        ("topic" = String, Path, description = "Name or generation id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition safe")),
+    request_body = TopicUpdate,
+    responses((status = 200, body = TopicView, description = "As it is from now on"), Problems))]
+pub(super) async fn update(
+    State(app): State<Arc<App>>,
+    Caller(principal): Caller,
+    Path((cluster, topic)): Path<(String, String)>,
+    posted: Posted,
+) -> Result<Response, Problem> {
+    let request = posted.repeatable()?;
+    let change = posted.json::<TopicUpdate>()?.config.change();
+    let answer =
+        app::topic_update(&app, &principal, &cluster, &topic, &change, request.as_ref()).await?;
+    reply::answer(StatusCode::OK, answer)
 }
 
 /// How a topic is deleted.

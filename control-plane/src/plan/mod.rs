@@ -11,3 +11,4 @@ pub mod readiness;
 pub mod registration;
 pub mod restart;
 pub mod scale;
+pub mod topic_config;

@@ -1,6 +1,9 @@
 //! The internal topic that keeps what named consumers have committed.
 
-use weir_protocol::ids::{PartitionIndex, TopicGenerationId};
+use weir_protocol::{
+    ids::{PartitionIndex, TopicGenerationId},
+    topic_config::TopicConfig,
+};
 
 use super::{Context, snapshot::Snapshot};
 use crate::{
@@ -39,6 +42,8 @@ pub(super) async fn ensure(context: &Context, snapshot: &Snapshot) -> DbResult<b
         name: OFFSETS_TOPIC.to_owned(),
         internal: true,
         replication: 1,
+        // What is live in it is not what is young: it is kept short by its coordinator.
+        config: TopicConfig::default(),
     };
     let placed: Vec<_> = (0..PARTITIONS)
         .map(|index| NewPartition {

@@ -2,7 +2,10 @@
 //! topics.
 //! Each step does nothing when there is nothing to do.
 
-use weir_protocol::ids::{PartitionIndex, Revision, TopicGenerationId};
+use weir_protocol::{
+    ids::{PartitionIndex, Revision, TopicGenerationId},
+    topic_config::TopicConfig,
+};
 
 use super::{
     Context, offsets_topic,
@@ -149,6 +152,7 @@ async fn extend_probe_topic(context: &Context, snapshot: &Snapshot) -> DbResult<
                 name: PROBE_TOPIC.to_owned(),
                 internal: true,
                 replication: 1,
+                config: TopicConfig::default(),
             };
             topics::insert(&mut scoped, id, &new, now).await?;
             (new.generation, Vec::new())

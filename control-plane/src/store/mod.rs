@@ -19,7 +19,7 @@
 //! | [`spus`], [`launches`] | brokers, and what the provisioner started |
 //! | [`launch_handles`] | how a launch is found again; which ports a cluster got |
 //! | [`operations`] | what was ordered, and how far it has come |
-//! | [`topics`], [`partitions`] | generations, who leads, who holds replicas |
+//! | [`topics`], [`partitions`] | generations and how they are kept, who leads, who holds replicas |
 //! | [`consumer_offsets`] | what named consumers have committed |
 //! | [`tombstones`], [`purges`] | deleted generations; those whose data is being removed |
 //! | [`changes`] | what watchers must hear, by revision |

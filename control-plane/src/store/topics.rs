@@ -1,6 +1,9 @@
 //! Topic names and their generations. A name is a label; its numbers count up for ever.
 
-use weir_protocol::ids::{ClusterId, GenerationNumber, TopicGenerationId};
+use weir_protocol::{
+    ids::{ClusterId, GenerationNumber, TopicGenerationId},
+    topic_config::{Flush, TopicConfig},
+};
 
 use super::{DbError, DbResult, Row, Scoped, types::TopicState};
 use crate::params;
@@ -20,6 +23,8 @@ pub struct TopicRow {
     pub internal: bool,
     /// Replicas per partition.
     pub replication: u32,
+    /// How its records are kept.
+    pub config: TopicConfig,
     /// Milliseconds since 1970.
     pub created_at_unix_ms: i64,
     /// Milliseconds since 1970.
@@ -37,6 +42,8 @@ pub struct NewTopic {
     pub internal: bool,
     /// Replicas per partition.
     pub replication: u32,
+    /// How its records are kept, checked.
+    pub config: TopicConfig,
 }
 
 /// Which of a cluster's generations to list.
@@ -54,9 +61,29 @@ pub(super) fn topic(row: &Row) -> DbResult<TopicRow> {
         state: row.get("state")?,
         internal: row.get("internal")?,
         replication: row.get("replication")?,
+        config: config(row)?,
         created_at_unix_ms: row.get("created_at_unix_ms")?,
         deleted_at_unix_ms: row.get("deleted_at_unix_ms")?,
     })
+}
+
+fn config(row: &Row) -> DbResult<TopicConfig> {
+    let interval: Option<u32> = row.get("flush_interval_ms")?;
+    Ok(TopicConfig {
+        flush: interval.map_or(Flush::BeforeAck, |ms| Flush::Interval { ms }),
+        retention_ms: row.get("retention_ms")?,
+        retention_bytes: row.get("retention_bytes")?,
+        segment_bytes: row.get("segment_bytes")?,
+        segment_ms: row.get("segment_ms")?,
+    })
+}
+
+/// As it is stored: no interval is a flush before the acknowledgement.
+const fn interval(flush: Flush) -> Option<u32> {
+    match flush {
+        Flush::BeforeAck => None,
+        Flush::Interval { ms } => Some(ms),
+    }
 }
 
 /// Adds a generation as the current one of its name, under the name's next number. The
@@ -86,8 +113,9 @@ pub async fn insert(
     scoped
         .execute(
             "INSERT INTO topic_generations (org_id, cluster_id, generation_id, name, number, state,
-                internal, replication, created_at_unix_ms)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                internal, replication, created_at_unix_ms, flush_interval_ms, retention_ms,
+                retention_bytes, segment_bytes, segment_ms)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
             params![
                 cluster,
                 new.generation,
@@ -96,7 +124,12 @@ pub async fn insert(
                 TopicState::Active,
                 new.internal,
                 new.replication,
-                now_unix_ms
+                now_unix_ms,
+                interval(new.config.flush),
+                new.config.retention_ms,
+                new.config.retention_bytes,
+                new.config.segment_bytes,
+                new.config.segment_ms
             ],
         )
         .await?;
@@ -197,6 +230,37 @@ pub async fn list(scoped: &mut Scoped<'_>, cluster: ClusterId) -> DbResult<Vec<T
         )
         .await?;
     rows.iter().map(topic).collect()
+}
+
+/// Stores how the records of an active generation are kept. `false`, and nothing changed,
+/// when it is not active.
+///
+/// # Errors
+/// As the database.
+pub async fn set_config(
+    scoped: &mut Scoped<'_>,
+    cluster: ClusterId,
+    generation: TopicGenerationId,
+    config: &TopicConfig,
+) -> DbResult<bool> {
+    let rows = scoped
+        .execute(
+            "UPDATE topic_generations SET flush_interval_ms = $5, retention_ms = $6,
+                retention_bytes = $7, segment_bytes = $8, segment_ms = $9
+             WHERE org_id = $1 AND cluster_id = $2 AND generation_id = $3 AND state = $4",
+            params![
+                cluster,
+                generation,
+                TopicState::Active,
+                interval(config.flush),
+                config.retention_ms,
+                config.retention_bytes,
+                config.segment_bytes,
+                config.segment_ms
+            ],
+        )
+        .await?;
+    Ok(rows == 1)
 }
 
 /// Turns an active generation into a tombstone and frees its name. `false`, and nothing

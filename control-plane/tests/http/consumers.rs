@@ -23,7 +23,7 @@ use crate::{
 };
 
 async fn topic(f: &Fixture, name: &str) -> TopicView {
-    let wanted = TopicRequest { name: name.to_owned(), partitions: 2, replication: 1 };
+    let wanted = TopicRequest::new(name, 2);
     fresh(app::topic_create(&f.app, &f.admin, "demo", &wanted, None).await.unwrap())
 }
 

@@ -1,6 +1,6 @@
 //! What each route does when all is well.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{client::call, support::fixture};
 
@@ -101,6 +101,10 @@ async fn the_life_of_a_topic() {
     let shown = call("GET", &one).key(&f.admin_key).send(&router).await;
     assert_eq!(shown.ok(200), topic);
     assert!(!shown.header("etag").is_empty());
+    let default = json!({ "flush": "before_ack", "flush_interval_ms": null,
+        "retention_ms": 604_800_000, "retention_bytes": null, "segment_bytes": 1_073_741_824,
+        "segment_ms": null });
+    assert_eq!(topic["config"], default);
     let grown = call("POST", &format!("{one}:add-partitions"))
         .key(&f.admin_key)
         .json(&json!({ "add": 1 }))
@@ -152,4 +156,69 @@ async fn an_idempotency_key_makes_a_repetition_safe() {
         let grown = grow().send(&router).await.ok(200);
         assert_eq!(grown["partitions"].as_array().unwrap().len(), 2);
     }
+}
+
+#[tokio::test]
+async fn how_a_topic_is_kept_is_said_shown_and_changed() {
+    let f = fixture().await;
+    let router = f.router();
+    f.cluster("demo", 1).await;
+    let topics = "/v1/clusters/demo/topics";
+    let one = format!("{topics}/orders");
+    let body = json!({ "name": "orders", "partitions": 1, "config": {
+        "flush": "interval", "flush_interval_ms": 100, "retention_ms": null,
+        "retention_bytes": 1_048_576, "segment_bytes": 2_097_152 } });
+    let made = call("POST", topics).key(&f.admin_key).json(&body).send(&router).await.ok(201);
+    let mut config = json!({ "flush": "interval", "flush_interval_ms": 100, "retention_ms": null,
+        "retention_bytes": 1_048_576, "segment_bytes": 2_097_152, "segment_ms": null });
+    assert_eq!(made["config"], config);
+    let patch =
+        |change: Value| call("PATCH", &one).key(&f.admin_key).json(&json!({ "config": change }));
+    let show = async || call("GET", &one).key(&f.admin_key).send(&router).await.ok(200);
+    for (change, field, value) in [
+        (json!({ "retention_ms": 60_000 }), "retention_ms", json!(60_000)),
+        (json!({ "retention_ms": null }), "retention_ms", json!(null)),
+        (json!({ "retention_bytes": null }), "retention_bytes", json!(null)),
+        (json!({ "segment_ms": 60_000 }), "segment_ms", json!(60_000)),
+        (json!({ "segment_ms": null }), "segment_ms", json!(null)),
+        (json!({ "flush_interval_ms": 5 }), "flush_interval_ms", json!(5)),
+        (json!({}), "flush", json!("interval")),
+    ] {
+        let answer = patch(change).send(&router).await.ok(200);
+        config[field] = value;
+        assert_eq!((&answer["config"], &show().await["config"]), (&config, &config));
+    }
+    // What is shown is what is taken.
+    patch(config.clone()).send(&router).await.ok(200);
+    let safe = patch(json!({ "flush": "before_ack" })).send(&router).await.ok(200);
+    assert_eq!(safe["config"]["flush_interval_ms"], json!(null));
+    patch(safe["config"].clone()).send(&router).await.ok(200);
+
+    for (change, part) in [
+        (json!({ "retention_ms": 999 }), "it must be from 1000 to 3153600000000"),
+        (json!({ "segment_bytes": 1 }), "it must be from 1048576 to 1073741824"),
+        (json!({ "segment_bytes": null }), "null"),
+        (json!({ "flush": "interval" }), "flush_interval_ms is missing"),
+        (json!({ "flush_interval_ms": 5 }), "of no use"),
+        (json!({ "retention": 1 }), "unknown field"),
+    ] {
+        let problem = patch(change).send(&router).await.problem(400, "INVALID_REQUEST");
+        assert!(problem["detail"].as_str().unwrap().contains(part), "{problem}");
+    }
+    let whole = call("PATCH", &one).key(&f.admin_key).json(&json!({ "partitions": 2 }));
+    whole.send(&router).await.problem(400, "INVALID_REQUEST");
+    let bad = json!({ "name": "new", "partitions": 1, "config": { "retention_bytes": 0 } });
+    let bad = call("POST", topics).key(&f.admin_key).json(&bad).send(&router).await;
+    bad.problem(400, "INVALID_REQUEST");
+    assert_eq!(show().await["config"], safe["config"]);
+    // A repetition undoes nothing.
+    let again = |ms: u64| {
+        patch(json!({ "retention_ms": ms })).header("idempotency-key", &format!("key-{ms}"))
+    };
+    again(1_000).send(&router).await.ok(200);
+    again(2_000).send(&router).await.ok(200);
+    let replayed = again(1_000).send(&router).await;
+    assert_eq!(replayed.header("idempotency-replayed"), "true");
+    assert_eq!(replayed.ok(200)["config"]["retention_ms"], 1_000);
+    assert_eq!(show().await["config"]["retention_ms"], 2_000);
 }

@@ -36,6 +36,9 @@ fn body(operation: &str) -> Option<Value> {
         "POST /v1/clusters/{cluster}:scale" => Some(json!({ "spus": 2 })),
         "PUT /v1/clusters/{cluster}" => Some(json!({ "spus": 1 })),
         "POST /v1/clusters/{cluster}/topics" => Some(json!({ "name": "new", "partitions": 1 })),
+        "PATCH /v1/clusters/{cluster}/topics/{topic}" => {
+            Some(json!({ "config": { "retention_ms": 60_000 } }))
+        }
         "POST /v1/clusters/{cluster}/topics/{topic}:add-partitions" => Some(json!({ "add": 1 })),
         "POST /v1/clusters/{cluster}/consumers/{consumer}:reset" => {
             Some(json!({ "topic": "orders", "to": { "beginning": true } }))

@@ -48,7 +48,7 @@ fn commit(
 
 impl Case {
     async fn topic(&self, name: &str) -> TopicGenerationId {
-        let wanted = TopicRequest { name: name.to_owned(), partitions: 2, replication: 1 };
+        let wanted = TopicRequest::new(name, 2);
         let (app, admin) = (&self.f.app, &self.f.admin);
         let created = app::topic_create(app, admin, "demo", &wanted, None).await.unwrap();
         fresh(created).generation_id

@@ -12,7 +12,7 @@ use weir_protocol::ids::{
 use crate::support::{Fixture, fixture, fresh};
 
 async fn create(f: &Fixture, name: &str, partitions: u32) -> TopicView {
-    let wanted = TopicRequest { name: name.to_owned(), partitions, replication: 1 };
+    let wanted = TopicRequest::new(name, partitions);
     fresh(app::topic_create(&f.app, &f.admin, "demo", &wanted, None).await.unwrap())
 }
 

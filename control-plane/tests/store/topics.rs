@@ -14,7 +14,7 @@ use crate::support::{Fixture, fixture, fresh};
 const NO_INTERNAL: PageFilter = PageFilter { internal: false };
 
 fn topic(name: &str, partitions: u32) -> TopicRequest {
-    TopicRequest { name: name.to_owned(), partitions, replication: 1 }
+    TopicRequest::new(name, partitions)
 }
 
 async fn create(f: &Fixture, name: &str, partitions: u32) -> TopicView {

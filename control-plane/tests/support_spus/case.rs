@@ -71,7 +71,7 @@ impl Case {
     }
 
     pub async fn topic(&self, name: &str) {
-        let wanted = TopicRequest { name: name.to_owned(), partitions: 2, replication: 1 };
+        let wanted = TopicRequest::new(name, 2);
         let (app, principal) = (&self.control.app, &self.control.principal);
         app::topic_create(app, principal, &self.cluster.to_string(), &wanted, None).await.unwrap();
     }

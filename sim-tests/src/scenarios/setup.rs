@@ -99,7 +99,7 @@ pub fn observe(world: &World, cluster: &Cluster) {
 /// # Errors
 /// When it cannot be created or does not get ready in time.
 pub async fn topic(world: &World, name: &str, partitions: u32) -> Result<Topic, String> {
-    let create = TopicCreate { name: name.into(), partitions, replication: 1 };
+    let create = TopicCreate::new(name, partitions);
     let admin = world.admin();
     let topic = admin.topic_create(CLUSTER, &create).await.map_err(|e| format!("topic: {e}"))?;
     let generation = topic.generation_id.to_string();

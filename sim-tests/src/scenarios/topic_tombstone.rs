@@ -133,7 +133,7 @@ async fn undelete(world: &World, old: &Topic) -> Result<(), String> {
 /// can come back.
 async fn another(world: &World, node: &NodeHandle, old: &Topic, dark: u32) -> Result<(), String> {
     let admin = world.admin();
-    let create = TopicCreate { name: NAME.into(), partitions: 3, replication: 1 };
+    let create = TopicCreate::new(NAME, 3);
     let new = admin.topic_create(CLUSTER, &create).await.map_err(|e| format!("topic: {e}"))?;
     let generation = new.generation_id.to_string();
     world.history.add(Event::TopicCreated { name: NAME.into(), generation: generation.clone() });

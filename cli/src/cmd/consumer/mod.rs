@@ -43,6 +43,8 @@ Examples:
   weir consumer reset billing --topic orders --beginning
   weir consumer reset billing --topic orders -p 0 -p 2 --offset 1000
   weir consumer reset billing --topic orders --from-end 100 --dry-run
+  weir consumer reset billing --topic orders --to-time 2026-01-31T12:00:00Z
+  weir consumer reset billing --topic orders --to-time 10m
 
 A consumer that runs under the name is stopped by it: start it again to go on from there.")]
     Reset(reset::ResetArgs),
@@ -65,7 +67,7 @@ pub async fn run(command: ConsumerCommand, context: &Context) -> Result<()> {
         ConsumerCommand::List(args) => list::run(&args, context, &admin, &cluster).await,
         ConsumerCommand::Describe(args) => describe::run(&args, context, &admin, &cluster).await,
         ConsumerCommand::Delete(args) => delete::run(&args, &admin, &cluster).await,
-        ConsumerCommand::Reset(args) => reset::run(&args, &admin, &cluster).await,
+        ConsumerCommand::Reset(args) => reset::run(&args, context, &admin, &cluster).await,
     }
 }
 

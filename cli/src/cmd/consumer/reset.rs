@@ -10,7 +10,9 @@ use weir_protocol::ids::{Offset, PartitionIndex};
 use super::explain;
 use crate::{
     cmd::topic,
+    context::Context,
     error::Result,
+    moment::Moment,
     out::{self, OutputArg, or_dash},
     prompt,
 };
@@ -57,11 +59,18 @@ struct ToArgs {
     /// So many records before the end
     #[arg(long, value_name = "COUNT")]
     from_end: Option<u64>,
+    /// The first record from this time on, such as 2026-01-31T12:00:00Z, or 10m (that long ago)
+    #[arg(long, value_name = "TIME")]
+    to_time: Option<Moment>,
 }
 
 impl ToArgs {
     /// The place, and how it is called in a question.
-    fn place(&self) -> (ResetTo, String) {
+    fn place(&self, now_unix_ms: i64) -> (ResetTo, String) {
+        if let Some(time) = self.to_time {
+            let words = format!("the first record from {} on", time.told(now_unix_ms));
+            return (ResetTo::Timestamp(time.unix_ms(now_unix_ms)), words);
+        }
         if let Some(offset) = self.offset {
             return (ResetTo::Offset(Offset(offset)), format!("offset {offset}"));
         }
@@ -84,8 +93,8 @@ impl ToArgs {
 ///
 /// # Errors
 /// Why it was not done.
-pub async fn run(args: &ResetArgs, admin: &Admin, cluster: &str) -> Result<()> {
-    let (to, place) = args.to.place();
+pub async fn run(args: &ResetArgs, context: &Context, admin: &Admin, cluster: &str) -> Result<()> {
+    let (to, place) = args.to.place(context.clock.unix_ms());
     let question = format!("Reset consumer {} on topic {} to {place}?", args.consumer, args.topic);
     prompt::confirm(args.yes || args.dry_run, &question)?;
     let partitions = args.partition.iter().copied().map(PartitionIndex).collect();
@@ -147,10 +156,27 @@ mod tests {
             ("--offset 7", ResetTo::Offset(Offset(7)), "offset 7"),
             ("--from-beginning 1", ResetTo::FromBeginning(1), "1 record behind the oldest"),
             ("--from-end 1000", ResetTo::FromEnd(1000), "1,000 records before the end"),
+            (
+                "--to-time 2026-01-01T00:00:00Z",
+                ResetTo::Timestamp(1_767_225_600_000),
+                "the first record from 2026-01-01T00:00:00.000Z on",
+            ),
+            (
+                "--to-time 10s",
+                ResetTo::Timestamp(50_000),
+                "the first record from 1970-01-01T00:00:50.000Z on",
+            ),
         ] {
-            assert_eq!(parse(line).unwrap().to.place(), (place, words.to_owned()), "{line}");
+            assert_eq!(parse(line).unwrap().to.place(60_000), (place, words.to_owned()), "{line}");
         }
-        for wrong in ["--yes", "--beginning --end", "--offset 1 --from-end 1", "--offset -1"] {
+        for wrong in [
+            "--yes",
+            "--beginning --end",
+            "--end --to-time 10s",
+            "--to-time noon",
+            "--offset 1 --from-end 1",
+            "--offset -1",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
         assert_eq!(parse("-B -p 0 -p 2").unwrap().partition, [0, 2]);

@@ -1,6 +1,8 @@
 //! `weir topic`.
 
+mod config;
 mod tombstones;
+mod update;
 
 use clap::{Args, Subcommand};
 use weir_client::{
@@ -15,6 +17,7 @@ use crate::{
     out::{self, OutputArg, or_dash},
     suggest,
 };
+use config::ConfigArgs;
 use tombstones::{DeleteArgs, PurgeArgs, UndeleteArgs};
 
 /// What to do with topics.
@@ -23,15 +26,21 @@ use tombstones::{DeleteArgs, PurgeArgs, UndeleteArgs};
 Examples:
   weir topic create orders -p 3
   weir topic list
-  weir topic describe orders")]
+  weir topic describe orders
+  weir topic update orders --retention 30d")]
 pub enum TopicCommand {
     /// Create a topic
     #[command(after_help = "\
 Examples:
   weir topic create orders
   weir topic create orders --partitions 6
-  weir topic create orders -o json")]
-    Create(CreateArgs),
+  weir topic create audit --retention none
+  weir topic create clicks --retention 12h --retention-bytes 10GiB --segment-bytes 64MiB
+  weir topic create metrics --flush interval --flush-interval 100ms
+
+Records of a new topic are kept for 7 days and fsynced before they are acknowledged, unless told
+otherwise; weir topic update changes it later.")]
+    Create(Box<CreateArgs>),
     /// List topics
     #[command(after_help = "\
 Examples:
@@ -42,6 +51,17 @@ Examples:
     /// Show a topic and its partitions
     #[command(after_help = "Examples:\n  weir topic describe orders")]
     Describe(DescribeArgs),
+    /// Change how a topic's records are kept, while it is in use too
+    #[command(after_help = "\
+Examples:
+  weir topic update orders --retention 30d
+  weir topic update orders --retention none --retention-bytes 100GiB
+  weir topic update orders --flush interval --flush-interval 50ms
+  weir topic update orders --flush before-ack
+
+What is not said stays as it is. A shorter retention removes records that are older, and nothing
+brings them back.")]
+    Update(Box<update::UpdateArgs>),
     /// Delete topics; their names are free at once, their records are kept until they are purged
     #[command(after_help = "\
 Examples:
@@ -87,6 +107,8 @@ pub struct CreateArgs {
     replication: u32,
     #[command(flatten)]
     output: OutputArg,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 /// Options of `weir topic list`.
@@ -128,8 +150,13 @@ pub struct AddPartitionArgs {
 /// # Errors
 /// Why it was not done.
 pub async fn run(command: TopicCommand, context: &Context) -> Result<()> {
-    if let TopicCommand::Create(args) = &command {
-        check_name(&args.topic)?;
+    match &command {
+        TopicCommand::Create(args) => {
+            check_name(&args.topic)?;
+            args.config.check(true)?;
+        }
+        TopicCommand::Update(args) => args.check()?,
+        _ => {}
     }
     let cluster = context.selected()?;
     let admin = context.admin()?;
@@ -143,6 +170,7 @@ pub async fn run(command: TopicCommand, context: &Context) -> Result<()> {
             let topic = find(&admin, &cluster, &args.topic).await?;
             out::print(args.output.format, &topic, || describe(&topic))
         }
+        TopicCommand::Update(args) => update::run(&args, &admin, &cluster).await,
         TopicCommand::Delete(args) => tombstones::delete(&args, context, &admin, &cluster).await,
         TopicCommand::Undelete(args) => tombstones::undelete(&args, &admin, &cluster).await,
         TopicCommand::Purge(args) => tombstones::purge(&args, context, &admin, &cluster).await,
@@ -165,6 +193,7 @@ async fn create(args: &CreateArgs, admin: &Admin, cluster: &str) -> Result<()> {
         name: args.topic.clone(),
         partitions: args.partitions,
         replication: args.replication,
+        config: args.config.change(),
     };
     let topic = match admin.topic_create(cluster, &wanted).await {
         Err(error) => return Err(explain(admin, cluster, &args.topic, error).await),
@@ -172,7 +201,9 @@ async fn create(args: &CreateArgs, admin: &Admin, cluster: &str) -> Result<()> {
     };
     let count = u64::from(args.partitions);
     out::print(args.output.format, &topic, || {
-        format!("topic {} created with {}", topic.name, out::count(count, "partition"))
+        let kept = topic.config.as_ref().map(config::kept);
+        let kept = kept.map_or_else(String::new, |kept| format!("; its records are kept {kept}"));
+        format!("topic {} created with {}{kept}", topic.name, out::count(count, "partition"))
     })
 }
 
@@ -285,6 +316,10 @@ fn describe(topic: &Topic) -> String {
         format!("replication  {}", topic.replication),
         format!("created      {}", timestamp(topic.created_at_unix_ms)),
     ];
+    if let Some(config) = &topic.config {
+        let lines_of = config::lines(config).into_iter();
+        lines.extend(lines_of.map(|(name, value)| format!("{name:<11}  {value}")));
+    }
     if let Some(deleted) = topic.deleted_at_unix_ms {
         lines.push(format!("deleted      {}", timestamp(deleted)));
     }
@@ -337,6 +372,8 @@ mod tests {
             "generation_id": "tg_00000000000000000000000000000007",
             "generation_number": 2, "name": "orders", "state": "active", "ready": true,
             "replication": 1,
+            "config": {"flush": "before_ack", "retention_ms": 604_800_000_u64,
+                "segment_bytes": 1 << 30},
             "partitions": [
                 {"index": 0, "leader_spu_id": 1, "replica_spu_ids": [1], "isr_spu_ids": [1],
                  "high_watermark": 10, "log_start": 0},
@@ -346,6 +383,15 @@ mod tests {
         .unwrap();
         let text = describe(&topic);
         assert!(text.contains("(number 2)") && text.contains("1970-01-01"));
+        for line in [
+            "retention    7 days",
+            "flush        before the acknowledgement",
+            "segments     at most 1.0 GiB",
+        ] {
+            assert!(text.lines().any(|this| this == line), "{text}");
+        }
+        let of_before = describe(&Topic { config: None, ..topic });
+        assert!(!of_before.contains("retention"), "{of_before}");
         let last = text.lines().last().unwrap();
         assert_eq!(
             last.split_whitespace().collect::<Vec<_>>(),
