@@ -65,8 +65,8 @@ pub struct ProducerConfig {
     /// Bytes of unacknowledged records, about; [`crate::Producer::send`] waits beyond.
     /// Default 64 MiB.
     pub queue_bytes_max: usize,
-    /// Batches of one partition under way at once, 1 to 5 (what an SPU remembers of a
-    /// producer). Default 5.
+    /// Batches of one partition under way at once, 1 to 16 (what an SPU remembers of a
+    /// producer). Default 16: enough to hide an fsync behind.
     pub in_flight_per_partition_max: usize,
     /// Default [`Partitioning::ByKey`].
     pub partitioning: Partitioning,
@@ -91,7 +91,7 @@ impl Default for ProducerConfig {
             acks: Acks::All,
             delivery_timeout: Duration::from_secs(30),
             queue_bytes_max: 64 << 20,
-            in_flight_per_partition_max: 5,
+            in_flight_per_partition_max: IN_FLIGHT_MAX,
             partitioning: Partitioning::ByKey,
             idempotent: true,
             follow_name: false,
@@ -101,7 +101,7 @@ impl Default for ProducerConfig {
 
 /// The SPU remembers this many batches of a producer: more in flight and a retry could not be
 /// told from a gap.
-const IN_FLIGHT_MAX: usize = 5;
+const IN_FLIGHT_MAX: usize = 16;
 
 impl ProducerConfig {
     /// The same with every value in its bounds.

@@ -27,6 +27,7 @@ mod node;
 
 mod damage;
 mod fetch;
+mod keeping;
 mod lifecycle;
 mod metadata;
 mod metrics;

@@ -22,12 +22,36 @@ impl Cluster {
         let mut cluster = Self { home, fsync, spu_pid: 0 };
         cluster.weir(&["cluster", "create", "--name", "bench", "--spus", "1"]);
         cluster.weir(&["topic", "create", TOPIC, "--partitions", "1"]);
-        let home = cluster.home.path().to_string_lossy().into_owned();
-        cluster.spu_pid = procfs::find(&["run spu", &home]).expect("the SPU's process");
+        cluster.spu_pid = cluster.find_spu().expect("the SPU's process");
         cluster
     }
 
-    fn weir(&self, args: &[&str]) -> String {
+    fn find_spu(&self) -> Option<u32> {
+        procfs::find(&["run spu", &self.home.path().to_string_lossy()])
+    }
+
+    pub fn kill_spu(&self) {
+        let pid = nix::unistd::Pid::from_raw(self.spu_pid.try_into().unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    }
+
+    /// Until another process has taken the place of the one that was killed.
+    pub fn await_spu(&mut self) {
+        loop {
+            match self.find_spu() {
+                Some(pid) if pid != self.spu_pid => return self.spu_pid = pid,
+                _ => std::thread::sleep(std::time::Duration::from_millis(5)),
+            }
+        }
+    }
+
+    /// Where clients reach the SPU.
+    pub async fn spu_endpoint(&self) -> String {
+        let map = self.connect().await.map().borrow().clone();
+        map.endpoints().first().expect("one SPU").to_string()
+    }
+
+    pub fn weir(&self, args: &[&str]) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
         command.env("WEIR_HOME", self.home.path()).args(args);
         if !self.fsync {
@@ -47,7 +71,7 @@ impl Cluster {
         let url = format!("http://{}", endpoint["http"].as_str().unwrap());
         let key = fs::read_to_string(folder.join("admin-key")).unwrap();
         let config = ClientConfig::with_control_plane(url, key.trim().to_owned().into(), "bench");
-        Client::connect(config, http::transport(1 << 20), Clock).await.unwrap()
+        Client::connect(config, http::transport(64 << 20), Clock).await.unwrap()
     }
 }
 

@@ -1,0 +1,73 @@
+//! The plain programs: the same volume, in the same blocks, into a fresh file, or through a
+//! loopback connection.
+
+use std::{
+    fs::File,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    os::unix::fs::FileExt as _,
+    path::Path,
+    thread,
+    time::Instant,
+};
+
+use crate::{BLOCK_BYTES, stats::percentile};
+
+/// An fdatasync after so many bytes, where there is one.
+const SYNC_BYTES: usize = 1 << 20;
+
+/// Writes; gives MB/s.
+pub fn write(dir: &Path, bytes: usize, fsync: bool) -> f64 {
+    let folder = tempfile::tempdir_in(dir).unwrap();
+    let mut file = File::create(folder.path().join("plain")).unwrap();
+    let block = crate::payload(BLOCK_BYTES);
+    let began = Instant::now();
+    for block_number in 1..=bytes / BLOCK_BYTES {
+        file.write_all(&block).unwrap();
+        if fsync && (block_number * BLOCK_BYTES).is_multiple_of(SYNC_BYTES) {
+            file.sync_data().unwrap();
+        }
+    }
+    bytes as f64 / 1e6 / began.elapsed().as_secs_f64()
+}
+
+/// Writes and fdatasyncs block after block; gives the median time of one, in ms.
+pub fn write_each(dir: &Path, blocks: usize) -> f64 {
+    let folder = tempfile::tempdir_in(dir).unwrap();
+    let file = File::create(folder.path().join("plain")).unwrap();
+    let block = crate::payload(BLOCK_BYTES);
+    let mut times: Vec<f64> = (0..blocks)
+        .map(|n| {
+            let began = Instant::now();
+            file.write_all_at(&block, (n * BLOCK_BYTES) as u64).unwrap();
+            file.sync_data().unwrap();
+            began.elapsed().as_secs_f64() * 1e3
+        })
+        .collect();
+    percentile(&mut times, 50)
+}
+
+/// Sends blocks from one thread to another; gives MB/s.
+pub fn loopback(bytes: usize) -> f64 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let sender = thread::spawn(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let block = crate::payload(BLOCK_BYTES);
+        for _ in 0..bytes / BLOCK_BYTES {
+            stream.write_all(&block).unwrap();
+        }
+    });
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut buffer = vec![0; BLOCK_BYTES];
+    let began = Instant::now();
+    let mut received = 0;
+    loop {
+        match stream.read(&mut buffer).unwrap() {
+            0 => break,
+            read => received += read,
+        }
+    }
+    sender.join().unwrap();
+    received as f64 / 1e6 / began.elapsed().as_secs_f64()
+}
