@@ -142,7 +142,6 @@ fn records_are_read_up_to_a_time() {
 }
 
 #[test]
-#[ignore = "needs an SPU that finds records by their time"]
 fn records_are_read_from_a_time_on() {
     let home = home_with_cluster();
     let time = written_one_by_one(&home);

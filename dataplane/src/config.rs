@@ -129,7 +129,7 @@ impl Default for Limits {
             produce_timeout_max: Duration::from_secs(300),
             fetch_bytes_default: 1 << 20,
             fetch_bytes_max: 8 << 20,
-            fetch_responses_ahead: 4,
+            fetch_responses_ahead: 2,
             subscriptions_max: 16_384,
             metadata_deltas_kept: 1024,
             producers_max: 10_000,

@@ -33,7 +33,7 @@ pub fn round(args: &Args, runtime: &Runtime, results: &mut Results) {
 /// Calls that the SPU answers at once, since they bring no token.
 async fn calls(cluster: &Cluster) -> Vec<f64> {
     let endpoint = cluster.spu_endpoint().await;
-    let channel = Channel::new(endpoint, ChannelConfig::default());
+    let channel = Channel::new(&endpoint, ChannelConfig::default());
     let mut client = DataPlaneClient::new(channel);
     let mut pace = time::interval(PACE);
     let mut times = Vec::with_capacity(RECORDS);

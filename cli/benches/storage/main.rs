@@ -49,6 +49,8 @@ pub struct Args {
     pub rounds: usize,
     pub partitions: usize,
     pub dir: PathBuf,
+    /// Only records of this size.
+    pub record_bytes: Option<usize>,
     only: Option<String>,
 }
 
@@ -59,6 +61,7 @@ fn args() -> Args {
         rounds: 5,
         partitions: 2_000,
         dir: std::env::temp_dir(),
+        record_bytes: None,
         only: None,
     };
     let mut given = std::env::args().skip(1);
@@ -70,13 +73,14 @@ fn args() -> Args {
             "--sustained-mib" => args.sustained_mib = number(value()),
             "--rounds" => args.rounds = number(value()),
             "--partitions" => args.partitions = number(value()),
+            "--record-bytes" => args.record_bytes = Some(number(value())),
             "--dir" => args.dir = value().into(),
             "--only" => args.only = Some(value()),
             // Cargo passes it to every benchmark.
             "--bench" => {}
             other => panic!(
                 "unknown argument {other}; there are --mib, --sustained-mib, --rounds, \
-                 --partitions, --dir, and --only throughput, sustained, in-flight, latency or \
+                 --partitions, --record-bytes, --dir, and --only throughput, sustained, in-flight, latency or \
                  partitions"
             ),
         }

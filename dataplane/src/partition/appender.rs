@@ -1,13 +1,13 @@
 //! The task that owns a replica: its state machine, its log, and the order of effects.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use weir_protocol::{ErrorCode, WireError, batch, ids::Offset, topic_config::Flush};
 use weir_runtime::{
     clock::{Clock, Monotonic},
     plant,
-    task::{self, CancellationToken, JoinHandle},
+    task::CancellationToken,
 };
 
 use super::{
@@ -22,6 +22,9 @@ use crate::{
         Action, Assignment, Event, Problem, Produce, Refusal, Replica, RequestId, Role, Stamp,
     },
 };
+
+/// An fsync that runs.
+type Syncing = Pin<Box<dyn Future<Output = Result<Offset, LogError>> + Send>>;
 
 /// What reaches the task from outside.
 pub(super) struct Inbox {
@@ -45,7 +48,8 @@ pub(super) struct Appender {
     log: Option<Log>,
     waiting: HashMap<RequestId, Respond>,
     requests: u64,
-    syncing: Option<JoinHandle<Result<Offset, LogError>>>,
+    /// Not a task of its own: each change of tasks would make the acknowledgement wait.
+    syncing: Option<Syncing>,
     /// With `flush=interval`: when what was written is to be synced.
     sync_due: Option<Monotonic>,
     upkeep: Upkeep,
@@ -262,7 +266,7 @@ impl Appender {
         if due && log.durable_end() < log.log_end() {
             self.sync_due = None;
             let (log, times) = (log.clone(), self.times.clone());
-            self.syncing = Some(task::spawn(async move {
+            self.syncing = Some(Box::pin(async move {
                 let began = Clock.now();
                 let synced = log.sync().await;
                 if synced.is_ok() {
@@ -355,13 +359,11 @@ async fn reached(due: Option<Monotonic>) {
 }
 
 /// Waits for the fsync that runs; for ever, if none does.
-async fn joined(
-    syncing: &mut Option<JoinHandle<Result<Offset, LogError>>>,
-) -> Result<Offset, LogError> {
-    let Some(handle) = syncing else { return std::future::pending().await };
-    let joined = handle.await;
+async fn joined(syncing: &mut Option<Syncing>) -> Result<Offset, LogError> {
+    let Some(sync) = syncing else { return std::future::pending().await };
+    let synced = sync.await;
     *syncing = None;
-    joined.unwrap_or_else(|_| Err(LogError::Failed("the fsync's task ended by a panic".to_owned())))
+    synced
 }
 
 fn describe(request: RequestId, offer: &Offer) -> Produce {
