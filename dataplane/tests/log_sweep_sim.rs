@@ -256,9 +256,6 @@ async fn story(at: u64, again: u64, after: bool) -> (u64, u64) {
     let disk: Arc<dyn Disk> = Arc::new(Fused(SimDisk::of_this_node(), fuse.clone()));
     match open(&disk, &config()).await {
         Err(error @ LogError::Corrupt { .. }) => panic!("{context}: {error}"),
-        Ok((log, recovered)) if fuse.used(again) < again => {
-            judge(&log, &recovered, &mut promise, &context).await;
-        }
         Ok(_) | Err(_) => {}
     }
     let recovering = fuse.used(again);
@@ -293,6 +290,8 @@ fn simulated<T: Send + 'static>(
 }
 
 const NEVER: u64 = u64::MAX;
+/// What a loss of power leaves depends on the seed.
+const ROUNDS: u64 = 8;
 
 #[test]
 fn power_lost_at_every_operation_and_again_while_recovering() {
@@ -300,11 +299,11 @@ fn power_lost_at_every_operation_and_again_while_recovering() {
     assert!(operations > 150 && recovery > 10, "{operations} {recovery}");
     let mut stories = 0;
     for at in 1..=operations {
-        for after in [false, true] {
-            let seed = at * 2 + u64::from(after);
+        for round in 0..ROUNDS {
+            let (seed, after) = (at * ROUNDS + round, round % 2 == 1);
             let (_, recovery) = simulated(seed, story(at, NEVER, after));
             // A different operation of the recovery each time; all of them over the sweep.
-            let again = 1 + at % recovery.max(1);
+            let again = 1 + (at * ROUNDS + round) % recovery.max(1);
             simulated(seed, story(at, again, after));
             stories += 2;
         }

@@ -10,7 +10,8 @@ use weir_protocol::{
     batch::{BatchBuilder, BatchConfig, Compression, NewRecord},
     pb::{
         data::{
-            ListOffset, ListOffsetsRequest, Start, listed_offset::Result as Found, start::Position,
+            ListOffset, ListOffsetsRequest, ProduceRequest, Start, listed_offset::Result as Found,
+            start::Position,
         },
         metadata::TopicGeneration,
     },
@@ -20,6 +21,7 @@ use weir_runtime::clock::Clock;
 
 use crate::{
     client::{at, batch, request, soon, with_token},
+    consumer::next_life,
     control_plane::{ControlPlane, key, topic},
     faults::FaultyDisk,
     node::{Node, real_disk},
@@ -150,7 +152,7 @@ async fn with_an_interval_the_log_is_enough_and_the_disk_follows() {
 }
 
 #[tokio::test]
-async fn producers_are_known_again_after_a_restart_without_reading_the_log() {
+async fn producers_are_known_again_after_a_restart() {
     let node = node(TopicConfig::default()).await;
     let mut producer = node.client.produce().await;
     for n in 0..40_u32 {
@@ -158,10 +160,12 @@ async fn producers_are_known_again_after_a_restart_without_reading_the_log() {
         producer.send(request(key(1, 0), one)).await.unwrap();
     }
     let (_, control_plane, folder, disk) = node.stop().await;
+    next_life(&control_plane);
     let node = Node::on(folder, disk, control_plane).await;
     let mut producer = node.client.produce().await;
-    let again = producer.send(request(key(1, 0), batch(1, 500, Some((1000, 39))))).await.unwrap();
+    let sent = |n| ProduceRequest { leader_epoch: 2, ..request(key(1, 0), batch(1, 500, Some((1000, n)))) };
+    let again = producer.send(sent(39)).await.unwrap();
     assert!(again.duplicate && again.base_offset == 39);
-    let next = producer.send(request(key(1, 0), batch(1, 500, Some((1000, 40))))).await.unwrap();
+    let next = producer.send(sent(40)).await.unwrap();
     assert_eq!((next.duplicate, next.base_offset), (false, 40));
 }
