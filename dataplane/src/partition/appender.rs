@@ -1,13 +1,13 @@
 //! The task that owns a replica: its state machine, its log, and the order of effects.
 
-use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use weir_protocol::{ErrorCode, WireError, batch, ids::Offset, topic_config::Flush};
 use weir_runtime::{
     clock::{Clock, Monotonic},
     plant,
-    task::CancellationToken,
+    task::{self, CancellationToken, JoinHandle},
 };
 
 use super::{
@@ -22,9 +22,6 @@ use crate::{
         Action, Assignment, Event, Problem, Produce, Refusal, Replica, RequestId, Role, Stamp,
     },
 };
-
-/// An fsync that runs.
-type Syncing = Pin<Box<dyn Future<Output = Result<Offset, LogError>> + Send>>;
 
 /// What reaches the task from outside.
 pub(super) struct Inbox {
@@ -48,8 +45,9 @@ pub(super) struct Appender {
     log: Option<Log>,
     waiting: HashMap<RequestId, Respond>,
     requests: u64,
-    /// Not a task of its own: each change of tasks would make the acknowledgement wait.
-    syncing: Option<Syncing>,
+    /// A task of its own: it holds a lock of the log that an append may come to wait for, so
+    /// it must go on while this one waits.
+    syncing: Option<JoinHandle<Result<Offset, LogError>>>,
     /// With `flush=interval`: when what was written is to be synced.
     sync_due: Option<Monotonic>,
     upkeep: Upkeep,
@@ -266,7 +264,7 @@ impl Appender {
         if due && log.durable_end() < log.log_end() {
             self.sync_due = None;
             let (log, times) = (log.clone(), self.times.clone());
-            self.syncing = Some(Box::pin(async move {
+            self.syncing = Some(task::spawn(async move {
                 let began = Clock.now();
                 let synced = log.sync().await;
                 if synced.is_ok() {
@@ -359,11 +357,13 @@ async fn reached(due: Option<Monotonic>) {
 }
 
 /// Waits for the fsync that runs; for ever, if none does.
-async fn joined(syncing: &mut Option<Syncing>) -> Result<Offset, LogError> {
-    let Some(sync) = syncing else { return std::future::pending().await };
-    let synced = sync.await;
+async fn joined(
+    syncing: &mut Option<JoinHandle<Result<Offset, LogError>>>,
+) -> Result<Offset, LogError> {
+    let Some(handle) = syncing else { return std::future::pending().await };
+    let joined = handle.await;
     *syncing = None;
-    synced
+    joined.unwrap_or_else(|_| Err(LogError::Failed("the fsync's task ended by a panic".to_owned())))
 }
 
 fn describe(request: RequestId, offer: &Offer) -> Produce {

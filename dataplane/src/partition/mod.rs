@@ -11,7 +11,7 @@
 //! | [`registry`] | which replicas this SPU has, by the control plane's word |
 //! | [`removal`] | removes a replica with its data, on an explicit order |
 //!
-//! **Group commit.** While one group's fsync runs on a thread of its own, the next group is
+//! **Group commit.** While one group's fsync runs in a task of its own, the next group is
 //! written; when the fsync returns, everything that it covered is acknowledged, and the next
 //! one begins with all that was written since.
 
