@@ -8,9 +8,8 @@ use weir_dataplane::serve::SpuArgs;
 use crate::cmd::{
     cloud::CloudCommand, cluster::ClusterCommand, completions::CompletionsArgs,
     consume::ConsumeArgs, consumer::ConsumerCommand, debug::DebugCommand,
-    partition::PartitionCommand,
-    produce::ProduceArgs, profile::ProfileCommand, quickstart::QuickstartArgs, run::RunCommand,
-    topic::TopicCommand, version::VersionArgs,
+    partition::PartitionCommand, produce::ProduceArgs, profile::ProfileCommand,
+    quickstart::QuickstartArgs, run::RunCommand, topic::TopicCommand, version::VersionArgs,
 };
 
 /// Event streaming: topics, producers, consumers, and clusters to hold them.

@@ -103,10 +103,7 @@ pub async fn serve(args: SpuArgs) -> Result<(), String> {
         control_plane: args.control_plane,
         listen: args.listen,
         advertise: args.advertise,
-        limits: Limits {
-            open_segments_max,
-            ..Limits::default()
-        },
+        limits: Limits { open_segments_max, ..Limits::default() },
         log: LogConfig::default(),
     };
     let metrics = Metrics::default();

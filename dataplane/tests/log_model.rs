@@ -98,7 +98,8 @@ impl World {
         let young = |b: &&Assigned| {
             rule.ms.is_some_and(|ms| b.header.max_timestamp_ms >= 1_000 - ms as i64)
         };
-        let first_young = self.batches.iter().find(young).map_or(self.end, |b| b.header.base_offset);
+        let first_young =
+            self.batches.iter().find(young).map_or(self.end, |b| b.header.base_offset);
         if let Some(start) = start {
             assert!(start > self.log_start && start <= self.end);
             assert!(rule.ms.is_none() || start <= first_young, "something young would go");
@@ -152,7 +153,8 @@ impl World {
                 let to = self.share(share);
                 self.batches.retain(|b| b.header.next_offset() <= to);
                 if to < self.end {
-                    let end = self.batches.last().map_or(self.log_start, |b| b.header.next_offset());
+                    let end =
+                        self.batches.last().map_or(self.log_start, |b| b.header.next_offset());
                     self.snapshot.take_if(|snapshot| snapshot.below > end);
                 }
                 let end = self.log.truncate_to(to).await.unwrap();

@@ -238,8 +238,7 @@ async fn judge(log: &Log, recovered: &Recovered, promise: &mut Promise, context:
 /// one that does not. Gives how many operations the life and the recovery took.
 async fn story(at: u64, again: u64, after: bool) -> (u64, u64) {
     let context = format!("power lost at {at}, then at {again}");
-    let mut promise =
-        Promise { starts: vec![Offset(0)], epoch: 1, ..Promise::default() };
+    let mut promise = Promise { starts: vec![Offset(0)], epoch: 1, ..Promise::default() };
     let fuse = Fuse::new(at, after);
     let disk: Arc<dyn Disk> = Arc::new(Fused(SimDisk::of_this_node(), fuse.clone()));
     if let Ok((log, _)) = open(&disk, &config()).await {
@@ -262,7 +261,8 @@ async fn story(at: u64, again: u64, after: bool) -> (u64, u64) {
     DiskSim::current().crash(plugin::node());
 
     let disk = SimDisk::of_this_node();
-    let (log, recovered) = open(&disk, &config()).await.unwrap_or_else(|e| panic!("{context}: {e}"));
+    let (log, recovered) =
+        open(&disk, &config()).await.unwrap_or_else(|e| panic!("{context}: {e}"));
     judge(&log, &recovered, &mut promise, &context).await;
     // And it goes on.
     promise.epoch += 1;
@@ -271,15 +271,13 @@ async fn story(at: u64, again: u64, after: bool) -> (u64, u64) {
     drop(log);
     DiskSim::current().crash(plugin::node());
     let disk = SimDisk::of_this_node();
-    let (log, recovered) = open(&disk, &config()).await.unwrap_or_else(|e| panic!("{context}: {e}"));
+    let (log, recovered) =
+        open(&disk, &config()).await.unwrap_or_else(|e| panic!("{context}: {e}"));
     judge(&log, &recovered, &mut promise, &context).await;
     (lived, recovering)
 }
 
-fn simulated<T: Send + 'static>(
-    seed: u64,
-    case: impl Future<Output = T> + Send + 'static,
-) -> T {
+fn simulated<T: Send + 'static>(seed: u64, case: impl Future<Output = T> + Send + 'static) -> T {
     let run = move || {
         trace::start(false);
         let runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
@@ -318,8 +316,7 @@ fn a_disk_that_lies_about_syncs_is_found_out() {
     for seed in 0..60 {
         let (found_out, gone) = simulated(seed, async {
             let disk = SimDisk::of_this_node();
-            let mut promise =
-                Promise { starts: vec![Offset(0)], epoch: 1, ..Promise::default() };
+            let mut promise = Promise { starts: vec![Offset(0)], epoch: 1, ..Promise::default() };
             let (log, _) = open(&disk, &config()).await.unwrap();
             append(&log, &mut promise, 3).await.unwrap();
             sync(&log, &mut promise).await.unwrap();

@@ -39,7 +39,8 @@ impl Results {
         println!("|---|---|---|---|");
         for goal in goals() {
             let Some(measured) = (goal.measure)(&|name| self.median(name)) else { continue };
-            let reached = if goal.at_least { measured >= goal.bound } else { measured <= goal.bound };
+            let reached =
+                if goal.at_least { measured >= goal.bound } else { measured <= goal.bound };
             println!(
                 "| {} | {} {} | {measured:.2} | {} |",
                 goal.what,
@@ -68,26 +69,51 @@ fn goals() -> Vec<Goal> {
         Some(of(a)? / of(b)?)
     }
     vec![
-        least("fsync before ack, 1 KiB: × the lesser of plain + fdatasync per MiB and our own without", 0.6, |of| {
-            let other = of("plain write, fdatasync per MiB, MB/s")?.min(of("produce 1024 B, MB/s")?);
-            Some(of("produce 1024 B, fsync, MB/s")? / other)
+        least(
+            "fsync before ack, 1 KiB: × the lesser of plain + fdatasync per MiB and our own without",
+            0.6,
+            |of| {
+                let other =
+                    of("plain write, fdatasync per MiB, MB/s")?.min(of("produce 1024 B, MB/s")?);
+                Some(of("produce 1024 B, fsync, MB/s")? / other)
+            },
+        ),
+        most(
+            "fsync before ack, one in flight: p50 beyond plain write + fdatasync of 128 KiB, ms",
+            0.2,
+            |of| {
+                Some(of("one in flight, fsync, p50 ms")? - of("plain 128 KiB + fdatasync, p50 ms")?)
+            },
+        ),
+        least("no fsync, 1 KiB: × plain writer", 0.7, |of| {
+            ratio(of, "produce 1024 B, MB/s", "plain write, MB/s")
         }),
-        most("fsync before ack, one in flight: p50 beyond plain write + fdatasync of 128 KiB, ms", 0.2, |of| {
-            Some(of("one in flight, fsync, p50 ms")? - of("plain 128 KiB + fdatasync, p50 ms")?)
+        least("no fsync, 100 B: × plain writer", 0.4, |of| {
+            ratio(of, "produce 100 B, MB/s", "plain write, MB/s")
         }),
-        least("no fsync, 1 KiB: × plain writer", 0.7, |of| ratio(of, "produce 1024 B, MB/s", "plain write, MB/s")),
-        least("no fsync, 100 B: × plain writer", 0.4, |of| ratio(of, "produce 100 B, MB/s", "plain write, MB/s")),
-        least("no fsync, sustained: × plain writer", 0.8, |of| ratio(of, "sustained produce 1024 B, MB/s", "sustained plain write, MB/s")),
-        least("consume, 1 KiB: × raw loopback TCP", 0.4, |of| ratio(of, "consume 1024 B, MB/s", "loopback TCP, MB/s")),
-        least("consume, 100 B: × raw loopback TCP", 0.2, |of| ratio(of, "consume 100 B, MB/s", "loopback TCP, MB/s")),
+        least("no fsync, sustained: × plain writer", 0.8, |of| {
+            ratio(of, "sustained produce 1024 B, MB/s", "sustained plain write, MB/s")
+        }),
+        least("consume, 1 KiB: × raw loopback TCP", 0.4, |of| {
+            ratio(of, "consume 1024 B, MB/s", "loopback TCP, MB/s")
+        }),
+        least("consume, 100 B: × raw loopback TCP", 0.2, |of| {
+            ratio(of, "consume 100 B, MB/s", "loopback TCP, MB/s")
+        }),
         most("SPU CPU s per GB produced, 1 KiB", 0.8, |of| of("produce 1024 B, SPU CPU s/GB")),
         most("SPU CPU s per GB consumed, 1 KiB", 0.5, |of| of("consume 1024 B, SPU CPU s/GB")),
         most("RSS of the SPU, one hot partition, MiB", 64.0, |of| of("SPU RSS, hot, MiB")),
-        most("RSS of the SPU, 2,000 partitions idle, MiB", 128.0, |of| of("SPU RSS, 2,000 partitions, MiB")),
+        most("RSS of the SPU, 2,000 partitions idle, MiB", 128.0, |of| {
+            of("SPU RSS, 2,000 partitions, MiB")
+        }),
         most("2,000 partitions: create, s", 10.0, |of| of("2,000 partitions, create s")),
         most("2,000 partitions: start after a crash, s", 3.0, |of| of("2,000 partitions, start s")),
-        most("produce to consume, p50: × unary call", 2.5, |of| ratio(of, "produce to consume, p50 ms", "unary call, p50 ms")),
-        most("produce to consume, p99: × unary call", 4.0, |of| ratio(of, "produce to consume, p99 ms", "unary call, p99 ms")),
+        most("produce to consume, p50: × unary call", 2.5, |of| {
+            ratio(of, "produce to consume, p50 ms", "unary call, p50 ms")
+        }),
+        most("produce to consume, p99: × unary call", 4.0, |of| {
+            ratio(of, "produce to consume, p99 ms", "unary call, p99 ms")
+        }),
     ]
 }
 

@@ -23,7 +23,8 @@ pub fn round(args: &Args, runtime: &Runtime, results: &mut Results) {
         let name = if fsync { "plain write, fdatasync per MiB, MB/s" } else { "plain write, MB/s" };
         results.add(name, plain::write(&args.dir, bytes, fsync));
         let sizes = RECORD_BYTES.into_iter();
-        for record_bytes in sizes.filter(|size| args.record_bytes.is_none_or(|only| only == *size)) {
+        for record_bytes in sizes.filter(|size| args.record_bytes.is_none_or(|only| only == *size))
+        {
             let cluster = Cluster::start(&args.dir, fsync);
             let records = bytes / record_bytes;
             let run = runtime.block_on(produce(&cluster, record_bytes, records));

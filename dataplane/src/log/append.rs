@@ -151,11 +151,7 @@ fn check(
 }
 
 /// Decides which batch goes to which segment.
-fn place(
-    batches: Vec<Assigned>,
-    active: Option<Active>,
-    segment_bytes_max: u64,
-) -> Vec<Placed> {
+fn place(batches: Vec<Assigned>, active: Option<Active>, segment_bytes_max: u64) -> Vec<Placed> {
     // A position in the index has 32 bits, and other tools read it as signed.
     let segment_bytes_max = segment_bytes_max.min(i32::MAX as u64);
     let mut placed: Vec<Placed> = Vec::with_capacity(1);

@@ -113,7 +113,9 @@ pub(super) async fn persist(
     match disk::replace(disk, &path, new.encode()).await.on("replace", &path) {
         // A later recovery point is only a saving. An epoch that went must go there too, or
         // batches of an older one in its place would look wrong.
-        Err(LogError::StorageFull(_)) if old.epochs == new.epochs && old.segments.is_some() => Ok(()),
+        Err(LogError::StorageFull(_)) if old.epochs == new.epochs && old.segments.is_some() => {
+            Ok(())
+        }
         result => result,
     }
 }

@@ -13,7 +13,9 @@ use weir_runtime::disk::{Disk, File, OpenMode};
 use super::{
     append::position_32,
     error::{LogError, OnPath},
-    index::{self, Entry, INDEX_HEADER_BYTES, PAGE_BYTES, PAGE_ENTRIES, Page, SparseIndex, page_at},
+    index::{
+        self, Entry, INDEX_HEADER_BYTES, PAGE_BYTES, PAGE_ENTRIES, Page, SparseIndex, page_at,
+    },
     segment::{self, Segment},
     state::Inner,
     walk::{HeaderWalk, Step},

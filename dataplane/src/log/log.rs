@@ -162,10 +162,10 @@ impl Log {
         self.inner.state().roll = Roll { bytes_max, age_ms_max };
     }
 
-    /// How many bytes of batches it holds.
+    /// How many segments it has.
     #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.inner.state().segments.iter().map(|s| s.bytes).sum()
+    pub fn segment_count(&self) -> usize {
+        self.inner.state().segments.len()
     }
 
     /// Oldest kept offset.

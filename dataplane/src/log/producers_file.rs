@@ -118,7 +118,10 @@ pub(super) async fn read(disk: &dyn Disk, folder: &str) -> Option<Producers> {
         Ok(bytes) => {
             let found = Producers::decode(&bytes);
             if found.is_none() {
-                tracing::warn!(path, "the snapshot of producers is damaged; reading the log instead");
+                tracing::warn!(
+                    path,
+                    "the snapshot of producers is damaged; reading the log instead"
+                );
             }
             found
         }

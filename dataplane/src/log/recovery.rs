@@ -378,8 +378,7 @@ async fn settle_indexes(
     for one in &mut segments[..finished] {
         let Some(index) = one.index.take() else { continue };
         let interval = config.index_interval_bytes;
-        let written =
-            index_file::finish(disk, folder, one.base, one.bytes, interval, index).await;
+        let written = index_file::finish(disk, folder, one.base, one.bytes, interval, index).await;
         if let Err(error) = written {
             tracing::warn!(folder, base = %one.base, %error, "index not written; it will be rebuilt when it is needed");
         }

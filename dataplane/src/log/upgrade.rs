@@ -72,7 +72,9 @@ async fn walk(
         let position = headers.position();
         let checked = match headers.peek(next).await.on("read", path)? {
             Step::End => break,
-            Step::Batch(header) => check_epoch(&header, &old.epochs, old.log_start).map(|()| header),
+            Step::Batch(header) => {
+                check_epoch(&header, &old.epochs, old.log_start).map(|()| header)
+            }
             Step::Bad(reason) => Err(reason),
         };
         let header = checked.map_err(|reason| LogError::Corrupt {

@@ -55,12 +55,14 @@ pub(super) struct Upkeep {
     retention: Retention,
     bytes_since_checkpoint: usize,
     bytes_since_snapshot: usize,
-    bytes_since_retention: u64,
-    segment_bytes: u64,
+    /// How many segments there were when it was last looked whether something may go.
+    segments_seen: usize,
     /// When the recovery point is to be moved on; none while it is where it should be.
     checkpoint_due: Option<Monotonic>,
     /// When to look whether something may go; none where nothing ever may.
     retention_due: Option<Monotonic>,
+    /// It was time to look while the log start was being moved.
+    retain_again: bool,
     /// The log start is being moved: where to, and by whose wish.
     moving: Option<(Offset, Option<Respond>, JoinHandle<Result<(), LogError>>)>,
 }
@@ -74,7 +76,6 @@ impl Upkeep {
             self.retention = retention;
             self.retention_due = retention.is_any().then(|| Clock.now());
         }
-        self.segment_bytes = config.segment_bytes;
         if let Some(log) = log {
             log.set_roll(config.segment_bytes, config.segment_ms);
         }
@@ -89,11 +90,6 @@ impl Upkeep {
     pub fn wrote(&mut self, bytes: usize) {
         self.bytes_since_checkpoint = self.bytes_since_checkpoint.saturating_add(bytes);
         self.bytes_since_snapshot = self.bytes_since_snapshot.saturating_add(bytes);
-        self.bytes_since_retention = self.bytes_since_retention.saturating_add(bytes as u64);
-        if self.bytes_since_retention >= self.segment_bytes && self.retention.bytes.is_some() {
-            // There is about one more segment.
-            self.retention_due = Some(Clock.now());
-        }
     }
 
     pub const fn checkpoint_due(&self) -> Option<Monotonic> {
@@ -102,6 +98,11 @@ impl Upkeep {
 
     /// What was written is on the disk.
     pub fn synced(&mut self, log: Option<&Log>, replica: &Replica) {
+        let more = log.is_some_and(|log| log.segment_count() > self.segments_seen);
+        if more && self.retention.bytes.is_some() {
+            // What a segment more makes too much goes now, not in half a minute.
+            self.retention_due = Some(Clock.now());
+        }
         if self.bytes_since_checkpoint >= CHECKPOINT_EVERY_BYTES {
             self.checkpoint(log, replica);
         } else if self.checkpoint_due.is_none() {
@@ -143,12 +144,7 @@ impl Upkeep {
         }
     }
 
-    fn snapshot(
-        &mut self,
-        log: &Log,
-        replica: &Replica,
-        every_bytes: usize,
-    ) -> Option<Producers> {
+    fn snapshot(&mut self, log: &Log, replica: &Replica, every_bytes: usize) -> Option<Producers> {
         if self.bytes_since_snapshot < every_bytes {
             return None;
         }
@@ -183,11 +179,17 @@ impl Upkeep {
 
     /// Lets go of what is not kept and lies below `below`; without a log nothing is done.
     pub fn retain(&mut self, log: Option<&Log>, below: Offset) {
-        self.bytes_since_retention = 0;
-        let tenth = self.retention.ms.map_or(RETENTION_EVERY_MAX, |ms| Duration::from_millis(ms / 10));
+        let tenth =
+            self.retention.ms.map_or(RETENTION_EVERY_MAX, |ms| Duration::from_millis(ms / 10));
         let every = tenth.clamp(RETENTION_EVERY_MIN, RETENTION_EVERY_MAX);
         self.retention_due = self.retention.is_any().then(|| Clock.now().plus(every));
-        let Some(log) = log.filter(|_| !self.moves()) else { return };
+        if self.moves() {
+            // What has become too much since is looked at when that is done.
+            self.retain_again = true;
+            return;
+        }
+        let Some(log) = log else { return };
+        self.segments_seen = log.segment_count();
         if let Some(log_start) = log.expired(self.retention, Clock.unix_ms(), below) {
             self.move_start(Some(log), log_start, None);
         }
@@ -215,6 +217,11 @@ impl Upkeep {
         let Some((_, _, task)) = &mut self.moving else { return std::future::pending().await };
         let panicked = |_| Err(LogError::Failed("the removal's task ended by a panic".to_owned()));
         let result = task.await.unwrap_or_else(panicked);
+        // There are fewer now: the next sync looks again.
+        self.segments_seen = 0;
+        if std::mem::take(&mut self.retain_again) {
+            self.retention_due = Some(Clock.now());
+        }
         match self.moving.take() {
             Some((log_start, respond, _)) => Moved { log_start, result, respond },
             // Looked at above, and nobody else is here.

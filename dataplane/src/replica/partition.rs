@@ -315,10 +315,8 @@ impl Replica {
             return;
         }
         let me = self.me;
-        let ends = self
-            .isr
-            .iter()
-            .map(|(spu, end)| if Some(*spu) == me { self.held_end() } else { *end });
+        let ends =
+            self.isr.iter().map(|(spu, end)| if Some(*spu) == me { self.held_end() } else { *end });
         self.high_watermark = high_watermark::advance(self.high_watermark, self.min_insync, ends);
         for (request, ack) in self.for_committed.take_below(self.high_watermark) {
             actions.push(Action::Respond { request, answer: Ok(ack) });

@@ -271,9 +271,10 @@ mod tests {
     fn a_snapshot_makes_the_same_state_again() {
         let mut state = ProducerState::new(9);
         for n in 0..40_u64 {
-            let count = state.producers.get(&ProducerId(n % 3)).map_or(0, |p| {
-                next_sequence(p.batches.back().unwrap().last_sequence)
-            });
+            let count = state
+                .producers
+                .get(&ProducerId(n % 3))
+                .map_or(0, |p| next_sequence(p.batches.back().unwrap().last_sequence));
             write(&mut state, stamp(n % 3, 1, count, 2), n * 2, 2);
         }
         let mut again = ProducerState::new(9);

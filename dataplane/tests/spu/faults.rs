@@ -10,6 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use tokio::sync::watch;
 use weir_runtime::disk::{DirEntry, Disk, File, OpenMode};
 
 /// What is wrong at the moment. Only with files of batches: the small files are fine.
@@ -19,6 +20,10 @@ pub struct Faults {
     pub sync_fails: AtomicBool,
     pub opens_fail: AtomicBool,
     pub new_segments_fail: AtomicBool,
+    /// While true, syncs of files of batches wait.
+    pub syncs_held: watch::Sender<bool>,
+    /// Writes that found the disk full.
+    pub full_writes: watch::Sender<usize>,
 }
 
 impl Faults {
@@ -90,7 +95,11 @@ struct FaultyFile {
 #[async_trait]
 impl File for FaultyFile {
     async fn write_at(&self, offset: u64, buffers: Vec<Bytes>) -> io::Result<()> {
-        Faults::check(&self.faults.full, &self.path, io::ErrorKind::StorageFull)?;
+        let full = Faults::check(&self.faults.full, &self.path, io::ErrorKind::StorageFull);
+        if full.is_err() {
+            self.faults.full_writes.send_modify(|count| *count += 1);
+        }
+        full?;
         self.inner.write_at(offset, buffers).await
     }
     async fn read_at(&self, offset: u64, buffer: BytesMut) -> io::Result<BytesMut> {
@@ -100,6 +109,9 @@ impl File for FaultyFile {
         self.inner.len().await
     }
     async fn sync_data(&self) -> io::Result<()> {
+        if self.path.ends_with(".log") {
+            let _ = self.faults.syncs_held.subscribe().wait_for(|held| !held).await;
+        }
         Faults::check(&self.faults.sync_fails, &self.path, io::ErrorKind::Other)?;
         self.inner.sync_data().await
     }

@@ -60,8 +60,8 @@ async fn what_is_too_much_goes_and_a_reader_below_is_told_where_the_log_starts()
     assert_eq!((error.wire.log_start, error.wire.high_watermark), (Some(8), Some(12)));
     fetcher.subscribe(2, key(1, 0), Position::Beginning(true), 0).await;
     assert_eq!(fetcher.started(2).await, 8);
-    // It goes on while the topic grows, and a restart does not bring anything back.
-    for _ in 0..12 {
+    // With each new segment it is looked again, and a restart does not bring anything back.
+    for _ in 0..13 {
         producer.send(request(key(1, 0), batch(1, 1000, None))).await.unwrap();
     }
     node.control_plane.reported(key(1, 0), |status| status.log_start == 20).await;
@@ -163,7 +163,10 @@ async fn producers_are_known_again_after_a_restart() {
     next_life(&control_plane);
     let node = Node::on(folder, disk, control_plane).await;
     let mut producer = node.client.produce().await;
-    let sent = |n| ProduceRequest { leader_epoch: 2, ..request(key(1, 0), batch(1, 500, Some((1000, n)))) };
+    let sent = |n| ProduceRequest {
+        leader_epoch: 2,
+        ..request(key(1, 0), batch(1, 500, Some((1000, n))))
+    };
     let again = producer.send(sent(39)).await.unwrap();
     assert!(again.duplicate && again.base_offset == 39);
     let next = producer.send(sent(40)).await.unwrap();

@@ -8,7 +8,7 @@ use weir_protocol::{ErrorCode, Outcome, pb::session::ReplicaState};
 use weir_runtime::disk::counting::{CountingDisk, Event};
 
 use crate::{
-    client::{at, batch, request},
+    client::{at, batch, request, soon},
     control_plane::{ControlPlane, key, topic},
     faults::{Faults, FaultyDisk},
     node::{Node, real_disk},
@@ -93,6 +93,25 @@ async fn faulty() -> (Node, Arc<Faults>) {
     let (disk, faults) = FaultyDisk::new(real_disk(&folder).await);
     let control_plane = ControlPlane::start(vec![topic(1, 1, "t")]).await;
     (Node::on(folder, disk, control_plane).await, faults)
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_while_it_syncs_answers_both() {
+    let (node, faults) = faulty().await;
+    let mut producer = node.client.produce().await;
+    faults.syncs_held.send_replace(true);
+    let first = producer.post(request(key(1, 0), batch(1, 10, None))).await;
+    node.control_plane.reported(key(1, 0), |status| status.log_end == 1).await;
+    faults.full.store(true, Ordering::SeqCst);
+    let second = producer.post(request(key(1, 0), batch(1, 10, None))).await;
+    // The append takes itself back, for which it needs the sync to end.
+    soon(faults.full_writes.subscribe().wait_for(|writes| *writes > 0)).await.unwrap();
+    faults.syncs_held.send_replace(false);
+    let mut answers = [producer.answer().await, producer.answer().await];
+    answers.sort_by_key(|(id, _)| *id);
+    assert_eq!((answers[0].0, answers[1].0), (first, second));
+    assert!(answers[0].1.is_ok());
+    assert_eq!(answers[1].1.as_ref().unwrap_err().code, ErrorCode::StorageFull);
 }
 
 #[tokio::test]

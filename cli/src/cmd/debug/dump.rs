@@ -163,7 +163,10 @@ impl Dump<'_> {
 
 fn batch_table(rows: &[BatchRow]) -> String {
     out::table(
-        ["OFFSETS", "RECORDS", "BYTES", "SEGMENT", "AT", "CODEC", "EPOCH", "PRODUCER", "SEQUENCE", "UP TO"],
+        [
+            "OFFSETS", "RECORDS", "BYTES", "SEGMENT", "AT", "CODEC", "EPOCH", "PRODUCER",
+            "SEQUENCE", "UP TO",
+        ],
         rows.iter().map(|row| {
             let producer = row.producer_id.map(|id| match row.producer_epoch {
                 None | Some(0) => id.to_string(),

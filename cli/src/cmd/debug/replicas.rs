@@ -11,8 +11,8 @@ use weir_runtime::disk::{Disk, real::RealDisk};
 
 use crate::error::{self, CliError, Result};
 
-/// A log lies at most so deep in an SPU's data folder.
-const DEPTH_MAX: usize = 4;
+/// A log lies at most so deep below the folder of everything local.
+const DEPTH_MAX: usize = 8;
 /// Held by an SPU that runs.
 const LOCK_FILE: &str = "weir.lock";
 
