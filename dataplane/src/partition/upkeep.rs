@@ -61,8 +61,6 @@ pub(super) struct Upkeep {
     checkpoint_due: Option<Monotonic>,
     /// When to look whether something may go; none where nothing ever may.
     retention_due: Option<Monotonic>,
-    /// It was time to look while the log start was being moved.
-    retain_again: bool,
     /// The log start is being moved: where to, and by whose wish.
     moving: Option<(Offset, Option<Respond>, JoinHandle<Result<(), LogError>>)>,
 }
@@ -183,12 +181,8 @@ impl Upkeep {
             self.retention.ms.map_or(RETENTION_EVERY_MAX, |ms| Duration::from_millis(ms / 10));
         let every = tenth.clamp(RETENTION_EVERY_MIN, RETENTION_EVERY_MAX);
         self.retention_due = self.retention.is_any().then(|| Clock.now().plus(every));
-        if self.moves() {
-            // What has become too much since is looked at when that is done.
-            self.retain_again = true;
-            return;
-        }
-        let Some(log) = log else { return };
+        // While it is being moved nothing is done: it is looked again when that has ended.
+        let Some(log) = log.filter(|_| !self.moves()) else { return };
         self.segments_seen = log.segment_count();
         if let Some(log_start) = log.expired(self.retention, Clock.unix_ms(), below) {
             self.move_start(Some(log), log_start, None);
@@ -217,9 +211,8 @@ impl Upkeep {
         let Some((_, _, task)) = &mut self.moving else { return std::future::pending().await };
         let panicked = |_| Err(LogError::Failed("the removal's task ended by a panic".to_owned()));
         let result = task.await.unwrap_or_else(panicked);
-        // There are fewer now: the next sync looks again.
-        self.segments_seen = 0;
-        if std::mem::take(&mut self.retain_again) {
+        if self.retention.is_any() {
+            // What has become too much, or too old, since it began.
             self.retention_due = Some(Clock.now());
         }
         match self.moving.take() {
