@@ -107,9 +107,8 @@ fn a_snapshot_of_producers_saves_the_walk_and_is_not_believed_when_wrong() {
             drop(log);
             let walked: Vec<u64> = (4..20).collect();
             for wrong in [None, Some(&b"x"[..]), Some(&told.encode())] {
-                match wrong {
-                    Some(content) => put(&disk, "producers", content).await,
-                    None => {}
+                if let Some(content) = wrong {
+                    put(&disk, "producers", content).await;
                 }
                 let (_, recovered) = open(&disk, &small()).await.unwrap();
                 assert_eq!(known(&recovered), walked);

@@ -26,7 +26,7 @@ trap cleanup EXIT
 # Small segments, so that many a kill falls into a roll; and one topic without fsync before the
 # acknowledgement, which `kill -9` must not tell from the other.
 "$weir" topic create safe --partitions 3 --segment-bytes 1MiB >/dev/null
-"$weir" topic create fast --partitions 1 --segment-bytes 1MiB --flush interval >/dev/null
+"$weir" topic create fast --partitions 1 --segment-bytes 1MiB --flush interval --flush-interval 100ms >/dev/null
 
 numbers() { # until told to stop
   python3 - "$work/stop" <<'PY'

@@ -61,8 +61,15 @@ pub(super) struct Upkeep {
     checkpoint_due: Option<Monotonic>,
     /// When to look whether something may go; none where nothing ever may.
     retention_due: Option<Monotonic>,
-    /// The log start is being moved: where to, and by whose wish.
-    moving: Option<(Offset, Option<Respond>, JoinHandle<Result<(), LogError>>)>,
+    /// The log start is being moved.
+    moving: Option<Moving>,
+}
+
+/// A move of the log start that goes on: where to, and by whose wish.
+struct Moving {
+    log_start: Offset,
+    respond: Option<Respond>,
+    task: JoinHandle<Result<(), LogError>>,
 }
 
 impl Upkeep {
@@ -198,7 +205,7 @@ impl Upkeep {
                 None => Err(LogError::Closed),
             }
         });
-        self.moving = Some((log_start, respond, task));
+        self.moving = Some(Moving { log_start, respond, task });
     }
 
     /// Whether the log start is being moved.
@@ -208,7 +215,9 @@ impl Upkeep {
 
     /// Waits until the log start was moved; for ever, if it is not being moved.
     pub async fn moved(&mut self) -> Moved {
-        let Some((_, _, task)) = &mut self.moving else { return std::future::pending().await };
+        let Some(Moving { task, .. }) = &mut self.moving else {
+            return std::future::pending().await;
+        };
         let panicked = |_| Err(LogError::Failed("the removal's task ended by a panic".to_owned()));
         let result = task.await.unwrap_or_else(panicked);
         if self.retention.is_any() {
@@ -216,7 +225,7 @@ impl Upkeep {
             self.retention_due = Some(Clock.now());
         }
         match self.moving.take() {
-            Some((log_start, respond, _)) => Moved { log_start, result, respond },
+            Some(Moving { log_start, respond, .. }) => Moved { log_start, result, respond },
             // Looked at above, and nobody else is here.
             None => std::future::pending().await,
         }
