@@ -12,8 +12,8 @@
 //! | [`auth`] | who is asking |
 //! | [`status`] | errors where a message has no room for them |
 
-pub mod at_time;
-mod auth;
+mod at_time;
+pub mod auth;
 pub mod fetch;
 pub mod list_offsets;
 pub mod metadata;
