@@ -253,9 +253,8 @@ async fn story(at: u64, again: u64, after: bool) -> (u64, u64) {
 
     let fuse = Fuse::new(again, after);
     let disk: Arc<dyn Disk> = Arc::new(Fused(SimDisk::of_this_node(), fuse.clone()));
-    match open(&disk, &config()).await {
-        Err(error @ LogError::Corrupt { .. }) => panic!("{context}: {error}"),
-        Ok(_) | Err(_) => {}
+    if let Err(error @ LogError::Corrupt { .. }) = open(&disk, &config()).await {
+        panic!("{context}: {error}");
     }
     let recovering = fuse.used(again);
     DiskSim::current().crash(plugin::node());
