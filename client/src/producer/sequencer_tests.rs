@@ -17,7 +17,8 @@ fn ms(ms: u64) -> Duration {
 fn sequencer(idempotent: bool) -> Sequencer {
     let generation = TopicGenerationId(uuid::Uuid::nil());
     let key = PartitionKey { generation, partition: PartitionIndex(0) };
-    let config = ProducerConfig { idempotent, ..Default::default() }.bounded();
+    let window = ProducerConfig { in_flight_per_partition_max: 5, ..Default::default() };
+    let config = ProducerConfig { idempotent, ..window }.bounded();
     let backoff = BackoffConfig { first: ms(10), max: ms(10) };
     Sequencer::new(key, "t".into(), config, backoff)
 }
