@@ -50,7 +50,7 @@ producer=$!
 for kill in $(seq "$kills"); do
   python3 -c 'import random, time; time.sleep(random.uniform(0.0, 0.4))'
   pid=$(pgrep -f "run spu .*$WEIR_HOME" | head -n 1 || true)
-  [ -n "$pid" ] && kill -9 "$pid"
+  if [ -n "$pid" ]; then kill -9 "$pid" 2>/dev/null || true; fi
   "$weir" cluster resume --name killed --quiet >/dev/null
   kill -0 "$producer" || { echo "the producer gave up after kill $kill"; exit 1; }
 done
