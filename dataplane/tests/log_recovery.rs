@@ -9,21 +9,8 @@ use weir_protocol::{
     ErrorCode,
     ids::{LeaderEpoch, Offset},
 };
-use weir_runtime::disk::Disk;
-
-use std::sync::Arc;
 
 const FIRST: &str = "00000000000000000000.log";
-
-/// The files of batches, and how many bytes each has.
-async fn segments(disk: &Arc<dyn Disk>) -> Vec<(String, Vec<u8>)> {
-    let mut found = Vec::new();
-    for name in names(disk).await.into_iter().filter(|n| n.ends_with(".log")) {
-        let content = get(disk, &name).await;
-        found.push((name, content));
-    }
-    found
-}
 
 #[test]
 fn a_torn_tail_at_every_byte_ends_the_log_before_it() {

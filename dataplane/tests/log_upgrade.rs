@@ -4,24 +4,11 @@
 
 mod log_support;
 
-use std::sync::Arc;
-
 use log_support::*;
 use weir_dataplane::log::{BatchSummary, LogError, Producers, Recovered};
 use weir_protocol::{batch as kafka, ids::Offset};
-use weir_runtime::disk::Disk;
 
 const FIRST: &str = "00000000000000000000.log";
-
-/// The files of batches, and how many bytes each has.
-async fn segments(disk: &Arc<dyn Disk>) -> Vec<(String, Vec<u8>)> {
-    let mut found = Vec::new();
-    for name in names(disk).await.into_iter().filter(|n| n.ends_with(".log")) {
-        let content = get(disk, &name).await;
-        found.push((name, content));
-    }
-    found
-}
 
 /// A checkpoint file as the version before wrote it.
 fn old_checkpoint(recovery_point: u64, log_start: u64, epochs: &[(u32, u64)]) -> Vec<u8> {

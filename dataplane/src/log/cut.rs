@@ -3,6 +3,8 @@
 //! Each writes the checkpoint before it touches a file, and removes files in the order
 //! that leaves one unbroken log wherever a crash stops it.
 
+use std::ops::ControlFlow;
+
 use weir_protocol::ids::Offset;
 use weir_runtime::disk::OpenMode;
 
@@ -14,7 +16,7 @@ use super::{
     producers_file::PRODUCERS_FILE,
     segment,
     state::{Inner, State},
-    walk::{HeaderWalk, Step},
+    walk::seek,
 };
 
 pub(super) async fn truncate_to(inner: &Inner, offset: Offset) -> Result<Offset, LogError> {
@@ -259,27 +261,14 @@ async fn boundary(inner: &Inner, offset: Offset) -> Result<(Offset, u64, Offset)
     let path = inner.path(&segment::log_name(base));
     let file = inner.segment_file(base).await?;
     let entry = index_file::floor(inner, base, |e| e.relative <= relative).await;
-    let mut starts = vec![(0, base)];
-    if entry.position > 0 {
-        starts.push((u64::from(entry.position), Offset(base.0 + u64::from(entry.relative))));
-    }
-    // From the index' place first; if that leads nowhere, from the segment's start.
-    let mut wrong = None;
-    while let Some((position, mut next)) = starts.pop() {
-        let mut headers = HeaderWalk::new(&*file, position, bytes);
-        let reason = loop {
-            match headers.peek(next).await.on("read", &path)? {
-                Step::Batch(header) if header.next_offset() <= offset => {
-                    headers.skip(&header);
-                    next = header.next_offset();
-                }
-                Step::Batch(_) => return Ok((base, headers.position(), next)),
-                Step::End => break "the segment ends before the offset".to_owned(),
-                Step::Bad(reason) => break reason,
-            }
-        };
-        wrong = Some((headers.position(), next, reason));
-    }
-    let (position, next, reason) = wrong.unwrap_or_default();
-    Err(LogError::Corrupt { file: path, position, offset: next, reason })
+    let found =
+        seek(&*file, base, entry, bytes, |header, position| match header.next_offset() > offset {
+            true => ControlFlow::Break((base, position, header.base_offset)),
+            false => ControlFlow::Continue(()),
+        });
+    let found = found.await.on("read", &path)?.map_err(|bad| bad.corrupt(path.clone()))?;
+    found.ok_or_else(|| {
+        let reason = "the segment ends before the offset".to_owned();
+        LogError::Corrupt { file: path, position: bytes, offset, reason }
+    })
 }

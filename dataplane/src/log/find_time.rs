@@ -4,7 +4,7 @@
 //! the largest up to a place, which does: the first batch whose own largest timestamp reaches
 //! the one asked for is the first place where that largest does.
 
-use std::io;
+use std::{io, ops::ControlFlow};
 
 use weir_protocol::ids::Offset;
 
@@ -12,7 +12,7 @@ use super::{
     error::{LogError, OnPath},
     index_file, segment,
     state::Inner,
-    walk::{HeaderWalk, Step},
+    walk::seek,
 };
 
 /// How often a search starts over because the log was cut under it.
@@ -65,30 +65,11 @@ async fn in_segment(
         entry.before_ms < timestamp_ms || entry.relative <= relative
     });
     let entry = entry.await;
-    // From the index' place first; if that leads nowhere, from the segment's start.
-    let mut starts = vec![(0, base)];
-    if entry.position > 0 {
-        starts.push((u64::from(entry.position), Offset(base.0 + u64::from(entry.relative))));
-    }
-    let mut wrong = None;
-    while let Some((position, mut next)) = starts.pop() {
-        let mut headers = HeaderWalk::new(&*file, position, bytes);
-        let reason = loop {
-            match headers.peek(next).await.on("read", &path)? {
-                Step::End => return Ok(None),
-                Step::Bad(reason) => break reason,
-                Step::Batch(header) => {
-                    let after = header.next_offset();
-                    if header.max_timestamp_ms >= timestamp_ms && after > from {
-                        return Ok(Some(header.base_offset));
-                    }
-                    headers.skip(&header);
-                    next = after;
-                }
-            }
-        };
-        wrong = Some((headers.position(), next, reason));
-    }
-    let (position, offset, reason) = wrong.unwrap_or_default();
-    Err(LogError::Corrupt { file: path, position, offset, reason })
+    let found = seek(&*file, base, entry, bytes, |header, _| {
+        match header.max_timestamp_ms >= timestamp_ms && header.next_offset() > from {
+            true => ControlFlow::Break(header.base_offset),
+            false => ControlFlow::Continue(()),
+        }
+    });
+    found.await.on("read", &path)?.map_err(|bad| bad.corrupt(path))
 }

@@ -18,7 +18,7 @@ use super::{
     },
     segment::{self, Segment},
     state::Inner,
-    walk::{HeaderWalk, Step},
+    walk::{BadHeader, HeaderWalk, Step},
 };
 
 /// Writes the pages that are full, and the last one of segments that are finished. What
@@ -240,21 +240,6 @@ async fn rebuild(
         tracing::warn!(path, %error, "index not rebuilt on disk");
     }
     Ok(found)
-}
-
-/// Where a walk over headers met something else.
-#[derive(Debug)]
-pub(super) struct BadHeader {
-    pub position: u64,
-    pub offset: Offset,
-    pub reason: String,
-}
-
-impl BadHeader {
-    pub fn corrupt(self, file: String) -> LogError {
-        let Self { position, offset, reason } = self;
-        LogError::Corrupt { file, position, offset, reason }
-    }
 }
 
 /// Tells `index` of every batch from `start` to `end` bytes, which must be where one ends;

@@ -1,17 +1,18 @@
 //! What producers wrote last: the snapshot, and every batch header after it.
 
-use weir_protocol::ids::Offset;
+use std::ops::ControlFlow;
+
 use weir_runtime::disk::{Disk, OpenMode};
 
 use super::{
     error::{LogError, OnPath},
-    index_file::{self, BadHeader},
+    index_file,
     log::LogConfig,
     producers_file::Producers,
     recent::{BatchSummary, RecentBatches},
     segment,
     state::State,
-    walk::{HeaderWalk, Step},
+    walk::seek,
 };
 
 /// The last batches of each producer, in log order, of a log that was just opened.
@@ -38,39 +39,16 @@ pub(super) async fn producers(
     for segment in &state.segments[first..] {
         let path = format!("{folder}/{}", segment::log_name(segment.base));
         let file = disk.open(&path, OpenMode::Read).await.on("open", &path)?;
-        // From the index' place first; if that leads nowhere, from the segment's start.
-        let mut starts = vec![(0, segment.base)];
         let relative = segment.relative(from.max(segment.base));
         let entry = index_file::floor_of(disk, folder, segment, |e| e.relative <= relative).await;
-        if entry.position > 0 {
-            let offset = Offset(segment.base.0 + u64::from(entry.relative));
-            starts.push((u64::from(entry.position), offset));
-        }
-        let mut walked = Ok(());
-        while let Some((position, mut next)) = starts.pop() {
-            let mut headers = HeaderWalk::new(&*file, position, segment.bytes);
-            walked = loop {
-                match headers.peek(next).await.on("read", &path)? {
-                    Step::End => break Ok(()),
-                    Step::Bad(reason) => {
-                        let position = headers.position();
-                        break Err(BadHeader { position, offset: next, reason });
-                    }
-                    Step::Batch(header) => {
-                        headers.skip(&header);
-                        next = header.next_offset();
-                        if header.base_offset >= from {
-                            recent.push(BatchSummary::from(&header));
-                            from = next;
-                        }
-                    }
-                }
-            };
-            if walked.is_ok() {
-                break;
+        let walked = seek(&*file, segment.base, entry, segment.bytes, |header, _| {
+            if header.base_offset >= from {
+                recent.push(BatchSummary::from(header));
+                from = header.next_offset();
             }
-        }
-        walked.map_err(|bad| bad.corrupt(path))?;
+            ControlFlow::<()>::Continue(())
+        });
+        walked.await.on("read", &path)?.map_err(|bad| bad.corrupt(path))?;
     }
     Ok(recent.finish())
 }

@@ -1,6 +1,6 @@
 //! From batch header to batch header, without reading bodies.
 
-use std::io;
+use std::{io, ops::ControlFlow};
 
 use bytes::BytesMut;
 use weir_protocol::{
@@ -9,7 +9,7 @@ use weir_protocol::{
 };
 use weir_runtime::disk::File;
 
-use super::log::BATCH_BYTES_MAX;
+use super::{error::LogError, index::Entry, log::BATCH_BYTES_MAX};
 
 /// Batches smaller than this are worth reading many at a time.
 const SMALL_BATCH_BYTES: usize = 4096;
@@ -106,6 +106,56 @@ impl<'a> HeaderWalk<'a> {
     fn in_chunk(&self) -> Option<&[u8]> {
         let from = usize::try_from(self.position.checked_sub(self.chunk_at)?).ok()?;
         self.chunk.get(from..)
+    }
+}
+
+/// Where a walk over headers met something else.
+#[derive(Debug)]
+pub(super) struct BadHeader {
+    pub position: u64,
+    pub offset: Offset,
+    pub reason: String,
+}
+
+impl BadHeader {
+    pub fn corrupt(self, file: String) -> LogError {
+        let Self { position, offset, reason } = self;
+        LogError::Corrupt { file, position, offset, reason }
+    }
+}
+
+/// Walks a segment's batches up to `end` bytes from an indexed one, until `visit` has what it
+/// wants. Where the index leads nowhere it begins anew at the segment's start: so `visit` may
+/// be shown a batch twice.
+pub(super) async fn seek<T>(
+    file: &dyn File,
+    base: Offset,
+    indexed: Entry,
+    end: u64,
+    mut visit: impl FnMut(&BatchHeader, u64) -> ControlFlow<T>,
+) -> io::Result<Result<Option<T>, BadHeader>> {
+    let mut start = indexed;
+    loop {
+        let mut next = Offset(base.0 + u64::from(start.relative));
+        let mut headers = HeaderWalk::new(file, u64::from(start.position), end);
+        let bad = loop {
+            let position = headers.position();
+            match headers.peek(next).await? {
+                Step::End => return Ok(Ok(None)),
+                Step::Bad(reason) => break BadHeader { position, offset: next, reason },
+                Step::Batch(header) => {
+                    if let ControlFlow::Break(found) = visit(&header, position) {
+                        return Ok(Ok(Some(found)));
+                    }
+                    headers.skip(&header);
+                    next = header.next_offset();
+                }
+            }
+        };
+        if start == Entry::START {
+            return Ok(Err(bad));
+        }
+        start = Entry::START;
     }
 }
 

@@ -149,6 +149,16 @@ pub async fn names(disk: &Arc<dyn Disk>) -> Vec<String> {
     disk.list(FOLDER).await.unwrap().into_iter().map(|e| e.name).collect()
 }
 
+/// The files of batches, and how many bytes each has.
+pub async fn segments(disk: &Arc<dyn Disk>) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for name in names(disk).await.into_iter().filter(|n| n.ends_with(".log")) {
+        let content = get(disk, &name).await;
+        found.push((name, content));
+    }
+    found
+}
+
 /// What a [`FailingDisk`] can fail at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
