@@ -51,8 +51,8 @@ pub struct TopicConfig {
     pub retention_bytes: Option<u64>,
     /// A segment is closed before it outgrows this, in bytes.
     pub segment_bytes: u64,
-    /// A segment is closed when its first record is older than this, in milliseconds; `None`:
-    /// age closes none.
+    /// A segment is closed when it was begun longer ago than this, in milliseconds; `None`: age
+    /// closes none.
     pub segment_ms: Option<u64>,
 }
 
