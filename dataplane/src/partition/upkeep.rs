@@ -220,8 +220,9 @@ impl Upkeep {
         };
         let panicked = |_| Err(LogError::Failed("the removal's task ended by a panic".to_owned()));
         let result = task.await.unwrap_or_else(panicked);
-        if self.retention.is_any() {
-            // What has become too much, or too old, since it began.
+        if result.is_ok() && self.retention.is_any() {
+            // What has become too much, or too old, since it began. After an error it is tried
+            // again when it is time: on a full disk at once would be without end.
             self.retention_due = Some(Clock.now());
         }
         match self.moving.take() {
