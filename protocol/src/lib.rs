@@ -7,6 +7,7 @@
 //! | [`batch`] | the Kafka record batch v2: encode, verify, decode, compression |
 //! | [`murmur2`] | which partition a key, or a consumer's name, belongs to |
 //! | [`pb`] | the messages and services generated from `proto/` |
+//! | [`streams`] | how records travel on produce and fetch streams: batches apart, uncopied |
 //! | [`token`] | the claims of data-plane tokens |
 //! | [`topic_config`] | how a topic's records are kept: flush, retention, segments |
 
@@ -15,6 +16,7 @@ pub mod error;
 pub mod ids;
 pub mod murmur2;
 pub mod pb;
+pub mod streams;
 pub mod token;
 pub mod topic_config;
 

@@ -10,10 +10,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::StreamExt;
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
 use weir_protocol::{
     ErrorCode, WireError,
     ids::Offset,
@@ -21,8 +19,12 @@ use weir_protocol::{
         Authenticate, Credit, FetchMessage, FetchResponse, Started, Subscribe, Unsubscribe,
         fetch_message::Message, fetch_response::Event,
     },
+    streams::FETCH_PATH,
 };
-use weir_runtime::task;
+use weir_runtime::{
+    rpc::stream::{Incoming, whole},
+    task,
+};
 
 use super::{Link, credit::Ledger};
 
@@ -200,16 +202,15 @@ fn end(subscription: &Subscription, error: &WireError) {
 
 type Outbound = mpsc::Sender<FetchMessage>;
 
-async fn open(link: &Link) -> Result<(Outbound, Streaming<FetchResponse>), WireError> {
+async fn open(link: &Link) -> Result<(Outbound, Incoming), WireError> {
     let (outbound, messages) = mpsc::channel(OUTBOUND_MAX);
-    let request = link.request(ReceiverStream::new(messages));
-    let mut client = link.data_plane();
+    let call = link.stream(FETCH_PATH, ReceiverStream::new(messages), whole);
     let opened = tokio::select! { biased;
         () = link.over.cancelled() => return Err(closed()),
-        opened = link.clock.timeout(link.request_timeout, client.fetch(request)) => opened,
+        opened = link.clock.timeout(link.request_timeout, call) => opened,
     };
     match opened {
-        Ok(Ok(response)) => Ok((outbound, response.into_inner())),
+        Ok(Ok(inbound)) => Ok((outbound, inbound)),
         Ok(Err(status)) => Err(link.failed(&status)),
         Err(_) => {
             let limit = link.request_timeout;
@@ -236,7 +237,7 @@ impl Conversation<'_> {
         &mut self,
         commands: &mut mpsc::UnboundedReceiver<FetchCommand>,
         outbound: Outbound,
-        mut inbound: Streaming<FetchResponse>,
+        mut inbound: Incoming,
     ) -> WireError {
         let link = self.link;
         let mut tokens = link.tokens.changes();
@@ -254,10 +255,10 @@ impl Conversation<'_> {
                     Some(command) => self.command(command),
                     None => return closed(),
                 },
-                response = inbound.next() => match response {
-                    Some(Ok(response)) => self.response(response),
-                    Some(Err(status)) => return link.failed(&status),
-                    None => {
+                response = inbound.message() => match response {
+                    Ok(Some(response)) => self.response(response),
+                    Err(status) => return link.failed(&status),
+                    Ok(None) => {
                         return WireError::new(ErrorCode::Disconnected, "the SPU ended the stream");
                     }
                 },

@@ -13,7 +13,9 @@ use std::{
     time::Duration,
 };
 
+use futures::Stream;
 use tokio::sync::mpsc;
+use tonic::Status;
 use weir_protocol::{
     ErrorCode, WireError,
     ids::{ProducerEpoch, ProducerId, SpuId},
@@ -21,7 +23,10 @@ use weir_protocol::{
 };
 use weir_runtime::{
     clock::Clock,
-    rpc::{Channel, ChannelConfig},
+    rpc::{
+        Channel, ChannelConfig,
+        stream::{self, Encode, Incoming},
+    },
     task::CancellationToken,
 };
 
@@ -61,6 +66,17 @@ impl Link {
         request
     }
 
+    /// Opens a stream of messages to the SPU.
+    pub(crate) async fn stream<M: Send + 'static>(
+        &self,
+        path: &'static str,
+        messages: impl Stream<Item = M> + Send + 'static,
+        encode: Encode<M>,
+    ) -> Result<Incoming, Status> {
+        let metadata = self.request(()).into_parts().0;
+        stream::call(&self.channel, path, metadata, messages, encode, MESSAGE_BYTES_MAX).await
+    }
+
     /// A request of one call, which tells the SPU how much time it has.
     pub(crate) fn call<T>(&self, message: T) -> tonic::Request<T> {
         let mut request = self.request(message);
@@ -71,7 +87,7 @@ impl Link {
     /// The answer to one call, within the time that an SPU has for it.
     pub(crate) async fn answer<T>(
         &self,
-        call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+        call: impl Future<Output = Result<tonic::Response<T>, Status>>,
     ) -> Result<T, WireError> {
         match self.clock.timeout(self.request_timeout, call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
@@ -85,7 +101,7 @@ impl Link {
     }
 
     /// Reads a status as [`Link::read`] reads an error.
-    pub(crate) fn failed(&self, status: &tonic::Status) -> WireError {
+    pub(crate) fn failed(&self, status: &Status) -> WireError {
         self.read(from_status(status))
     }
 

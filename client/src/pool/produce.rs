@@ -3,10 +3,8 @@
 
 use std::{collections::BTreeMap, pin::pin, time::Duration};
 
-use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
 use weir_protocol::{
     ErrorCode, WireError,
     ids::PartitionKey,
@@ -14,8 +12,9 @@ use weir_protocol::{
         Authenticate, ProduceMessage, ProduceRequest, ProduceResponse, produce_message::Message,
         produce_response::Result as Answer,
     },
+    streams::{PRODUCE_PATH, encode_produce},
 };
-use weir_runtime::{clock::Monotonic, task};
+use weir_runtime::{clock::Monotonic, rpc::stream::Incoming, task};
 
 use super::Link;
 use crate::producer::{Acked, Failure};
@@ -100,18 +99,17 @@ type Outbound = mpsc::Sender<ProduceMessage>;
 
 /// Requests are written only after the SPU accepted the stream, so that a failure to open it
 /// is known to have changed nothing.
-async fn open(link: &Link) -> Result<(Outbound, Streaming<ProduceResponse>), WireError> {
+async fn open(link: &Link) -> Result<(Outbound, Incoming), WireError> {
     let (outbound, messages) = mpsc::channel(OUTBOUND_MAX);
-    let request = link.request(ReceiverStream::new(messages));
-    let mut client = link.data_plane();
+    let call = link.stream(PRODUCE_PATH, ReceiverStream::new(messages), encode_produce);
     let opened = tokio::select! { biased;
         () = link.over.cancelled() => {
             return Err(WireError::new(ErrorCode::Unreachable, "the connection is closed"));
         }
-        opened = link.clock.timeout(link.request_timeout, client.produce(request)) => opened,
+        opened = link.clock.timeout(link.request_timeout, call) => opened,
     };
     match opened {
-        Ok(Ok(response)) => Ok((outbound, response.into_inner())),
+        Ok(Ok(inbound)) => Ok((outbound, inbound)),
         Ok(Err(status)) => {
             let error = link.failed(&status);
             // Without a stream a broken connection is one that was never there.
@@ -137,7 +135,7 @@ async fn converse(
     first: ProduceJob,
     jobs: &mut mpsc::UnboundedReceiver<ProduceJob>,
     outbound: Outbound,
-    mut inbound: Streaming<ProduceResponse>,
+    mut inbound: Incoming,
 ) {
     let mut pending: BTreeMap<u64, Pending> = BTreeMap::new();
     let mut correlation = 0;
@@ -156,10 +154,10 @@ async fn converse(
             () = link.over.cancelled() => {
                 break WireError::new(ErrorCode::Disconnected, "the connection was closed");
             }
-            response = inbound.next() => match response {
-                Some(Ok(response)) => answer(link, &mut pending, response),
-                Some(Err(status)) => break link.failed(&status),
-                None => break WireError::new(ErrorCode::Disconnected, "the SPU ended the stream"),
+            response = inbound.message() => match response {
+                Ok(Some(response)) => answer(link, &mut pending, response),
+                Err(status) => break link.failed(&status),
+                Ok(None) => break WireError::new(ErrorCode::Disconnected, "the SPU ended the stream"),
             },
             () = &mut watch => {
                 let now = link.clock.now();

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Status, metadata::MetadataMap};
 use weir_protocol::{
     ErrorCode, WireError,
     pb::data::{
@@ -17,6 +17,7 @@ use weir_protocol::{
     token::{Claims, Scope},
 };
 use weir_runtime::{
+    rpc::stream::Incoming,
     task,
     trace::{self, Kind},
 };
@@ -33,9 +34,10 @@ use crate::{
 
 pub(super) fn open(
     shared: Arc<Shared>,
-    request: Request<Streaming<FetchMessage>>,
-) -> Result<Response<Responses<FetchResponse>>, WireError> {
-    let claims = auth::bearer(&shared.tokens, request.metadata())?;
+    metadata: &MetadataMap,
+    messages: Incoming,
+) -> Result<Responses<FetchResponse>, WireError> {
+    let claims = auth::bearer(&shared.tokens, metadata)?;
     token::require(&claims, Scope::Consume)?;
     let (out, responses) = mpsc::channel(shared.limits.fetch_responses_ahead.max(1));
     let counted = shared.metrics.stream(Call::Fetch);
@@ -47,8 +49,8 @@ pub(super) fn open(
         credit: 0,
         _counted: counted,
     };
-    task::spawn(stream.run(request.into_inner(), out));
-    Ok(Response::new(ReceiverStream::new(responses)))
+    task::spawn(stream.run(messages, out));
+    Ok(ReceiverStream::new(responses))
 }
 
 /// One stream.
@@ -65,7 +67,7 @@ struct Fetch {
 impl Fetch {
     async fn run(
         mut self,
-        mut inbound: Streaming<FetchMessage>,
+        mut inbound: Incoming,
         out: mpsc::Sender<Result<FetchResponse, Status>>,
     ) {
         let closing = self.shared.closing.clone();

@@ -10,10 +10,12 @@
 //! | [`metadata`] | `Metadata.WatchMetadata` |
 //! | `subscription`, `at_time` | one reader of a fetch stream; a start by time |
 //! | [`auth`] | who is asking |
+//! | `data_plane` | which call of `DataPlane` is whose |
 //! | [`status`] | errors where a message has no room for them |
 
 mod at_time;
 pub mod auth;
+mod data_plane;
 pub mod fetch;
 pub mod list_offsets;
 pub mod metadata;
@@ -28,16 +30,11 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming, service::Routes};
+use tonic::{Request, Response, Status, service::Routes};
 use weir_protocol::{
     ErrorCode, WireError,
     ids::{ClusterId, PartitionKey, SpuId},
     pb::{
-        data::{
-            AllocateProducerIdRequest, AllocateProducerIdResponse, FetchMessage, FetchResponse,
-            ListOffsetsRequest, ListOffsetsResponse, ProduceMessage, ProduceResponse,
-            data_plane_server::{DataPlane, DataPlaneServer},
-        },
         metadata::{
             MetadataUpdate, WatchMetadataRequest,
             metadata_server::{Metadata, MetadataServer},
@@ -51,6 +48,7 @@ use weir_protocol::{
 };
 use weir_runtime::{clock::Clock, task::CancellationToken};
 
+use self::data_plane::DataPlane;
 use crate::{
     config::{BATCH_BYTES_HARD_MAX, BATCH_BYTES_MAX_DEFAULT, Limits, MESSAGE_BYTES_MAX},
     coordinator::Coordinator,
@@ -115,13 +113,12 @@ impl Shared {
 /// The routes of an SPU's port.
 #[must_use]
 pub fn routes(shared: Arc<Shared>) -> Routes {
-    let data = DataPlaneServer::new(Service(shared.clone()))
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let offsets = OffsetsServer::new(Service(shared.clone()))
         .max_decoding_message_size(offsets::REQUEST_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    Routes::new(data).add_service(MetadataServer::new(Service(shared))).add_service(offsets)
+    Routes::new(DataPlane(shared.clone()))
+        .add_service(MetadataServer::new(Service(shared)))
+        .add_service(offsets)
 }
 
 /// All services.
@@ -129,46 +126,6 @@ struct Service(Arc<Shared>);
 
 /// A response stream, fed by a task.
 type Responses<T> = ReceiverStream<Result<T, Status>>;
-
-#[tonic::async_trait]
-impl DataPlane for Service {
-    type ProduceStream = Responses<ProduceResponse>;
-    type FetchStream = Responses<FetchResponse>;
-
-    async fn produce(
-        &self,
-        request: Request<Streaming<ProduceMessage>>,
-    ) -> Result<Response<Self::ProduceStream>, Status> {
-        produce::open(self.0.clone(), request).map_err(status::of)
-    }
-
-    async fn fetch(
-        &self,
-        request: Request<Streaming<FetchMessage>>,
-    ) -> Result<Response<Self::FetchStream>, Status> {
-        fetch::open(self.0.clone(), request).map_err(status::of)
-    }
-
-    async fn allocate_producer_id(
-        &self,
-        request: Request<AllocateProducerIdRequest>,
-    ) -> Result<Response<AllocateProducerIdResponse>, Status> {
-        producer_id::allocate(&self.0, request.metadata())
-            .await
-            .map(Response::new)
-            .map_err(status::of)
-    }
-
-    async fn list_offsets(
-        &self,
-        request: Request<ListOffsetsRequest>,
-    ) -> Result<Response<ListOffsetsResponse>, Status> {
-        list_offsets::list(&self.0, request.metadata(), request.get_ref())
-            .await
-            .map(Response::new)
-            .map_err(status::of)
-    }
-}
 
 #[tonic::async_trait]
 impl Metadata for Service {

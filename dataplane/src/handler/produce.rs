@@ -10,7 +10,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Status, metadata::MetadataMap};
 use weir_protocol::{
     ErrorCode, WireError,
     batch::{self, ProduceLimits},
@@ -23,6 +23,7 @@ use weir_protocol::{
 };
 use weir_runtime::{
     clock::Monotonic,
+    rpc::stream::Incoming,
     task,
     trace::{self, Kind},
 };
@@ -41,9 +42,10 @@ const ANSWERS_AHEAD: usize = 64;
 
 pub(super) fn open(
     shared: Arc<Shared>,
-    request: Request<Streaming<ProduceMessage>>,
-) -> Result<Response<Responses<ProduceResponse>>, WireError> {
-    let claims = auth::bearer(&shared.tokens, request.metadata())?;
+    metadata: &MetadataMap,
+    messages: Incoming,
+) -> Result<Responses<ProduceResponse>, WireError> {
+    let claims = auth::bearer(&shared.tokens, metadata)?;
     token::require(&claims, Scope::Produce)?;
     let (out, responses) = mpsc::channel(ANSWERS_AHEAD);
     let counted = shared.metrics.stream(Call::Produce);
@@ -56,8 +58,8 @@ pub(super) fn open(
         bytes: 0,
         _counted: counted,
     };
-    task::spawn(stream.run(request.into_inner()));
-    Ok(Response::new(ReceiverStream::new(responses)))
+    task::spawn(stream.run(messages));
+    Ok(ReceiverStream::new(responses))
 }
 
 /// A request on its way to its answer.
@@ -89,7 +91,7 @@ struct Produce {
 }
 
 impl Produce {
-    async fn run(mut self, mut inbound: Streaming<ProduceMessage>) {
+    async fn run(mut self, mut inbound: Incoming) {
         let closing = self.shared.closing.clone();
         let mut open = true;
         while open || self.admitting.is_some() || !self.answers.is_empty() {
