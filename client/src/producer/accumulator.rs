@@ -16,6 +16,21 @@ use super::{ProducerConfig, SendError, delivery::BatchState};
 /// SPUs take no more records in one batch.
 const RECORDS_PER_BATCH_MAX: u32 = 1_000_000;
 
+/// How long a batch collects at least behind others that are under way: small ones cost the
+/// SPU as much as large ones, and each would wait its turn there.
+const CROWDED_LINGER: Duration = Duration::from_millis(1);
+
+/// How long the batch that a partition collects should wait, however short it may linger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// It would be sent at once.
+    None,
+    /// It would be sent at once, but several go before it.
+    Some,
+    /// It could not be sent.
+    Endless,
+}
+
 /// A batch that takes no more records.
 #[derive(Debug)]
 pub(crate) struct Sealed {
@@ -60,8 +75,8 @@ impl Accumulator {
     }
 
     /// Whether the record fits a batch that collects already. One that it does not fit is sealed.
-    pub(crate) fn goes_on(&mut self, key: PartitionKey, record: &NewRecord) -> bool {
-        let full = self.open.get(&key).map(|open| self.full(open, record));
+    pub(crate) fn goes_on(&mut self, key: PartitionKey, record: &NewRecord, bytes: usize) -> bool {
+        let full = self.open.get(&key).map(|open| self.full(open, record, bytes));
         if full == Some(true) {
             self.seal(key);
         }
@@ -73,29 +88,26 @@ impl Accumulator {
         !self.sealed.is_empty()
     }
 
-    fn full(&self, open: &Open, record: &NewRecord) -> bool {
+    /// `bytes` is what the record would take alone: only where that is too much is it looked at
+    /// closely.
+    fn full(&self, open: &Open, record: &NewRecord, bytes: usize) -> bool {
         let builder = &open.sealed.builder;
-        builder.estimated_bytes_with(record) > self.config.batch_bytes
+        let surely_fits = builder.estimated_bytes() + bytes <= self.config.batch_bytes;
+        (!surely_fits && builder.estimated_bytes_with(record) > self.config.batch_bytes)
             || builder.record_count() >= RECORDS_PER_BATCH_MAX
     }
 
-    /// Bytes that a record would need in a batch of its own, header included.
-    pub(crate) fn bytes_alone(record: &NewRecord) -> usize {
-        BatchBuilder::new(BatchConfig { capacity_bytes: 0, ..BatchConfig::default() })
-            .estimated_bytes_with(record)
-    }
-
-    /// Adds a record, of which `queued_bytes` were taken from the queue. The caller saw to it
-    /// that it fits a batch.
+    /// Adds a record which takes `bytes` of the queue: those of a batch of it alone. The caller
+    /// saw to it that it fits a batch. The time is asked for where a batch begins.
     pub(crate) fn push(
         &mut self,
         key: PartitionKey,
         record: NewRecord,
-        queued_bytes: usize,
-        now: Duration,
+        bytes: usize,
+        now: impl FnOnce() -> Duration,
     ) -> Result<Pushed, SendError> {
         let mut news = false;
-        if self.open.get(&key).is_some_and(|open| self.full(open, &record)) {
+        if self.open.get(&key).is_some_and(|open| self.full(open, &record, bytes)) {
             self.seal(key);
             news = true;
         }
@@ -108,6 +120,7 @@ impl Accumulator {
                 capacity_bytes: *last_bytes,
             });
             let state = BatchState::new(*next_id, key);
+            let now = now();
             let deadline = now.saturating_add(config.delivery_timeout);
             Open { sealed: Sealed { state, builder, deadline, queued_bytes: 0 }, opened_at: now }
         });
@@ -119,7 +132,7 @@ impl Accumulator {
             }
             return Err(SendError::InvalidRecord(error.to_string()));
         }
-        *queued += queued_bytes;
+        *queued += bytes;
         let state = state.clone();
         if builder.estimated_bytes() >= self.config.batch_bytes {
             self.seal(key);
@@ -141,17 +154,15 @@ impl Accumulator {
         keys.into_iter().for_each(|key| self.seal(key));
     }
 
-    /// Takes what may go: sealed batches, and open ones that lingered long enough and whose
-    /// partition has room; those without room go on collecting until their deadline.
+    /// Takes what may go: sealed batches, and open ones that collected for as long as both
+    /// the configuration and their partition's [`Patience`] ask.
     pub(crate) fn take_due(
         &mut self,
         now: Duration,
-        has_room: impl Fn(&PartitionKey) -> bool,
+        patience: impl Fn(&PartitionKey) -> Patience,
     ) -> VecDeque<Sealed> {
-        let linger = self.config.linger;
         let due = |(key, open): (&PartitionKey, &Open)| {
-            let lingered = now >= open.opened_at.saturating_add(linger) && has_room(key);
-            (lingered || now >= open.sealed.deadline).then_some(*key)
+            (now >= self.goes_at(open, patience(key))).then_some(*key)
         };
         let keys: Vec<_> = self.open.iter().filter_map(due).collect();
         keys.into_iter().for_each(|key| self.seal(key));
@@ -159,13 +170,18 @@ impl Accumulator {
     }
 
     /// When [`Accumulator::take_due`] has something new to say, if nothing else happens.
-    pub(crate) fn wake_at(&self, now: Duration) -> Option<Duration> {
-        let linger = self.config.linger;
-        let times = self.open.values().map(|open| {
-            let lingered = open.opened_at.saturating_add(linger);
-            if lingered > now { lingered } else { open.sealed.deadline }
-        });
-        times.min()
+    pub(crate) fn wake_at(&self, patience: impl Fn(&PartitionKey) -> Patience) -> Option<Duration> {
+        self.open.iter().map(|(key, open)| self.goes_at(open, patience(key))).min()
+    }
+
+    fn goes_at(&self, open: &Open, patience: Patience) -> Duration {
+        let collected = |at_least| open.opened_at.saturating_add(self.config.linger.max(at_least));
+        match patience {
+            Patience::None => collected(Duration::ZERO),
+            Patience::Some => collected(CROWDED_LINGER),
+            Patience::Endless => open.sealed.deadline,
+        }
+        .min(open.sealed.deadline)
     }
 }
 

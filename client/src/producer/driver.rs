@@ -11,6 +11,7 @@ use weir_protocol::{
 
 use super::{
     SendError,
+    accumulator::Patience,
     partitioner::Routing,
     sequencer::{Attempt, Resolution, Sequencer},
     shared::Shared,
@@ -94,7 +95,7 @@ impl Driver {
 
     fn take_due(&mut self, now: Duration) {
         let Self { sequencers, shared, core, .. } = self;
-        let due = shared.take_due(now, |key| sequencers.get(key).is_none_or(Sequencer::has_room));
+        let due = shared.take_due(now, |key| patience(sequencers, key));
         let mut stale = false;
         for sealed in due {
             let key = sealed.state.key;
@@ -266,8 +267,13 @@ impl Driver {
 
     fn wake_at(&self, now: Duration) -> Option<Duration> {
         let batches = self.sequencers.values().filter_map(|sequencer| sequencer.wake_at(now));
-        batches.chain(self.shared.wake_at(now)).min()
+        let open = self.shared.wake_at(|key| patience(&self.sequencers, key));
+        batches.chain(open).min()
     }
+}
+
+fn patience(sequencers: &BTreeMap<PartitionKey, Sequencer>, key: &PartitionKey) -> Patience {
+    sequencers.get(key).map_or(Patience::None, Sequencer::patience)
 }
 
 impl Drop for Driver {
@@ -276,7 +282,7 @@ impl Drop for Driver {
         self.shared.close(SendError::Closed);
         let now = self.shared.now();
         self.shared.seal_all();
-        for sealed in self.shared.take_due(now, |_| true) {
+        for sealed in self.shared.take_due(now, |_| Patience::None) {
             let key = sealed.state.key;
             let (topic, config) = (self.shared.topic.clone(), self.shared.config);
             let new = || Sequencer::new(key, topic, config, self.core.config.backoff);

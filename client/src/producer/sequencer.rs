@@ -20,13 +20,17 @@ use weir_protocol::{
 
 use super::{
     ProduceError, ProducerConfig,
-    accumulator::Sealed,
+    accumulator::{Patience, Sealed},
     delivery::{Acked, BatchState},
 };
 use crate::{
     error::outcome,
     retry::{Backoff, BackoffConfig},
 };
+
+/// So many batches under way keep a partition busy: more are worth sending only when they have
+/// collected something.
+const CROWD: usize = 4;
 
 /// A failed attempt.
 #[derive(Clone, Debug)]
@@ -145,11 +149,16 @@ impl Sequencer {
         self.queue.is_empty()
     }
 
-    /// Whether a batch pushed now would be sent at once.
-    pub(crate) fn has_room(&self) -> bool {
-        self.queue.len() < self.config.in_flight_per_partition_max
-            && self.resend_at.is_none()
-            && !self.broken
+    /// What a batch that still collects should do, seen from here.
+    pub(crate) fn patience(&self) -> Patience {
+        let full = self.queue.len() >= self.config.in_flight_per_partition_max;
+        if full || self.resend_at.is_some() || self.broken {
+            Patience::Endless
+        } else if self.queue.len() >= CROWD {
+            Patience::Some
+        } else {
+            Patience::None
+        }
     }
 
     /// Whether there is something to send as soon as `now` allows.

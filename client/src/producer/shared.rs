@@ -8,14 +8,14 @@ use std::{
 
 use tokio::sync::{Notify, Semaphore};
 use weir_protocol::{
-    batch::NewRecord,
+    batch::{BatchBuilder, NewRecord},
     ids::{PartitionIndex, PartitionKey, TopicGenerationId},
 };
 use weir_runtime::clock::{Clock, Monotonic};
 
 use super::{
     Delivery, ProducerConfig, ProducerRecord, SendError,
-    accumulator::{Accumulator, Sealed},
+    accumulator::{Accumulator, Patience, Sealed},
     delivery::BatchState,
     partitioner::{Partitioner, Routing},
     sequencer::Resolution,
@@ -79,7 +79,7 @@ impl Shared {
         let ProducerRecord { key, value, headers, timestamp_ms, partition: _ } = record;
         let timestamp_ms = timestamp_ms.unwrap_or_else(|| self.clock.unix_ms().max(0));
         let record = NewRecord { timestamp_ms, key, value, headers };
-        let bytes = Accumulator::bytes_alone(&record);
+        let bytes = BatchBuilder::bytes_alone(&record);
         let limit_bytes = self.config.batch_bytes_max.min(self.config.queue_bytes_max);
         if bytes > limit_bytes {
             return Err(SendError::RecordTooLarge { bytes, limit_bytes });
@@ -94,8 +94,8 @@ impl Shared {
         record: NewRecord,
         bytes: u32,
     ) -> Result<Delivery, SendError> {
-        let now = self.now();
         let timestamp_ms = record.timestamp_ms;
+        let record_bytes = bytes as usize;
         let mut state = self.state();
         let State { accumulator, partitioner, unresolved, closed, .. } = &mut *state;
         if let Some(reason) = closed {
@@ -103,9 +103,9 @@ impl Shared {
         }
         let generation = partitioner.routing.generation;
         let key = |partition| PartitionKey { generation, partition };
-        let goes_on = |partition| accumulator.goes_on(key(partition), &record);
+        let goes_on = |partition| accumulator.goes_on(key(partition), &record, record_bytes);
         let partition = partitioner.choose(partition, record.key.as_deref(), bytes, goes_on)?;
-        let pushed = accumulator.push(key(partition), record, bytes as usize, now)?;
+        let pushed = accumulator.push(key(partition), record, record_bytes, || self.now())?;
         if pushed.index == 0 {
             unresolved.insert(pushed.state.id, pushed.state.clone());
         }
@@ -121,13 +121,13 @@ impl Shared {
     pub(super) fn take_due(
         &self,
         now: Duration,
-        has_room: impl Fn(&PartitionKey) -> bool,
+        patience: impl Fn(&PartitionKey) -> Patience,
     ) -> VecDeque<Sealed> {
-        self.state().accumulator.take_due(now, has_room)
+        self.state().accumulator.take_due(now, patience)
     }
 
-    pub(super) fn wake_at(&self, now: Duration) -> Option<Duration> {
-        self.state().accumulator.wake_at(now)
+    pub(super) fn wake_at(&self, patience: impl Fn(&PartitionKey) -> Patience) -> Option<Duration> {
+        self.state().accumulator.wake_at(patience)
     }
 
     pub(super) fn seal_all(&self) {

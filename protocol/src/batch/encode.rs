@@ -65,10 +65,11 @@ impl BatchBuilder {
     /// 2 GiB. Smaller limits are the caller's: see [`BatchBuilder::estimated_bytes_with`].
     pub fn push(&mut self, record: NewRecord) -> Result<(), BatchError> {
         let layout = self.layout(&record);
-        self.check(&record, &layout)?;
-        let Layout { body_bytes, timestamp_delta, total_bytes } = layout;
+        let total_bytes = self.buffer.len() + layout.bytes();
+        self.check(&record, total_bytes)?;
+        let Layout { body_bytes, timestamp_delta } = layout;
 
-        self.buffer.reserve(total_bytes - self.buffer.len());
+        self.buffer.reserve(layout.bytes());
         let mut head = [0; RECORD_HEAD_BYTES_MAX];
         let at = varint::write(&mut head, 0, body_bytes as i64);
         // The attributes of a record are unused: one zero byte.
@@ -104,7 +105,14 @@ impl BatchBuilder {
     /// What [`BatchBuilder::estimated_bytes`] would be after `record` was pushed, exactly.
     #[must_use]
     pub fn estimated_bytes_with(&self, record: &NewRecord) -> usize {
-        self.layout(record).total_bytes
+        self.buffer.len() + self.layout(record).bytes()
+    }
+
+    /// Bytes of a batch of only this record, uncompressed. In any other batch the record takes
+    /// fewer.
+    #[must_use]
+    pub fn bytes_alone(record: &NewRecord) -> usize {
+        HEADER_BYTES + Layout::of(record, 0, 0).bytes()
     }
 
     /// Whether there is no record yet.
@@ -165,23 +173,10 @@ impl BatchBuilder {
             0 => 0,
             _ => record.timestamp_ms.saturating_sub(self.base_timestamp_ms),
         };
-        let headers: usize = record
-            .headers
-            .iter()
-            .map(|h| field_bytes(Some(h.key.len())) + field_bytes(h.value.as_ref().map(Bytes::len)))
-            .sum();
-        let body_bytes = 1
-            + varint::size(timestamp_delta)
-            + varint::size(i64::from(self.record_count))
-            + field_bytes(record.key.as_ref().map(Bytes::len))
-            + field_bytes(record.value.as_ref().map(Bytes::len))
-            + varint::size(record.headers.len() as i64)
-            + headers;
-        let total_bytes = self.buffer.len() + varint::size(body_bytes as i64) + body_bytes;
-        Layout { body_bytes, timestamp_delta, total_bytes }
+        Layout::of(record, timestamp_delta, self.record_count)
     }
 
-    fn check(&self, record: &NewRecord, layout: &Layout) -> Result<(), BatchError> {
+    fn check(&self, record: &NewRecord, total_bytes: usize) -> Result<(), BatchError> {
         if record.timestamp_ms < 0 {
             return Err(BatchError::Timestamp {
                 which: "record",
@@ -194,8 +189,8 @@ impl BatchBuilder {
             let reason = "more headers than a record may have";
             return Err(BatchError::Record { index: self.record_count, reason });
         }
-        if layout.total_bytes > BATCH_BYTES_MAX {
-            return Err(BatchError::TooLarge { bytes: layout.total_bytes, max: BATCH_BYTES_MAX });
+        if total_bytes > BATCH_BYTES_MAX {
+            return Err(BatchError::TooLarge { bytes: total_bytes, max: BATCH_BYTES_MAX });
         }
         Ok(())
     }
@@ -212,14 +207,35 @@ impl BatchBuilder {
     }
 }
 
-/// Where a record goes.
+/// A record as it will be written.
 struct Layout {
     /// Bytes of the record behind its length.
     body_bytes: usize,
     /// From the batch's first record, ms.
     timestamp_delta: i64,
-    /// Bytes of the batch with it.
-    total_bytes: usize,
+}
+
+impl Layout {
+    fn of(record: &NewRecord, timestamp_delta: i64, offset_delta: u32) -> Self {
+        let headers: usize = record
+            .headers
+            .iter()
+            .map(|h| field_bytes(Some(h.key.len())) + field_bytes(h.value.as_ref().map(Bytes::len)))
+            .sum();
+        let body_bytes = 1
+            + varint::size(timestamp_delta)
+            + varint::size(i64::from(offset_delta))
+            + field_bytes(record.key.as_ref().map(Bytes::len))
+            + field_bytes(record.value.as_ref().map(Bytes::len))
+            + varint::size(record.headers.len() as i64)
+            + headers;
+        Self { body_bytes, timestamp_delta }
+    }
+
+    /// Bytes of the record, its length included.
+    fn bytes(&self) -> usize {
+        varint::size(self.body_bytes as i64) + self.body_bytes
+    }
 }
 
 /// The length field: −1 for what is absent.
