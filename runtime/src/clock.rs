@@ -24,7 +24,11 @@ impl Clock {
     #[must_use]
     pub fn unix_ms(self) -> i64 {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let now = now.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+        // In 64 bits: this is asked for each record, and `as_millis` divides 128.
+        let now = now.map_or(0, |since| {
+            let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+            seconds.saturating_mul(1000).saturating_add(since.subsec_millis().into())
+        });
         #[cfg(madsim)]
         let now = skew::wall_ms(now);
         now

@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::runtime::Runtime;
-use weir_client::{ProducerConfig, ProducerRecord};
+use weir_client::{Client, ProducerConfig, ProducerRecord};
 
 use crate::{
-    Args, BLOCK_BYTES,
+    Args, BLOCK_BYTES, app,
     cluster::{self, Cluster},
     plain,
     stats::{Results, percentile},
@@ -18,13 +18,13 @@ const REQUESTS: usize = 1_000;
 pub fn round(args: &Args, runtime: &Runtime, results: &mut Results) {
     results.add("plain 128 KiB + fdatasync, p50 ms", plain::write_each(&args.dir, REQUESTS));
     let cluster = Cluster::start(&args.dir, true);
-    let mut times = runtime.block_on(produce(&cluster));
+    let client = runtime.block_on(cluster.connect());
+    let mut times = app(runtime, produce(client));
     results.add("one in flight, fsync, p50 ms", percentile(&mut times, 50));
     results.add("one in flight, fsync, p99 ms", percentile(&mut times, 99));
 }
 
-async fn produce(cluster: &Cluster) -> Vec<f64> {
-    let client = cluster.connect().await;
+async fn produce(client: Client) -> Vec<f64> {
     let config = ProducerConfig { batch_bytes: BLOCK_BYTES, ..ProducerConfig::default() };
     let producer = client.producer(cluster::TOPIC, config).await.unwrap();
     // A batch's header and a record's take less than the rest.

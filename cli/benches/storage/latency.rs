@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::{runtime::Runtime, sync::mpsc, time};
-use weir_client::{ConsumerConfig, ProducerConfig, ProducerRecord, consumer::Start};
+use weir_client::{Client, ConsumerConfig, ProducerConfig, ProducerRecord, consumer::Start};
 use weir_protocol::pb::data::{ListOffsetsRequest, data_plane_client::DataPlaneClient};
 use weir_runtime::rpc::{Channel, ChannelConfig};
 
 use crate::{
-    Args,
+    Args, app,
     cluster::{self, Cluster},
     stats::{Results, percentile},
 };
@@ -21,8 +21,10 @@ const RECORD_BYTES: usize = 100;
 
 pub fn round(args: &Args, runtime: &Runtime, results: &mut Results) {
     let cluster = Cluster::start(&args.dir, false);
-    let mut unary = runtime.block_on(calls(&cluster));
-    let mut records = runtime.block_on(records(&cluster));
+    let endpoint = runtime.block_on(cluster.spu_endpoint());
+    let mut unary = app(runtime, calls(endpoint));
+    let client = runtime.block_on(cluster.connect());
+    let mut records = app(runtime, records(client));
     for (name, times) in [("unary call", &mut unary), ("produce to consume", &mut records)] {
         for percent in [50, 99] {
             results.add(format!("{name}, p{percent} ms"), percentile(times, percent));
@@ -31,8 +33,7 @@ pub fn round(args: &Args, runtime: &Runtime, results: &mut Results) {
 }
 
 /// Calls that the SPU answers at once, since they bring no token.
-async fn calls(cluster: &Cluster) -> Vec<f64> {
-    let endpoint = cluster.spu_endpoint().await;
+async fn calls(endpoint: String) -> Vec<f64> {
     let channel = Channel::new(&endpoint, ChannelConfig::default());
     let mut client = DataPlaneClient::new(channel);
     let mut pace = time::interval(PACE);
@@ -46,8 +47,7 @@ async fn calls(cluster: &Cluster) -> Vec<f64> {
     times
 }
 
-async fn records(cluster: &Cluster) -> Vec<f64> {
-    let client = cluster.connect().await;
+async fn records(client: Client) -> Vec<f64> {
     let config = ConsumerConfig { start: Start::End, ..ConsumerConfig::new(cluster::TOPIC) };
     let mut consumer = client.consumer(config).await.unwrap();
     let producer = client.producer(cluster::TOPIC, ProducerConfig::default()).await.unwrap();

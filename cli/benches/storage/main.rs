@@ -36,7 +36,13 @@ mod throughput;
 
 use std::path::PathBuf;
 
+use tokio::runtime::Runtime;
+
 use crate::stats::Results;
+
+/// As in `weir` itself, whose `produce` and `consume` are this client.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Bytes of one produce request, and of one write of the plain program.
 pub const BLOCK_BYTES: usize = 128 << 10;
@@ -112,6 +118,14 @@ fn main() {
         partitions::measure(&args, &runtime, &mut results);
     }
     results.print();
+}
+
+/// Runs an application as a task, which is where most applications call a client.
+pub fn app<T: Send + 'static>(
+    runtime: &Runtime,
+    future: impl Future<Output = T> + Send + 'static,
+) -> T {
+    runtime.block_on(runtime.spawn(future)).unwrap()
 }
 
 /// Bytes that no codec could shrink to nothing, the same in every run.

@@ -49,6 +49,17 @@ pub fn write_each(dir: &Path, blocks: usize) -> f64 {
 
 /// Sends blocks from one thread to another; gives MB/s.
 pub fn loopback(bytes: usize) -> f64 {
+    relay(bytes, |_| {})
+}
+
+/// The writer behind a socket: what any server that keeps what it is sent must do at least.
+pub fn write_behind_socket(dir: &Path, bytes: usize) -> f64 {
+    let folder = tempfile::tempdir_in(dir).unwrap();
+    let mut file = File::create(folder.path().join("plain")).unwrap();
+    relay(bytes, |block| file.write_all(block).unwrap())
+}
+
+fn relay(bytes: usize, mut take: impl FnMut(&[u8])) -> f64 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let sender = thread::spawn(move || {
@@ -65,7 +76,10 @@ pub fn loopback(bytes: usize) -> f64 {
     loop {
         match stream.read(&mut buffer).unwrap() {
             0 => break,
-            read => received += read,
+            read => {
+                take(&buffer[..read]);
+                received += read;
+            }
         }
     }
     sender.join().unwrap();

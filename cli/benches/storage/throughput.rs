@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 use weir_client::{Client, ConsumerConfig, ProducerConfig, ProducerRecord};
 
 use crate::{
-    Args, BLOCK_BYTES,
+    Args, BLOCK_BYTES, app,
     cluster::{self, Cluster},
     plain, procfs,
     stats::Results,
@@ -18,6 +18,7 @@ const RECORD_BYTES: [usize; 3] = [100, 1 << 10, 10 << 10];
 pub fn round(args: &Args, runtime: &Runtime, results: &mut Results) {
     let bytes = args.mib << 20;
     results.add("loopback TCP, MB/s", plain::loopback(bytes));
+    results.add("plain write behind a socket, MB/s", plain::write_behind_socket(&args.dir, bytes));
     for fsync in [false, true] {
         let with = if fsync { ", fsync" } else { "" };
         let name = if fsync { "plain write, fdatasync per MiB, MB/s" } else { "plain write, MB/s" };
@@ -27,9 +28,11 @@ pub fn round(args: &Args, runtime: &Runtime, results: &mut Results) {
         {
             let cluster = Cluster::start(&args.dir, fsync);
             let records = bytes / record_bytes;
-            let run = runtime.block_on(produce(&cluster, record_bytes, records));
+            let client = runtime.block_on(cluster.connect());
+            let run = app(runtime, produce(client, cluster.spu_pid, record_bytes, records));
             run.add(results, &format!("produce {record_bytes} B{with}"));
-            let run = runtime.block_on(consume(&cluster, record_bytes, records));
+            let client = runtime.block_on(cluster.connect());
+            let run = app(runtime, consume(client, cluster.spu_pid, record_bytes, records));
             if !fsync {
                 run.add(results, &format!("consume {record_bytes} B"));
             }
@@ -46,7 +49,8 @@ pub fn sustained(args: &Args, runtime: &Runtime, results: &mut Results) {
     for _ in 0..2 {
         results.add("sustained plain write, MB/s", plain::write(&args.dir, bytes, false));
         let cluster = Cluster::start(&args.dir, false);
-        let run = runtime.block_on(produce(&cluster, 1 << 10, bytes >> 10));
+        let client = runtime.block_on(cluster.connect());
+        let run = app(runtime, produce(client, cluster.spu_pid, 1 << 10, bytes >> 10));
         run.add(results, "sustained produce 1024 B");
     }
 }
@@ -66,26 +70,24 @@ impl Run {
     }
 }
 
-async fn produce(cluster: &Cluster, record_bytes: usize, records: usize) -> Run {
-    let client = cluster.connect().await;
+async fn produce(client: Client, spu_pid: u32, record_bytes: usize, records: usize) -> Run {
     let config = ProducerConfig { batch_bytes: BLOCK_BYTES, ..ProducerConfig::default() };
     let producer = client.producer(cluster::TOPIC, config).await.unwrap();
     let value = Bytes::from(crate::payload(record_bytes));
-    let measured = Measured::begin(cluster);
+    let measured = Measured::begin(spu_pid);
     let mut last = None;
     for _ in 0..records {
         last = Some(producer.send(ProducerRecord::value(value.clone())).await.unwrap());
     }
     producer.flush().await.expect("every record is acknowledged");
     let last = last.expect("at least one record").await.unwrap();
-    let run = measured.end(cluster, record_bytes * records);
+    let run = measured.end(record_bytes * records);
     assert_eq!(last.offset.0 + 1, records as u64, "every record has its own offset");
     run
 }
 
-async fn consume(cluster: &Cluster, record_bytes: usize, records: usize) -> Run {
-    let client: Client = cluster.connect().await;
-    let measured = Measured::begin(cluster);
+async fn consume(client: Client, spu_pid: u32, record_bytes: usize, records: usize) -> Run {
+    let measured = Measured::begin(spu_pid);
     let mut consumer =
         client.consumer(ConsumerConfig::new(cluster::TOPIC).until_end()).await.unwrap();
     let (mut count, mut bytes) = (0, 0);
@@ -93,33 +95,35 @@ async fn consume(cluster: &Cluster, record_bytes: usize, records: usize) -> Run 
         count += 1;
         bytes += record.unwrap().value.map_or(0, |value| value.len());
     }
-    let run = measured.end(cluster, bytes);
+    let run = measured.end(bytes);
     assert_eq!((count, bytes), (records, record_bytes * records), "all of it came back");
     run
 }
 
 struct Measured {
+    spu_pid: u32,
     began: Instant,
     client_cpu_s: f64,
     spu_cpu_s: f64,
 }
 
 impl Measured {
-    fn begin(cluster: &Cluster) -> Self {
+    fn begin(spu_pid: u32) -> Self {
         Self {
+            spu_pid,
             began: Instant::now(),
             client_cpu_s: procfs::cpu_s(std::process::id()),
-            spu_cpu_s: procfs::cpu_s(cluster.spu_pid),
+            spu_cpu_s: procfs::cpu_s(spu_pid),
         }
     }
 
-    fn end(self, cluster: &Cluster, bytes: usize) -> Run {
+    fn end(self, bytes: usize) -> Run {
         let seconds = self.began.elapsed().as_secs_f64();
         let gb = bytes as f64 / 1e9;
         Run {
             mb_per_s: bytes as f64 / 1e6 / seconds,
             client_cpu_s_per_gb: (procfs::cpu_s(std::process::id()) - self.client_cpu_s) / gb,
-            spu_cpu_s_per_gb: (procfs::cpu_s(cluster.spu_pid) - self.spu_cpu_s) / gb,
+            spu_cpu_s_per_gb: (procfs::cpu_s(self.spu_pid) - self.spu_cpu_s) / gb,
         }
     }
 }

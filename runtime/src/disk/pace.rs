@@ -14,9 +14,9 @@ use std::{
 };
 
 /// Larger writes always go to the pool: copying them takes longer than the switch.
-const INLINE_BYTES_MAX: usize = 256 * 1024;
+const INLINE_BYTES_MAX: usize = 1 << 20;
 /// A write that took longer was held back.
-const SLOW: Duration = Duration::from_millis(2);
+const SLOW: Duration = Duration::from_millis(5);
 /// How many writes go to the pool after a slow one.
 const AWAY_WRITES: u32 = 256;
 
