@@ -14,6 +14,14 @@ where
     tokio::spawn(future)
 }
 
+/// A place between two steps where in life a crash or another task may fall, although the code
+/// awaits nothing there. In simulation tasks change only at an await: this is one. In
+/// production it is nothing.
+pub async fn fault_point() {
+    #[cfg(madsim)]
+    tokio::task::yield_now().await;
+}
+
 /// Runs blocking work: on tokio's blocking pool in production, inline in simulation, where
 /// no other thread may run.
 ///

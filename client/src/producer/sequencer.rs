@@ -30,7 +30,7 @@ use crate::{
 
 /// So many batches under way keep a partition busy: more are worth sending only when they have
 /// collected something.
-const CROWD: usize = 4;
+const CROWD: usize = 2;
 
 /// A failed attempt.
 #[derive(Clone, Debug)]

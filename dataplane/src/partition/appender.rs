@@ -296,10 +296,9 @@ impl Appender {
         self.publish();
         let answers = actions.iter().any(|action| matches!(action, Action::Respond { .. }));
         if answers {
-            // A fault point. Tasks change only at an await: without one, the fsync's return
-            // and the acknowledgement were one step in simulation, and no crash, no
-            // deposition could fall between them as it does in life.
-            tokio::task::yield_now().await;
+            // Without it the fsync's return and the acknowledgement were one step in
+            // simulation, and no crash, no deposition could fall between them.
+            task::fault_point().await;
         }
         for action in actions {
             let Action::Respond { request, answer } = action else { continue };
