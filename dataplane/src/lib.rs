@@ -10,7 +10,7 @@
 //! | [`metadata`] | the cluster's map as the control plane tells it, and what a request's generation is | `replica`'s words, `plant` |
 //! | [`session`] | registers with the control plane, applies its word, reports | `metadata`, `partition` |
 //! | [`metrics`] | what is counted, and what is shown at a scrape | `partition`, `session` |
-//! | [`token`], [`producer_ids`], [`seen`], [`data_folder`] | one noun each | |
+//! | [`token`], [`producer_ids`], [`seen`], [`data_folder`], [`reserve`], [`wall_clock`] | one noun each | |
 //! | [`config`], [`error`], [`run`](run()), `serve` | from arguments to a running process and its end | everything |
 //!
 //! **The way of a batch.** [`handler::produce`] checks token, generation, size and checksum;
@@ -33,6 +33,7 @@ pub mod metrics;
 pub mod partition;
 pub mod producer_ids;
 pub mod replica;
+pub mod reserve;
 mod run;
 pub mod seen;
 // Signals, the process's disk and its runtime exist in a real process only.
@@ -40,6 +41,7 @@ pub mod seen;
 pub mod serve;
 pub mod session;
 pub mod token;
+pub mod wall_clock;
 
 pub use config::{Config, Limits};
 pub use error::SpuError;

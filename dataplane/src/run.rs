@@ -92,6 +92,7 @@ pub async fn run_measured(
     let cache = Cache::new(limits.metadata_deltas_kept);
     let registry = Registry::new(config.spu_id, disk, limits.clone(), config.log.clone())
         .measured(metrics.log_times());
+    registry.keep_reserve().await;
     metrics.watch(registry.clone(), session_view.clone());
     let tokens = Tokens::new(
         (config.org_id, config.cluster_id),

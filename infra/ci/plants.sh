@@ -33,4 +33,6 @@ caught commit_on_yield consumer-crash 'nothing_is_skipped|committed_was_processe
 caught offsets_by_name recreate-offsets 'nothing_is_skipped|committed_was_processed|fenced_stays_fenced'
 caught start_clamped recreate-offsets 'start_is_as_asked'
 caught told_as_stored consumer-crash 'told_is_current'
+caught retention_trusts_clock retention 'kept_is_readable' 0..20
+caught retention_in_haste retention 'kept_is_readable' 0..20
 caught flush_above_hw coordinator-crash 'committed_is_kept|committed_was_processed'

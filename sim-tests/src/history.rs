@@ -113,6 +113,17 @@ pub enum Event {
         /// How many partitions it has.
         partitions: u32,
     },
+    /// As [`Event::FinalRead`], of a topic that does not keep everything.
+    KeptRead {
+        /// The consumer that read.
+        consumer: u32,
+        /// The generation that was read whole.
+        generation: String,
+        /// How many events there were when the oldest record was sent that must be there.
+        kept_from: usize,
+        /// How many there were when the youngest was acknowledged that must be gone.
+        gone_below: usize,
+    },
     /// A topic was created (or created again): its name now means this generation.
     TopicCreated {
         /// The name.

@@ -243,6 +243,22 @@ pub async fn final_read(
     topic: &str,
     within: Duration,
 ) -> Result<(), String> {
+    let (generation, partitions) = read_whole(world, node, consumer, topic, within).await?;
+    world.history.add(Event::FinalRead { consumer, generation, partitions });
+    Ok(())
+}
+
+/// Reads a topic from its beginning to its end: which generation, and how many partitions.
+///
+/// # Errors
+/// What stopped the read, or that it did not end `within`.
+pub async fn read_whole(
+    world: &World,
+    node: &NodeHandle,
+    consumer: u32,
+    topic: &str,
+    within: Duration,
+) -> Result<(String, u32), String> {
     let (world, history, topic) = (world.clone(), world.history.clone(), topic.to_owned());
     let reading = node.spawn(async move {
         let client = world.connect().await;
@@ -259,12 +275,8 @@ pub async fn final_read(
                 }
             }
         }
-        history.add(Event::FinalRead {
-            consumer,
-            generation: generation.id.to_string(),
-            partitions: u32::try_from(generation.partitions.len()).unwrap_or(u32::MAX),
-        });
-        Ok(())
+        let partitions = u32::try_from(generation.partitions.len()).unwrap_or(u32::MAX);
+        Ok((generation.id.to_string(), partitions))
     });
     Clock
         .timeout(within, reading)

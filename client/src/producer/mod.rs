@@ -24,7 +24,7 @@ mod shared;
 use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
-use tokio::sync::TryAcquireError;
+use tokio::sync::{SemaphorePermit, TryAcquireError};
 use weir_runtime::task;
 
 pub use self::{
@@ -94,20 +94,24 @@ impl Producer {
         let (record, bytes) = shared.measure(record)?;
         let permit = match shared.room.try_acquire_many(bytes) {
             Ok(permit) => permit,
-            Err(_) => {
-                let waited = shared.config.delivery_timeout.saturating_add(ROOM_GRACE);
-                let room = shared.room.acquire_many(bytes);
-                match self.handle.core.clock.timeout(waited, room).await {
-                    Ok(Ok(permit)) => permit,
-                    Ok(Err(_)) => return Err(shared.closed().unwrap_or(SendError::Closed)),
-                    Err(_) => return Err(self.queue_full(waited)),
-                }
-            }
+            // Boxed: it is large, and this future is made for each record.
+            Err(_) => Box::pin(self.wait_for_room(bytes)).await?,
         };
         let delivery = shared.accept(partition, record, bytes)?;
         // Given back when the batch is resolved.
         permit.forget();
         Ok(delivery)
+    }
+
+    async fn wait_for_room(&self, bytes: u32) -> Result<SemaphorePermit<'_>, SendError> {
+        let shared = &*self.handle.shared;
+        let waited = shared.config.delivery_timeout.saturating_add(ROOM_GRACE);
+        let room = shared.room.acquire_many(bytes);
+        match self.handle.core.clock.timeout(waited, room).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) => Err(shared.closed().unwrap_or(SendError::Closed)),
+            Err(_) => Err(self.queue_full(waited)),
+        }
     }
 
     /// Queues a record if there is room now.

@@ -88,7 +88,11 @@ fn stream<M: Send + 'static>(
             |refusal| status::of(refusal).into_http(),
             |responses| respond(responses, encode),
         ),
-        Err(refusal) => refusal,
+        Err(code) => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = code;
+            response
+        }
     };
     Box::pin(ready(Ok(response)))
 }

@@ -62,6 +62,7 @@ impl Appender {
     pub fn new(
         replica: Replica,
         log: Option<Log>,
+        upkeep: Upkeep,
         group_bytes_max: usize,
         view: watch::Sender<View>,
         transitions: Arc<watch::Sender<u64>>,
@@ -74,7 +75,7 @@ impl Appender {
             requests: 0,
             syncing: None,
             sync_due: None,
-            upkeep: Upkeep::default(),
+            upkeep,
             group_bytes_max,
             view,
             transitions,

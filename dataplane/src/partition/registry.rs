@@ -29,6 +29,7 @@ use super::{
     appender::{Appender, Inbox},
     opening::Opening,
     queue::queue,
+    upkeep::Upkeep,
     view::View,
 };
 use crate::{
@@ -37,6 +38,8 @@ use crate::{
     metadata::ClusterMap,
     metrics::LogTimes,
     replica::{Assignment, ReplicaLimits},
+    reserve::Reserve,
+    wall_clock::WallClock,
 };
 
 /// The largest segment of an internal topic's log, in bytes.
@@ -60,6 +63,8 @@ pub(super) struct Inner {
     transitions: Arc<watch::Sender<u64>>,
     opening: Arc<Semaphore>,
     open_files: Arc<OpenFiles>,
+    reserve: Arc<Reserve>,
+    wall_clock: Arc<WallClock>,
     /// Nothing is started any more. Changes only while `partitions` is held for writing.
     closed: AtomicBool,
 }
@@ -72,6 +77,8 @@ impl Registry {
         let open_files = OpenFiles::new(limits.open_segments_max);
         let inner = Inner {
             me,
+            reserve: Reserve::new(disk.clone()),
+            wall_clock: Arc::default(),
             disk,
             log: LogConfig { producers_max: limits.producers_max, ..log },
             limits,
@@ -93,6 +100,16 @@ impl Registry {
             inner.times = times;
         }
         self
+    }
+
+    /// Sets room aside for when the disk is full.
+    pub async fn keep_reserve(&self) {
+        self.inner.reserve.fill().await;
+    }
+
+    /// What the control plane's clock says now, in milliseconds since 1970.
+    pub fn told_time(&self, unix_ms: i64) {
+        self.inner.wall_clock.told(unix_ms);
     }
 
     /// Every replica as it is now, in order.
@@ -192,6 +209,7 @@ impl Registry {
         };
         let group_bytes_max = limits.group_bytes_max;
         let (transitions, times) = (inner.transitions.clone(), inner.times.clone());
+        let upkeep = Upkeep::new(inner.reserve.clone(), inner.wall_clock.clone());
         let cell = log_cell.clone();
         let task = task::spawn(async move {
             let mut inbox = inbox;
@@ -200,8 +218,15 @@ impl Registry {
                 // Set once, here only.
                 let _ = cell.set(log.clone());
             }
-            let appender =
-                Appender::new(replica, log, group_bytes_max, view_sender, transitions, times);
+            let appender = Appender::new(
+                replica,
+                log,
+                upkeep,
+                group_bytes_max,
+                view_sender,
+                transitions,
+                times,
+            );
             appender.run(inbox).await;
         });
         Arc::new(Partition {

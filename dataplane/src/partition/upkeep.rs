@@ -2,7 +2,7 @@
 //! snapshotted, and what the topic does not keep is let go of. None of it makes an
 //! acknowledgement wait.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 use weir_protocol::{
@@ -13,12 +13,15 @@ use weir_protocol::{
 };
 use weir_runtime::{
     clock::{Clock, Monotonic},
+    plant,
     task::{self, JoinHandle},
 };
 
 use crate::{
     log::{BatchSummary, Log, LogError, Producers, Retention, producers_file::BATCH_ENTRY_BYTES},
     replica::{Replica, producer_state::LastBatch},
+    reserve::Reserve,
+    wall_clock::{WallClock, WallTime},
 };
 
 /// The recovery point is moved on after about this many bytes: what lies beyond it is
@@ -37,6 +40,8 @@ const SNAPSHOT_SHARE: usize = 16;
 /// How often it is looked whether something may go, at most and at least.
 const RETENTION_EVERY_MIN: Duration = Duration::from_millis(100);
 const RETENTION_EVERY_MAX: Duration = Duration::from_secs(30);
+/// How often it is looked, at least, whether the clocks agree again.
+const PAUSED_LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Who asked for a new log start waits for this.
 type Respond = oneshot::Sender<Result<(), WireError>>;
@@ -49,8 +54,11 @@ pub(super) struct Moved {
 }
 
 /// See the module.
-#[derive(Default)]
 pub(super) struct Upkeep {
+    reserve: Arc<Reserve>,
+    wall_clock: Arc<WallClock>,
+    /// Age decides nothing for now.
+    paused: bool,
     flush: Flush,
     retention: Retention,
     bytes_since_checkpoint: usize,
@@ -73,6 +81,22 @@ struct Moving {
 }
 
 impl Upkeep {
+    pub fn new(reserve: Arc<Reserve>, wall_clock: Arc<WallClock>) -> Self {
+        Self {
+            reserve,
+            wall_clock,
+            paused: false,
+            flush: Flush::default(),
+            retention: Retention::default(),
+            bytes_since_checkpoint: 0,
+            bytes_since_snapshot: 0,
+            segments_seen: 0,
+            checkpoint_due: None,
+            retention_due: None,
+            moving: None,
+        }
+    }
+
     /// Follows the topic's configuration from now on. A tombstone keeps everything.
     pub fn configure(&mut self, serving: bool, config: &TopicConfig, log: Option<&Log>) {
         self.flush = config.flush;
@@ -186,24 +210,54 @@ impl Upkeep {
     pub fn retain(&mut self, log: Option<&Log>, below: Offset) {
         let tenth =
             self.retention.ms.map_or(RETENTION_EVERY_MAX, |ms| Duration::from_millis(ms / 10));
-        let every = tenth.clamp(RETENTION_EVERY_MIN, RETENTION_EVERY_MAX);
+        let (rule, now_ms) = self.rule_now();
+        let most = if self.paused { PAUSED_LOOK_EVERY } else { RETENTION_EVERY_MAX };
+        let every = tenth.clamp(RETENTION_EVERY_MIN, most);
         self.retention_due = self.retention.is_any().then(|| Clock.now().plus(every));
         // While it is being moved nothing is done: it is looked again when that has ended.
         let Some(log) = log.filter(|_| !self.moves()) else { return };
         self.segments_seen = log.segment_count();
-        if let Some(log_start) = log.expired(self.retention, Clock.unix_ms(), below) {
+        if let Some(log_start) = log.expired(rule, now_ms, below) {
             self.move_start(Some(log), log_start, None);
         }
     }
 
+    /// What is kept, judged by what time: age counts only while the clocks agree.
+    fn rule_now(&mut self) -> (Retention, i64) {
+        let without_age = Retention { ms: None, ..self.retention };
+        let (rule, now_ms, paused) = match self.wall_clock.now() {
+            WallTime::Agreed(now_ms) if plant::active("retention_in_haste") => {
+                let ms = self.retention.ms.map(|ms| ms / 10);
+                (Retention { ms, ..self.retention }, now_ms, false)
+            }
+            WallTime::Agreed(now_ms) => (self.retention, now_ms, false),
+            WallTime::Unknown => (without_age, 0, true),
+            WallTime::Disagreed(ahead_ms) => {
+                if !self.paused && self.retention.ms.is_some() {
+                    tracing::warn!(
+                        ahead_ms,
+                        "this machine's clock is not the control plane's: nothing is removed for its age until they agree"
+                    );
+                }
+                (without_age, 0, true)
+            }
+        };
+        self.paused = paused && self.retention.ms.is_some();
+        (rule, now_ms)
+    }
+
     /// Begins to move the log start, if it is not being moved already.
     pub fn move_start(&mut self, log: Option<&Log>, log_start: Offset, respond: Option<Respond>) {
-        let log = log.cloned();
+        let (log, reserve) = (log.cloned(), self.reserve.clone());
         let task = task::spawn(async move {
-            match log {
-                Some(log) => log.advance_log_start(log_start).await,
-                None => Err(LogError::Closed),
+            let log = log.ok_or(LogError::Closed)?;
+            let mut moved = log.advance_log_start(log_start).await;
+            if matches!(moved, Err(LogError::StorageFull(_))) && reserve.give_up().await {
+                moved = log.advance_log_start(log_start).await;
             }
+            // From what was let go of, or as soon as there is something.
+            reserve.fill().await;
+            moved
         });
         self.moving = Some(Moving { log_start, respond, task });
     }

@@ -49,7 +49,7 @@ impl Session {
             FromControl::RemoveReplica(order) => self.remove_replica(&order, outbox).await,
             FromControl::TokenKeys(keys) => self.tokens.replace_keys(&keys),
             FromControl::Refused(error) => return Err(refused(error.into())),
-            FromControl::HeartbeatAck(_) => {}
+            FromControl::HeartbeatAck(ack) => self.registry.told_time(ack.control_plane_unix_ms),
             FromControl::Registered(_) => {
                 return Err(lost("the control plane answered the registration twice", false));
             }

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -19,9 +19,9 @@ use weir_protocol::{
     pb::{
         metadata::{DatabaseRef, GenerationState, MetadataUpdate, Partition, TopicGeneration},
         session::{
-            AllocateProducerIdsRequest, AllocateProducerIdsResponse, ControlMessage, Register,
-            Registered, ReplicaStatus, SpuMessage, StoreOffsetsRequest, StoreOffsetsResponse,
-            StoredOffset, TokenKey, TokenKeys,
+            AllocateProducerIdsRequest, AllocateProducerIdsResponse, ControlMessage, HeartbeatAck,
+            Register, Registered, ReplicaStatus, SpuMessage, StoreOffsetsRequest,
+            StoreOffsetsResponse, StoredOffset, TokenKey, TokenKeys,
             control_message::Message,
             spu_control_server::{SpuControl, SpuControlServer},
             spu_message::Message as FromSpu,
@@ -29,6 +29,7 @@ use weir_protocol::{
     },
 };
 use weir_runtime::{
+    clock::Clock,
     net::Listener,
     rpc,
     task::{self, CancellationToken},
@@ -45,6 +46,8 @@ pub struct State {
     pub replicas: watch::Sender<BTreeMap<PartitionKey, ReplicaStatus>>,
     /// How many came so far.
     pub heartbeats: watch::Sender<usize>,
+    /// Of its clock before everyone else's, in milliseconds.
+    pub clock_ahead_ms: AtomicI64,
     pub topics: Mutex<Vec<TopicGeneration>>,
     pub revision: AtomicU64,
     pub incarnation: AtomicU64,
@@ -132,6 +135,7 @@ impl ControlPlane {
             registers: watch::Sender::default(),
             replicas: watch::Sender::default(),
             heartbeats: watch::Sender::default(),
+            clock_ahead_ms: AtomicI64::default(),
             topics: Mutex::new(topics),
             revision: AtomicU64::new(10),
             incarnation: AtomicU64::new(1),
@@ -298,6 +302,12 @@ impl SpuControl for Service {
                     }
                     FromSpu::Register(_) => panic!("a second registration"),
                 };
+                let control_plane_unix_ms =
+                    Clock.unix_ms() + state.clock_ahead_ms.load(Ordering::SeqCst);
+                let ack = HeartbeatAck { control_plane_unix_ms };
+                if let Some(out) = &*state.session.lock().unwrap() {
+                    let _ = out.try_send(send(Message::HeartbeatAck(ack)));
+                }
                 state.heartbeats.send_modify(|count| *count += 1);
                 state.replicas.send_modify(|all| {
                     for status in heartbeat.replicas {

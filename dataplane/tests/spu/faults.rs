@@ -11,12 +11,25 @@ use std::{
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
+use weir_dataplane::reserve::RESERVE_FILE;
 use weir_runtime::disk::{DirEntry, Disk, File, OpenMode};
 
-/// What is wrong at the moment. Only with files of batches: the small files are fine.
+/// How much room there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Room {
+    #[default]
+    Enough,
+    /// For small files, not for batches.
+    Little,
+    /// What the reserve gives up is a little, what a segment does is enough.
+    None,
+}
+
+/// What is wrong at the moment. But for `room` only with files of batches.
 #[derive(Default)]
 pub struct Faults {
     pub full: AtomicBool,
+    pub room: watch::Sender<Room>,
     pub sync_fails: AtomicBool,
     pub opens_fail: AtomicBool,
     pub new_segments_fail: AtomicBool,
@@ -33,6 +46,14 @@ impl Faults {
         } else {
             Ok(())
         }
+    }
+
+    fn check_room(&self, path: &str) -> io::Result<()> {
+        let room = *self.room.borrow();
+        if room == Room::None || (room == Room::Little && path.ends_with(".log")) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Self::check(&self.full, path, io::ErrorKind::StorageFull)
     }
 }
 
@@ -67,7 +88,17 @@ impl Disk for FaultyDisk {
         self.inner.rename(from, to).await
     }
     async fn remove_file(&self, path: &str) -> io::Result<()> {
-        self.inner.remove_file(path).await
+        self.inner.remove_file(path).await?;
+        self.faults.room.send_if_modified(|room| {
+            let before = *room;
+            if path == RESERVE_FILE && before == Room::None {
+                *room = Room::Little;
+            } else if path.ends_with(".log") {
+                *room = Room::Enough;
+            }
+            *room != before
+        });
+        Ok(())
     }
     async fn remove_dir_all(&self, path: &str) -> io::Result<()> {
         self.inner.remove_dir_all(path).await
@@ -95,7 +126,7 @@ struct FaultyFile {
 #[async_trait]
 impl File for FaultyFile {
     async fn write_at(&self, offset: u64, buffers: Vec<Bytes>) -> io::Result<()> {
-        let full = Faults::check(&self.faults.full, &self.path, io::ErrorKind::StorageFull);
+        let full = self.faults.check_room(&self.path);
         if full.is_err() {
             self.faults.full_writes.send_modify(|count| *count += 1);
         }
@@ -116,7 +147,7 @@ impl File for FaultyFile {
         self.inner.sync_data().await
     }
     async fn preallocate(&self, len: u64) -> io::Result<()> {
-        Faults::check(&self.faults.full, &self.path, io::ErrorKind::StorageFull)?;
+        self.faults.check_room(&self.path)?;
         self.inner.preallocate(len).await
     }
     async fn truncate(&self, len: u64) -> io::Result<()> {

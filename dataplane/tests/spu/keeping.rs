@@ -14,6 +14,7 @@ use weir_protocol::{
             start::Position,
         },
         metadata::TopicGeneration,
+        session::ReplicaStatus,
     },
     topic_config::{Flush, TopicConfig},
 };
@@ -23,7 +24,7 @@ use crate::{
     client::{at, batch, request, soon, with_token},
     consumer::next_life,
     control_plane::{ControlPlane, key, topic},
-    faults::FaultyDisk,
+    faults::{FaultyDisk, Room},
     node::{Node, real_disk},
 };
 
@@ -71,6 +72,36 @@ async fn what_is_too_much_goes_and_a_reader_below_is_told_where_the_log_starts()
 }
 
 #[tokio::test]
+async fn without_a_free_byte_retention_frees_some() {
+    let folder = Arc::new(TempDir::new().unwrap());
+    let (disk, faults) = FaultyDisk::new(real_disk(&folder).await);
+    let control_plane = ControlPlane::start(vec![kept(TopicConfig::default())]).await;
+    let log = LogConfig { segment_bytes_max: 2_500, ..LogConfig::default() };
+    let node = Node::with_log(folder.clone(), disk, control_plane, log).await;
+    let mut producer = node.client.produce().await;
+    let next = || request(key(1, 0), batch(1, 1000, None));
+    for _ in 0..12 {
+        producer.send(next()).await.unwrap();
+    }
+    faults.room.send_replace(Room::None);
+    assert_eq!(producer.refused(next()).await.code, ErrorCode::StorageFull);
+    let some = TopicConfig { retention_bytes: Some(4_000), ..TopicConfig::default() };
+    node.control_plane.change(vec![kept(some)]).await;
+    node.control_plane.reported(key(1, 0), |status| status.log_start == 8).await;
+    assert_eq!(producer.send(next()).await.unwrap().base_offset, 12);
+    // And again: what was given up for it was set aside anew.
+    for _ in 0..3 {
+        producer.send(next()).await.unwrap();
+    }
+    node.control_plane.reported(key(1, 0), |status| status.log_start == 12).await;
+    faults.room.send_replace(Room::None);
+    assert_eq!(producer.refused(next()).await.code, ErrorCode::StorageFull);
+    let less = TopicConfig { retention_bytes: Some(1), ..TopicConfig::default() };
+    node.control_plane.change(vec![kept(less)]).await;
+    node.control_plane.reported(key(1, 0), |status| status.log_start == 14).await;
+}
+
+#[tokio::test]
 async fn what_is_too_old_goes_and_a_tombstone_keeps_everything() {
     let node = node(TopicConfig::default()).await;
     let mut producer = node.client.produce().await;
@@ -89,6 +120,38 @@ async fn what_is_too_old_goes_and_a_tombstone_keeps_everything() {
     assert_eq!((ack.base_offset, ack.log_start), (2, 2));
     // The young one holds what shares its segment.
     node.control_plane.reported(key(1, 0), |status| status.log_start == 0).await;
+}
+
+#[tokio::test]
+async fn nothing_goes_for_its_age_while_the_clocks_disagree() {
+    let kept_for = |ms| TopicConfig { retention_ms: Some(ms), ..TopicConfig::default() };
+    let node = node(TopicConfig::default()).await;
+    // This machine's clock went a day ahead, seen from there.
+    let day_ms = 24 * 3600 * 1000;
+    node.control_plane.state.clock_ahead_ms.store(-day_ms, Ordering::SeqCst);
+    let heartbeats = *node.control_plane.state.heartbeats.borrow();
+    let mut beats = node.control_plane.state.heartbeats.subscribe();
+    soon(beats.wait_for(|count| *count > heartbeats + 2)).await.unwrap();
+    let mut producer = node.client.produce().await;
+    for partition in [0, 1] {
+        for _ in 0..60 {
+            producer.send(request(key(1, partition), timed(&[1_000; 4]))).await.unwrap();
+        }
+    }
+    // What is too much still goes, of one that is looked at after all that is too old was.
+    let both = TopicConfig { retention_bytes: Some(1), ..kept_for(60_000) };
+    node.control_plane.change(vec![kept(kept_for(60_000))]).await;
+    node.control_plane.change(vec![kept(both)]).await;
+    for partition in [0, 1] {
+        let least = |status: &ReplicaStatus| status.log_start > 0;
+        node.control_plane.reported(key(1, partition), least).await;
+        let log_start = node.control_plane.state.replicas.borrow()[&key(1, partition)].log_start;
+        assert!(log_start < 240, "size takes not the last segment, age would: {log_start}");
+    }
+    node.control_plane.state.clock_ahead_ms.store(0, Ordering::SeqCst);
+    for partition in [0, 1] {
+        node.control_plane.reported(key(1, partition), |status| status.log_start == 240).await;
+    }
 }
 
 /// A batch of 600 bytes a record, with these timestamps.

@@ -10,6 +10,7 @@ pub mod committed_was_processed;
 pub mod every_record_is_resolved;
 pub mod fenced_stays_fenced;
 pub mod generations_are_apart;
+pub mod kept_is_readable;
 pub mod nothing_is_skipped;
 pub mod one_offset_one_value;
 pub mod order_without_duplicates;
@@ -34,8 +35,9 @@ pub struct Violation {
 pub type Check = fn(&[Event]) -> Result<(), String>;
 
 /// Every invariant, by name.
-pub const INVARIANTS: [(&str, Check); 12] = [
+pub const INVARIANTS: [(&str, Check); 13] = [
     ("acknowledged_is_readable", acknowledged_is_readable::check),
+    ("kept_is_readable", kept_is_readable::check),
     ("one_offset_one_value", one_offset_one_value::check),
     ("order_without_duplicates", order_without_duplicates::check),
     ("generations_are_apart", generations_are_apart::check),

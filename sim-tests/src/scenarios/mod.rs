@@ -8,6 +8,7 @@ mod control_plane_crash;
 mod coordinator_crash;
 mod partition_growth;
 mod recreate_offsets;
+mod retention;
 mod scale_down;
 mod setup;
 mod spu_crash;
@@ -61,6 +62,7 @@ pub const ALL: &[Scenario] = &[
     recreate_offsets::SCENARIO,
     consumer_fence::SCENARIO,
     coordinator_crash::SCENARIO,
+    retention::SCENARIO,
 ];
 
 /// A scenario by its name.

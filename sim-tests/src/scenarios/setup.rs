@@ -99,12 +99,19 @@ pub fn observe(world: &World, cluster: &Cluster) {
 /// # Errors
 /// When it cannot be created or does not get ready in time.
 pub async fn topic(world: &World, name: &str, partitions: u32) -> Result<Topic, String> {
-    let create = TopicCreate::new(name, partitions);
+    topic_as(world, &TopicCreate::new(name, partitions)).await
+}
+
+/// As [`topic`], as it is asked for.
+///
+/// # Errors
+/// As [`topic`].
+pub async fn topic_as(world: &World, create: &TopicCreate) -> Result<Topic, String> {
     let admin = world.admin();
-    let topic = admin.topic_create(CLUSTER, &create).await.map_err(|e| format!("topic: {e}"))?;
-    let generation = topic.generation_id.to_string();
-    world.history.add(Event::TopicCreated { name: name.into(), generation });
-    topic_ready(world, name).await?;
+    let topic = admin.topic_create(CLUSTER, create).await.map_err(|e| format!("topic: {e}"))?;
+    let (name, generation) = (create.name.clone(), topic.generation_id.to_string());
+    world.history.add(Event::TopicCreated { name, generation });
+    topic_ready(world, &create.name).await?;
     Ok(topic)
 }
 

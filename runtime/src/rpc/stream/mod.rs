@@ -70,17 +70,15 @@ pub async fn call<M: Send + 'static>(
 /// The messages of a call to this server.
 ///
 /// # Errors
-/// It is no gRPC call: the response to give.
+/// It is no gRPC call: the HTTP status to answer with.
 pub fn accept(
     request: Request<Body>,
     message_bytes_max: usize,
-) -> Result<(MetadataMap, Incoming), Response<Body>> {
+) -> Result<(MetadataMap, Incoming), StatusCode> {
     let (head, body) = request.into_parts();
     let kind = head.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     if head.method != Method::POST || !kind.is_some_and(|kind| kind.starts_with(GRPC.as_bytes())) {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        return Err(response);
+        return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE);
     }
     Ok((MetadataMap::from_headers(head.headers), Incoming::request(body, message_bytes_max)))
 }
