@@ -121,6 +121,8 @@ pub enum Event {
         generation: String,
         /// How many events there were when the oldest record was sent that must be there.
         kept_from: usize,
+        /// How many there were when the read began: what was acknowledged by then must be there.
+        kept_to: usize,
         /// How many there were when the youngest was acknowledged that must be gone.
         gone_below: usize,
     },

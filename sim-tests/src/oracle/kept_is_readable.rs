@@ -11,7 +11,7 @@ use crate::history::{Event, Place, ProduceOutcome, RecordId};
 /// The first record that is missing, elsewhere, or there though it should be gone.
 pub fn check(events: &[Event]) -> Result<(), String> {
     for event in events {
-        let Event::KeptRead { consumer, generation, kept_from, gone_below } = event else {
+        let Event::KeptRead { consumer, generation, kept_from, kept_to, gone_below } = event else {
             continue;
         };
         let content: BTreeMap<&Place, Option<RecordId>> = events
@@ -38,7 +38,7 @@ pub fn check(events: &[Event]) -> Result<(), String> {
                 continue;
             }
             let found = content.get(place);
-            if young.contains(id) && found != Some(&Some(*id)) {
+            if at < *kept_to && young.contains(id) && found != Some(&Some(*id)) {
                 let seen = found.map_or("nothing".to_owned(), |found| format!("{found:?}"));
                 return Err(format!("{id} was acknowledged at {place}, where {seen} is"));
             }
@@ -55,13 +55,16 @@ mod tests {
     use super::*;
     use crate::oracle::testing::{acknowledged, consumed};
 
-    /// Two records, one before and one after the third event, and a read of these.
+    /// Two records, one before and one after the third event, a read of these, and a record that
+    /// came too late for it.
     fn history(read: &[(u64, &str)]) -> Vec<Event> {
         let sent = |sequence| Event::Sent { id: RecordId { producer: 1, sequence } };
         let mut events = vec![sent(0), acknowledged(1, 0, 0), sent(1), acknowledged(1, 1, 1)];
         events.extend(read.iter().map(|(offset, value)| consumed(9, *offset, value)));
-        let generation = "g".into();
-        events.push(Event::KeptRead { consumer: 9, generation, kept_from: 2, gone_below: 2 });
+        events.extend([sent(2), acknowledged(1, 2, 2)]);
+        let (consumer, generation) = (9, "g".into());
+        let (kept_from, kept_to, gone_below) = (2, 4, 2);
+        events.push(Event::KeptRead { consumer, generation, kept_from, kept_to, gone_below });
         events
     }
 

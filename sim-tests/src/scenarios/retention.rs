@@ -69,10 +69,12 @@ pub(super) const SCENARIO: Scenario = Scenario {
             jump(&world, spu, Duration::ZERO).await;
             Clock.sleep(SETTLED).await;
 
+            let kept_to = events(&world);
             let read = workload::read_whole(&world, &node, READER, "orders", READ).await;
             let (generation, _) = read?;
             let consumer = READER;
-            world.history.add(Event::KeptRead { consumer, generation, kept_from, gone_below });
+            let kept = Event::KeptRead { consumer, generation, kept_from, kept_to, gone_below };
+            world.history.add(kept);
             late_reader_is_told(&world, &node).await?;
             producer.stop().await;
             Ok(())
