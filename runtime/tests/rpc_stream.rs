@@ -14,7 +14,8 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use common::{Echo, Ping, channel, start};
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::Frame;
 use prost::{
     Message as _,
     encoding::{WireType, encode_key, encode_varint},
@@ -89,9 +90,12 @@ impl Service<Request<Body>> for Ours {
 }
 
 async fn ours() -> String {
+    serve(tonic::service::Routes::new(Ours)).await
+}
+
+async fn serve(routes: tonic::service::Routes) -> String {
     let listener = Listener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = listener.local_addr().unwrap().to_string();
-    let routes = tonic::service::Routes::new(Ours);
     let config = rpc::ServerConfig::default();
     task::spawn(rpc::serve(listener, routes, config, CancellationToken::new()));
     endpoint
@@ -165,8 +169,12 @@ async fn a_refusal_comes_instead_of_the_stream() {
 
 /// What a server says to bytes that are no messages of ours.
 async fn answer_to(body: &[u8]) -> (Code, String) {
+    answer_to_body(Body::new(Full::new(Bytes::copy_from_slice(body)))).await
+}
+
+async fn answer_to_body(body: Body) -> (Code, String) {
     let channel = channel(&ours().await);
-    let mut request = Request::post(PATH).body(Body::new(Full::new(Bytes::copy_from_slice(body))));
+    let mut request = Request::post(PATH).body(body);
     let headers = request.as_mut().unwrap().headers_mut();
     headers.insert("content-type", "application/grpc".parse().unwrap());
     let response = channel.clone().call(request.unwrap()).await.unwrap();
@@ -192,6 +200,47 @@ async fn what_is_no_message_ends_the_stream_with_the_reason() {
         assert_eq!(found, code, "{body:?}: {message}");
         assert!(message.contains(text), "{message}");
     }
+}
+
+#[tokio::test]
+async fn a_message_in_frames_of_one_byte_is_read_and_a_client_s_trailers_are_not() {
+    let mut frames = BytesMut::from(&[0, 0, 0, 0, 0][..]);
+    let body = encode(Ping { id: 7, body: Bytes::from(vec![1; 5_000]) }, &mut frames);
+    frames.extend_from_slice(&body);
+    let bytes = u32::try_from(frames.len() - 5).unwrap();
+    frames[1..5].copy_from_slice(&bytes.to_be_bytes());
+    let mut trailers = http::HeaderMap::new();
+    trailers.insert("grpc-status", "1".parse().unwrap());
+    // No base64, on which tonic would panic.
+    trailers.insert("grpc-status-details-bin", "!".parse().unwrap());
+    let frames = frames.freeze();
+    let single = (0..frames.len()).map(move |at| Frame::data(frames.slice(at..=at)));
+    let all = futures::stream::iter(single.chain([Frame::trailers(trailers)]).map(Ok::<_, Status>));
+    assert_eq!(answer_to_body(Body::new(StreamBody::new(all))).await, (Code::Ok, String::new()));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_over_before_its_first_message_is_none_and_no_error() {
+    /// Trailers for headers: all at once.
+    #[derive(Clone)]
+    struct Nothing;
+    impl NamedService for Nothing {
+        const NAME: &'static str = "test.Echo";
+    }
+    impl Service<Request<Body>> for Nothing {
+        type Response = Response<Body>;
+        type Error = Infallible;
+        type Future = Ready<Result<Response<Body>, Infallible>>;
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, _: Request<Body>) -> Self::Future {
+            ready(Ok(Status::ok("").into_http()))
+        }
+    }
+    let channel = channel(&serve(tonic::service::Routes::new(Nothing)).await);
+    let (_send, mut answers) = call(&channel).await;
+    assert_eq!(answers.message::<Ping>().await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -53,7 +53,8 @@ pub struct ProducerConfig {
     /// Default 1 MiB, at most 16 MiB.
     pub batch_bytes_max: usize,
     /// How long a batch may wait for more records. Default zero: a batch goes as soon as its
-    /// partition may send, and collects what comes while others are in flight. At most a year.
+    /// partition may send. Behind two that are in flight it collects for a millisecond all the
+    /// same, unless it is full or they are answered sooner. At most a year.
     pub linger: Duration,
     /// Default none.
     pub compression: Compression,

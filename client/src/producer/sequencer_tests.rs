@@ -44,6 +44,27 @@ fn push(s: &mut Sequencer, ids: std::ops::RangeInclusive<u64>) {
     }
 }
 
+#[test]
+fn what_collects_goes_at_once_waits_a_moment_or_waits_for_room() {
+    let mut s = ready();
+    assert_eq!(s.patience(), Patience::None);
+    push(&mut s, 1..=1);
+    assert_eq!(s.patience(), Patience::None);
+    push(&mut s, 2..=2);
+    assert_eq!(s.patience(), Patience::Some, "two keep the partition busy");
+    push(&mut s, 3..=5);
+    assert_eq!(s.patience(), Patience::Endless, "five may be in flight");
+    let mut one_at_a_time = sequencer(false);
+    push(&mut one_at_a_time, 1..=1);
+    assert_eq!(one_at_a_time.patience(), Patience::Endless);
+
+    let mut s = ready();
+    push(&mut s, 1..=1);
+    sent(&mut s, T0);
+    assert!(s.answer(1, 1, failed(ErrorCode::NotLeader), T0).is_empty());
+    assert_eq!(s.patience(), Patience::Endless, "it is sent again first");
+}
+
 /// What is sent now: batch, attempt, producer id and base sequence.
 fn sent(s: &mut Sequencer, now: Duration) -> Vec<(u64, u32, u64, u32)> {
     let mut out = Vec::new();

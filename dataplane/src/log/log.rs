@@ -4,11 +4,13 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use weir_protocol::ids::{LeaderEpoch, Offset};
-use weir_runtime::disk::Disk;
+use weir_runtime::disk::{Disk, temporary};
 
 use super::{
     append::{self, Assigned},
-    begin_epoch, cut,
+    begin_epoch,
+    checkpoint::CHECKPOINT_FILE,
+    cut,
     epochs::{EpochEnd, Epochs},
     error::LogError,
     find_time,
@@ -223,6 +225,12 @@ impl Log {
     /// checkpoint stands. [`LogError::Failed`], [`LogError::Closed`].
     pub async fn checkpoint(&self) -> Result<(), LogError> {
         self.inner.checkpoint().await
+    }
+
+    /// The file that becomes the checkpoint: what lies there is room for the next one.
+    #[must_use]
+    pub fn checkpoint_temporary(&self) -> String {
+        temporary(&self.inner.path(CHECKPOINT_FILE))
     }
 
     /// Persists what producers wrote last, so that the next open need walk only the batches

@@ -232,15 +232,7 @@ impl Upkeep {
             }
             WallTime::Agreed(now_ms) => (self.retention, now_ms, false),
             WallTime::Unknown => (without_age, 0, true),
-            WallTime::Disagreed(ahead_ms) => {
-                if !self.paused && self.retention.ms.is_some() {
-                    tracing::warn!(
-                        ahead_ms,
-                        "this machine's clock is not the control plane's: nothing is removed for its age until they agree"
-                    );
-                }
-                (without_age, 0, true)
-            }
+            WallTime::Disagreed => (without_age, 0, true),
         };
         self.paused = paused && self.retention.ms.is_some();
         (rule, now_ms)
@@ -251,11 +243,11 @@ impl Upkeep {
         let (log, reserve) = (log.cloned(), self.reserve.clone());
         let task = task::spawn(async move {
             let log = log.ok_or(LogError::Closed)?;
-            let mut moved = log.advance_log_start(log_start).await;
-            if matches!(moved, Err(LogError::StorageFull(_))) && reserve.give_up().await {
-                moved = log.advance_log_start(log_start).await;
+            let moved = log.advance_log_start(log_start).await;
+            if matches!(moved, Err(LogError::StorageFull(_))) {
+                let again = || log.advance_log_start(log_start);
+                return reserve.with_room(&log.checkpoint_temporary(), again).await;
             }
-            // From what was let go of, or as soon as there is something.
             reserve.fill().await;
             moved
         });

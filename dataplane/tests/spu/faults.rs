@@ -3,7 +3,7 @@
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -14,22 +14,13 @@ use tokio::sync::watch;
 use weir_dataplane::reserve::RESERVE_FILE;
 use weir_runtime::disk::{DirEntry, Disk, File, OpenMode};
 
-/// How much room there is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Room {
-    #[default]
-    Enough,
-    /// For small files, not for batches.
-    Little,
-    /// What the reserve gives up is a little, what a segment does is enough.
-    None,
-}
-
-/// What is wrong at the moment. But for `room` only with files of batches.
+/// What is wrong at the moment. But for `no_room` only with files of batches.
 #[derive(Default)]
 pub struct Faults {
     pub full: AtomicBool,
-    pub room: watch::Sender<Room>,
+    /// Not a byte is free, until a segment is removed; the reserve is there, whatever its name.
+    pub no_room: AtomicBool,
+    reserve: Mutex<Option<String>>,
     pub sync_fails: AtomicBool,
     pub opens_fail: AtomicBool,
     pub new_segments_fail: AtomicBool,
@@ -49,8 +40,8 @@ impl Faults {
     }
 
     fn check_room(&self, path: &str) -> io::Result<()> {
-        let room = *self.room.borrow();
-        if room == Room::None || (room == Room::Little && path.ends_with(".log")) {
+        let reserve = self.reserve.lock().unwrap().as_deref() == Some(path);
+        if self.no_room.load(Ordering::SeqCst) && !reserve {
             return Err(io::ErrorKind::StorageFull.into());
         }
         Self::check(&self.full, path, io::ErrorKind::StorageFull)
@@ -85,19 +76,20 @@ impl Disk for FaultyDisk {
         self.inner.create_dir_all(path).await
     }
     async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.inner.rename(from, to).await
+        self.inner.rename(from, to).await?;
+        let mut reserve = self.faults.reserve.lock().unwrap();
+        if from == RESERVE_FILE {
+            *reserve = Some(to.to_owned());
+        } else if reserve.as_deref() == Some(from) {
+            *reserve = None;
+        }
+        Ok(())
     }
     async fn remove_file(&self, path: &str) -> io::Result<()> {
         self.inner.remove_file(path).await?;
-        self.faults.room.send_if_modified(|room| {
-            let before = *room;
-            if path == RESERVE_FILE && before == Room::None {
-                *room = Room::Little;
-            } else if path.ends_with(".log") {
-                *room = Room::Enough;
-            }
-            *room != before
-        });
+        if path.ends_with(".log") {
+            self.faults.no_room.store(false, Ordering::SeqCst);
+        }
         Ok(())
     }
     async fn remove_dir_all(&self, path: &str) -> io::Result<()> {

@@ -24,7 +24,7 @@ use crate::{
     client::{at, batch, request, soon, with_token},
     consumer::next_life,
     control_plane::{ControlPlane, key, topic},
-    faults::{FaultyDisk, Room},
+    faults::FaultyDisk,
     node::{Node, real_disk},
 };
 
@@ -79,23 +79,26 @@ async fn without_a_free_byte_retention_frees_some() {
     let log = LogConfig { segment_bytes_max: 2_500, ..LogConfig::default() };
     let node = Node::with_log(folder.clone(), disk, control_plane, log).await;
     let mut producer = node.client.produce().await;
-    let next = || request(key(1, 0), batch(1, 1000, None));
-    for _ in 0..12 {
-        producer.send(next()).await.unwrap();
+    let next = |partition| request(key(1, partition), batch(1, 1000, None));
+    for n in 0..24 {
+        producer.send(next(n % 2)).await.unwrap();
     }
-    faults.room.send_replace(Room::None);
-    assert_eq!(producer.refused(next()).await.code, ErrorCode::StorageFull);
+    faults.no_room.store(true, Ordering::SeqCst);
+    assert_eq!(producer.refused(next(0)).await.code, ErrorCode::StorageFull);
+    // Both at once: one of them gets the room, and makes some for the other.
     let some = TopicConfig { retention_bytes: Some(4_000), ..TopicConfig::default() };
     node.control_plane.change(vec![kept(some)]).await;
-    node.control_plane.reported(key(1, 0), |status| status.log_start == 8).await;
-    assert_eq!(producer.send(next()).await.unwrap().base_offset, 12);
+    for partition in [0, 1] {
+        node.control_plane.reported(key(1, partition), |status| status.log_start == 8).await;
+    }
+    assert_eq!(producer.send(next(0)).await.unwrap().base_offset, 12);
     // And again: what was given up for it was set aside anew.
     for _ in 0..3 {
-        producer.send(next()).await.unwrap();
+        producer.send(next(0)).await.unwrap();
     }
     node.control_plane.reported(key(1, 0), |status| status.log_start == 12).await;
-    faults.room.send_replace(Room::None);
-    assert_eq!(producer.refused(next()).await.code, ErrorCode::StorageFull);
+    faults.no_room.store(true, Ordering::SeqCst);
+    assert_eq!(producer.refused(next(0)).await.code, ErrorCode::StorageFull);
     let less = TopicConfig { retention_bytes: Some(1), ..TopicConfig::default() };
     node.control_plane.change(vec![kept(less)]).await;
     node.control_plane.reported(key(1, 0), |status| status.log_start == 14).await;

@@ -117,16 +117,23 @@ pub async fn read_all(disk: &dyn Disk, path: &str, max_bytes: usize) -> io::Resu
     Ok(file.read_at(0, BytesMut::with_capacity(len)).await?.freeze())
 }
 
+/// The file that is written before it takes the name of `path`.
+#[must_use]
+pub fn temporary(path: &str) -> String {
+    format!("{path}.tmp")
+}
+
 /// Replaces a small file so that after a crash either the old or the new content is there:
 /// temporary file, fsync, rename, fsync of the folder.
 ///
 /// # Errors
 /// As the operations it is made of. The old content then still stands, or the new does.
 pub async fn replace(disk: &dyn Disk, path: &str, content: Bytes) -> io::Result<()> {
-    let temporary = format!("{path}.tmp");
+    let (temporary, bytes) = (temporary(path), content.len() as u64);
     let file = disk.open(&temporary, OpenMode::CreateOrOpen).await?;
-    file.truncate(0).await?;
+    // In this order: what lies there already, of an attempt that failed or by intent, is room.
     file.write_at(0, vec![content]).await?;
+    file.truncate(bytes).await?;
     file.sync_data().await?;
     disk.rename(&temporary, path).await?;
     let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);

@@ -16,6 +16,7 @@ use super::{
     CONNECTION_WINDOW_BYTES, Executor, FRAME_BYTES_MAX, SEND_BUFFER_BYTES_MAX, STREAM_WINDOW_BYTES,
     Timer,
     deadline::{self, Side},
+    trailers,
 };
 use crate::{clock::Clock, net, traceparent};
 
@@ -120,7 +121,9 @@ impl Channel {
             .path_and_query(path)
             .build()
             .map_err(|e| Status::invalid_argument(format!("endpoint {}: {e}", self.endpoint)))?;
-        Ok(sender.send_request(request).await.map_err(lost)?.map(deadline::boxed))
+        let mut response = sender.send_request(request).await.map_err(lost)?;
+        trailers::sanitize(response.headers_mut());
+        Ok(response.map(deadline::boxed))
     }
 }
 

@@ -13,6 +13,8 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tonic::{Code, Status, body::Body};
 
+use super::trailers;
+
 /// Reads `grpc-timeout` (gRPC over HTTP/2: at most 8 digits and a unit). A malformed one is
 /// read as none.
 pub(super) fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
@@ -104,12 +106,18 @@ fn trailers() -> HeaderMap {
     trailers
 }
 
-/// Turns any body of bytes into tonic's.
+/// Turns any body of bytes into tonic's. Its trailers are such as tonic can read.
 pub(super) fn boxed<B>(body: B) -> Body
 where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
+    let body = body.map_frame(|mut frame| {
+        if let Some(trailers) = frame.trailers_mut() {
+            trailers::sanitize(trailers);
+        }
+        frame
+    });
     Body::new(body.map_err(|e| Status::unavailable(format!("connection lost: {e}"))))
 }
 

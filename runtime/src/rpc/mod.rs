@@ -15,6 +15,7 @@ mod deadline;
 mod hyper_io;
 mod server;
 pub mod stream;
+mod trailers;
 
 use std::time::Duration;
 

@@ -1,12 +1,15 @@
 //! A body's frames to messages.
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use bytes_utils::SegmentedBuf;
 use http_body_util::BodyExt as _;
 use prost::Message;
 use tonic::{Status, body::Body};
 
 use super::{PREFIX_BYTES, ended};
+
+/// Frames that are smaller are gathered: each costs as much as it holds, however little it is.
+const APART_BYTES_MIN: usize = 4 << 10;
 
 /// Who sends.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -19,12 +22,14 @@ enum Sender {
 
 /// The messages of one direction of a streaming call.
 ///
-/// Holds at most one message and the HTTP/2 frame in which it ends.
+/// Holds about one message and the HTTP/2 frame in which it ends.
 pub struct Incoming {
     body: Body,
     sender: Sender,
     message_bytes_max: usize,
     received: SegmentedBuf<Bytes>,
+    /// Small frames, which follow what was received.
+    gathered: BytesMut,
     /// Length of the message whose prefix was read.
     expected: Option<usize>,
     over: bool,
@@ -39,12 +44,18 @@ impl Incoming {
         Self::new(body, Sender::Server, message_bytes_max)
     }
 
+    /// A stream that ended well before its first message.
+    pub(super) fn none() -> Self {
+        Self { over: true, ..Self::new(Body::empty(), Sender::Server, 0) }
+    }
+
     fn new(body: Body, sender: Sender, message_bytes_max: usize) -> Self {
         Self {
             body,
             sender,
             message_bytes_max,
             received: SegmentedBuf::new(),
+            gathered: BytesMut::new(),
             expected: None,
             over: false,
         }
@@ -67,8 +78,9 @@ impl Incoming {
             }
             match self.body.frame().await {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) if data.is_empty() => {}
-                    Ok(data) => self.received.push(data),
+                    Ok(data) => self.take(data),
+                    // A client has nothing to say in trailers.
+                    Err(_) if self.sender == Sender::Client => {}
                     Err(frame) => {
                         let ended = frame.into_trailers().map_or(Ok(None), |t| ended(&t));
                         match ended {
@@ -87,10 +99,43 @@ impl Incoming {
         }
     }
 
+    fn take(&mut self, data: Bytes) {
+        if data.len() < APART_BYTES_MIN {
+            self.gathered.extend_from_slice(&data);
+        } else {
+            self.arrange();
+            self.received.push(data);
+        }
+    }
+
+    /// What was gathered becomes part of what was received.
+    fn arrange(&mut self) {
+        if !self.gathered.is_empty() {
+            self.received.push(self.gathered.split().freeze());
+        }
+    }
+
+    /// Whether so many bytes are there, and then in order.
+    fn has(&mut self, bytes: usize) -> bool {
+        let there = self.received.remaining() + self.gathered.len() >= bytes;
+        if there && self.received.remaining() < bytes {
+            self.arrange();
+        }
+        there
+    }
+
+    /// Something that cannot be a message came.
+    fn malformed(&self, text: impl Into<String>) -> Status {
+        match self.sender {
+            Sender::Client => Status::invalid_argument(text),
+            Sender::Server => Status::internal(text),
+        }
+    }
+
     fn end<M>(&mut self) -> Result<Option<M>, Status> {
         self.over = true;
-        if self.expected.is_some() || self.received.has_remaining() {
-            return Err(Status::invalid_argument("the stream ended within a message"));
+        if self.expected.is_some() || self.has(1) {
+            return Err(self.malformed("the stream ended within a message"));
         }
         Ok(None)
     }
@@ -98,6 +143,7 @@ impl Incoming {
     fn fail<M>(&mut self, status: Status) -> Result<Option<M>, Status> {
         self.over = true;
         self.received = SegmentedBuf::new();
+        self.gathered = BytesMut::new();
         Err(status)
     }
 
@@ -105,7 +151,7 @@ impl Incoming {
         let expected = match self.expected {
             Some(expected) => expected,
             None => {
-                if self.received.remaining() < PREFIX_BYTES {
+                if !self.has(PREFIX_BYTES) {
                     return Ok(None);
                 }
                 if self.received.get_u8() != 0 {
@@ -121,12 +167,12 @@ impl Incoming {
                 *self.expected.insert(expected)
             }
         };
-        if self.received.remaining() < expected {
+        if !self.has(expected) {
             return Ok(None);
         }
         self.expected = None;
         M::decode((&mut self.received).take(expected))
             .map(Some)
-            .map_err(|error| Status::invalid_argument(format!("no such message: {error}")))
+            .map_err(|error| self.malformed(format!("no such message: {error}")))
     }
 }

@@ -1,5 +1,6 @@
 //! Streaming calls whose messages are mostly one payload: the payload is a frame of its own on
-//! the way out, and a slice of the frame that came on the way in. It is copied on neither way.
+//! the way out, and a slice of the frame that came on the way in. It is copied on neither way,
+//! but where it came in several frames: because it is larger than one, or a window was full.
 //!
 //! What travels is plain gRPC (`PROTOCOL-HTTP2.md` of gRPC: a flag, a length of 4 bytes, the
 //! message; the status in trailers), so any gRPC client or server is a peer. The generated
@@ -59,8 +60,10 @@ pub async fn call<M: Send + 'static>(
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(GRPC));
     let (head, body) = channel.clone().call(request).await?.into_parts();
-    // A call that is refused at once has its trailers for headers.
-    ended(&head.headers)?;
+    // A call that is over at once has its trailers for headers.
+    if ended(&head.headers)?.is_some() {
+        return Ok(Incoming::none());
+    }
     if head.status != StatusCode::OK {
         return Err(of_http(head.status));
     }
