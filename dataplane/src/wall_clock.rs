@@ -101,8 +101,8 @@ mod tests {
         assert_eq!(judge(i64::MAX, i64::MIN), WallTime::Disagreed);
     }
 
-    #[test]
-    fn before_the_control_plane_spoke_nobody_knows() {
+    #[tokio::test]
+    async fn before_the_control_plane_spoke_nobody_knows() {
         let clock = WallClock::default();
         assert_eq!(clock.now(), WallTime::Unknown);
         clock.told(Clock.unix_ms());
