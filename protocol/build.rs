@@ -6,10 +6,11 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "weir/data/v1/data.proto",
     "weir/metadata/v1/metadata.proto",
     "weir/offsets/v1/offsets.proto",
+    "weir/replication/v1/replication.proto",
     "weir/session/v1/session.proto",
 ];
 

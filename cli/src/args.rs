@@ -7,9 +7,10 @@ use weir_dataplane::serve::SpuArgs;
 
 use crate::cmd::{
     cloud::CloudCommand, cluster::ClusterCommand, completions::CompletionsArgs,
-    consume::ConsumeArgs, consumer::ConsumerCommand, debug::DebugCommand,
-    partition::PartitionCommand, produce::ProduceArgs, profile::ProfileCommand,
-    quickstart::QuickstartArgs, run::RunCommand, topic::TopicCommand, version::VersionArgs,
+    consume::ConsumeArgs, consumer::ConsumerCommand, control_plane::ControlPlaneCommand,
+    debug::DebugCommand, partition::PartitionCommand, produce::ProduceArgs,
+    profile::ProfileCommand, quickstart::QuickstartArgs, run::RunCommand, topic::TopicCommand,
+    version::VersionArgs,
 };
 
 /// Event streaming: topics, producers, consumers, and clusters to hold them.
@@ -100,7 +101,7 @@ pub enum Command {
     /// Create, look at, change, grow and delete topics
     #[command(subcommand)]
     Topic(TopicCommand),
-    /// Look at partitions
+    /// Look at partitions, and let other SPUs hold them
     #[command(subcommand)]
     Partition(PartitionCommand),
     /// Write lines to a topic, a record per line
@@ -116,6 +117,9 @@ pub enum Command {
     /// Connect to a cluster of any control plane
     #[command(subcommand)]
     Cloud(CloudCommand),
+    /// Take clusters up again whose control plane's database went back
+    #[command(subcommand)]
+    ControlPlane(ControlPlaneCommand),
     /// Look into what lies on a disk, with nothing running
     #[command(subcommand)]
     Debug(DebugCommand),

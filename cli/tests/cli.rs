@@ -35,6 +35,8 @@ const COMMANDS: &[&str] = &[
     "topic add-partition",
     "partition",
     "partition list",
+    "partition describe",
+    "partition reassign",
     "produce",
     "consume",
     "consumer",

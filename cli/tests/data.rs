@@ -6,7 +6,9 @@
 mod support;
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader, Write as _},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -31,7 +33,9 @@ fn topics_are_made_grown_described_and_deleted() {
     assert!(text.contains("topic orders created with 3 partitions"), "{text}");
     let taken = home.weir(&["topic", "create", "orders"]).refused(1, "orders");
     assert!(taken.hint().contains("weir topic"), "{taken:?}");
-    home.weir(&["topic", "create", "copies", "-r", "7"]).refused(2, "replication");
+    home.weir(&["topic", "create", "copies", "-r", "7"]).refused(1, "7 replicas");
+    let min = ["topic", "create", "copies", "--min-insync-replicas", "2"];
+    home.weir(&min).refused(2, "min_insync_replicas");
 
     let text = home.weir(&["topic", "add-partition", "orders", "--count", "2"]).ok().text();
     assert!(text.contains("orders has 5 partitions"), "{text}");
@@ -90,7 +94,7 @@ fn how_a_topic_is_kept_is_chosen_shown_and_changed() {
     let topic = home.weir(&args).ok().json();
     let expected = json!({ "flush": "before_ack", "flush_interval_ms": null,
         "retention_ms": 129_600_000, "retention_bytes": 10_737_418_240_u64,
-        "segment_bytes": 67_108_864, "segment_ms": null });
+        "segment_bytes": 67_108_864, "segment_ms": null, "unclean_election": false });
     assert_eq!(topic["config"], expected);
     let list = home.weir(&["topic", "list", "-o", "json"]).ok().json();
     assert_eq!(list[0]["config"], expected);
@@ -316,6 +320,22 @@ fn a_tail_is_live_and_ctrl_c_ends_in_order() {
     assert_eq!((first.as_str(), ran.code, ran.stderr.as_str()), ("first\n", 0, ""));
 }
 
+/// Until no thread of a process that was told to stop runs any more: on a busy machine they still
+/// do for a while.
+fn await_stop(pid: u32) {
+    let is_stopped = |task: &Path| {
+        let stat = fs::read_to_string(task.join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+    };
+    loop {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        if tasks.flatten().all(|task| is_stopped(&task.path())) {
+            return;
+        }
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn nothing_is_written_behind_a_record_that_was_not_acknowledged() {
     let home = Home::for_servers();
@@ -344,6 +364,7 @@ fn nothing_is_written_behind_a_record_that_was_not_acknowledged() {
     };
     assert_eq!(spus.len(), 1);
     tell(Signal::SIGSTOP);
+    spus.iter().for_each(|pid| await_stop(*pid));
     // Until nobody reads any more: the producer ends although its input does not.
     let lines = (2..).take_while(|line| writeln!(input, "{line}").is_ok()).count();
     tell(Signal::SIGCONT);

@@ -96,7 +96,7 @@ pub use crate::{
     config::{ClientConfig, Credentials},
     consumer::{
         Begun, Commit, CommitError, ConsumeError, Consumer, ConsumerConfig, ConsumerRecord,
-        Partitions, Place, Processed, ResetPolicy, Resolution, Start,
+        Isolation, Partitions, Place, Processed, ResetPolicy, Resolution, Start,
     },
     error::ClientError,
     producer::{

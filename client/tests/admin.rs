@@ -303,7 +303,7 @@ async fn how_a_topic_is_kept_is_sent_as_it_is_said() {
     let made = admin.topic_create("c", &wanted).await.unwrap().config.unwrap();
     assert_eq!((made.flush, made.flush_interval_ms), (FlushMode::Interval, Some(9)));
     assert_eq!((made.retention_ms, made.retention_bytes), (None, Some(7)));
-    admin.topic_update("c", "t/1", &change).await.unwrap();
+    admin.topic_update("c", "t/1", &change.into()).await.unwrap();
     let requests = script.requests.lock().unwrap();
     let body = |n: usize| String::from_utf8(requests[n].body().to_vec()).unwrap();
     let sent = r#"{"flush":"interval","flush_interval_ms":9,"retention_ms":null}"#;

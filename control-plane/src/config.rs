@@ -25,6 +25,8 @@ pub struct Config {
     pub request_timeout: Duration,
     /// How clusters are kept.
     pub reconcile: crate::reconcile::Config,
+    /// Whether the database is known to be a backup: every cluster is frozen before anything else.
+    pub from_backup: bool,
 }
 
 impl Default for Config {
@@ -38,6 +40,7 @@ impl Default for Config {
             cluster: ClusterDefaults::default(),
             request_timeout: Duration::from_secs(30),
             reconcile: crate::reconcile::Config::default(),
+            from_backup: false,
         }
     }
 }
@@ -63,8 +66,8 @@ pub struct ClusterDefaults {
 impl Default for ClusterDefaults {
     fn default() -> Self {
         Self {
-            heartbeat_interval: Duration::from_secs(1),
-            lease: Duration::from_secs(6),
+            heartbeat_interval: Duration::from_millis(750),
+            lease: Duration::from_secs(3),
             token_ttl: Duration::from_secs(15 * 60),
             batch_bytes_max: 1024 * 1024,
             spus_max: 100,

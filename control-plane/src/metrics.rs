@@ -35,6 +35,7 @@ pub struct Metrics {
     passes: Counter,
     passes_failed: Counter,
     pass_duration: Histogram,
+    unclean_elections: Counter,
 }
 
 impl Default for Metrics {
@@ -84,6 +85,11 @@ impl Default for Metrics {
                 "reconcile_pass_duration_seconds",
                 "One pass over a cluster",
                 latency(),
+            ),
+            unclean_elections: set.add(
+                "unclean_elections",
+                "Leaders elected that may lack what was committed",
+                Counter::default(),
             ),
             set,
         }
@@ -146,6 +152,11 @@ impl Metrics {
         for reader in gone {
             self.lag.remove(&labels(reader));
         }
+    }
+
+    /// A leader was elected that may lack what was committed.
+    pub(crate) fn unclean_election(&self) {
+        self.unclean_elections.inc();
     }
 
     pub(crate) fn pass(&self, ok: bool, took: Duration) {

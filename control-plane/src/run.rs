@@ -128,6 +128,10 @@ pub async fn run_measured(
         defaults: config.cluster.clone(),
         rpc_address,
     });
+    if config.from_backup {
+        app::freeze_all(&app).await?;
+    }
+    app::call_all(&app).await?;
     tracing::info!(http = %http_address, rpc = %rpc_bound, migrations = applied, "control plane started");
     if let Some(started) = started {
         // Nobody waiting is fine.

@@ -58,6 +58,10 @@ pub struct ControlPlaneArgs {
     /// Have the database for a fresh data folder although it is another one's, which was lost
     #[arg(long, env = database::TAKE_OVER_VARIABLE, value_parser = FalseyValueParser::new())]
     pub take_over_database: bool,
+    /// The database is a backup that was put back: freeze every cluster at once, until weir
+    /// control-plane recover. For one start only
+    #[arg(long)]
+    pub from_backup: bool,
     /// Where the data of clusters lies that ask for no folder of their own
     #[arg(long, value_name = "DIR", default_value = "weir/clusters")]
     pub clusters_dir: PathBuf,
@@ -148,6 +152,7 @@ pub async fn serve_until(
         rpc_listen: args.rpc_listen,
         rpc_advertise: args.rpc_advertise,
         admin_key: Some(admin_key),
+        from_backup: args.from_backup,
         cluster: ClusterDefaults { data_dir_root, ..ClusterDefaults::default() },
         reconcile: reconcile::Config {
             data_root: text(&clusters_dir)?,
@@ -314,6 +319,7 @@ mod tests {
             data_dir: folder.join("control-plane"),
             database_url: None,
             take_over_database: false,
+            from_backup: false,
             clusters_dir: folder.join("clusters"),
             data_dir_root: None,
             http_listen: "127.0.0.1:0".to_owned(),

@@ -18,6 +18,8 @@ mod lists;
 mod metrics;
 #[path = "http/operations.rs"]
 mod operations;
+#[path = "http/replication.rs"]
+mod replication;
 #[path = "http/routes.rs"]
 mod routes;
 #[path = "http/tokens.rs"]

@@ -8,7 +8,7 @@ mod support;
 use std::{sync::atomic::Ordering, time::Duration};
 
 use secrecy::ExposeSecret as _;
-use support::{ControlPlane, provisioner::InMemory, spu, until};
+use support::{ControlPlane, PATIENCE, provisioner::InMemory, spu, until};
 use tempfile::TempDir;
 use weir_control_plane::{
     app::{
@@ -31,7 +31,8 @@ fn running(cluster: &ClusterView) -> bool {
 }
 
 async fn start(folder: &TempDir, provisioner: &InMemory) -> ControlPlane {
-    let control = ControlPlane::start(folder).await;
+    // Long enough for all to come, however slow the database is.
+    let control = ControlPlane::start_with(folder, PATIENCE).await;
     control.reconcile(provisioner);
     control
 }
@@ -63,7 +64,8 @@ async fn a_cluster_runs_once_every_spu_served_a_probe() {
         assert_eq!(spec.data_dir, format!("/test/{id}/spu-{}", n + 1));
         assert_eq!(spec.listen, format!("127.0.0.1:{}", 9500 + n));
         assert_eq!(spec.control_plane_rpc, control.rpc);
-        assert_eq!(spec.launch_secret.expose_secret().len(), 64);
+        // Random, and the proof of where it comes from.
+        assert_eq!(spec.launch_secret.expose_secret().len(), 128);
     }
     // The probe topic has one partition on each SPU.
     let mut tx = control.app.store.read().await.unwrap();
@@ -76,10 +78,10 @@ async fn a_cluster_runs_once_every_spu_served_a_probe() {
 }
 
 #[tokio::test]
-async fn the_offsets_topic_is_made_once_on_the_first_spu_and_nobody_deletes_it() {
+async fn the_offsets_topic_is_made_once_on_three_spus_and_nobody_deletes_it() {
     let (folder, provisioner) = (TempDir::new().unwrap(), InMemory::default());
     let control = start(&folder, &provisioner).await;
-    let id = control.create("demo", 3).await;
+    let id = control.create("demo", 4).await;
     control.until("it runs", id, running).await;
     let control = control.restart(&folder).await;
     control.reconcile(&provisioner);
@@ -88,8 +90,15 @@ async fn the_offsets_topic_is_made_once_on_the_first_spu_and_nobody_deletes_it()
     let shown = shown.unwrap();
     assert!(shown.internal);
     assert_eq!((shown.generation_number, shown.partitions.len()), (1, 8));
-    assert!(shown.partitions.iter().all(|p| p.replica_spu_ids == [1]), "{shown:?}");
-    assert!(shown.partitions.iter().all(|p| p.leader_spu_id == Some(1) && p.leader_epoch > 0));
+    assert_eq!((shown.replication, shown.min_insync_replicas), (3, 2));
+    let mut leads = [0; 4];
+    for partition in &shown.partitions {
+        let in_sync = (partition.replica_spu_ids.len(), partition.isr_spu_ids.len());
+        assert_eq!(in_sync, (3, 3), "{partition:?}");
+        assert!(partition.leader_epoch > 0);
+        leads[partition.leader_spu_id.unwrap() as usize - 1] += 1;
+    }
+    assert_eq!(leads, [2; 4], "spread over all of them");
     let kept = TopicConfigView::from(&TopicConfig::default());
     assert_eq!(shown.config, kept, "what consumers committed has no age");
     for topic in [OFFSETS_TOPIC.to_owned(), shown.generation_id.to_string()] {
@@ -242,7 +251,8 @@ async fn an_spu_without_a_session_is_offline_when_its_lease_is_over() {
     let id = first.create("demo", 1).await;
     first.until("it runs", id, running).await;
     drop(first);
-    let second = start(&folder, &provisioner).await;
+    let second = ControlPlane::start(&folder).await;
+    second.reconcile(&provisioner);
     let offline = async || {
         let mut tx = second.app.store.read().await.unwrap();
         let mut scoped = tx.scoped(second.org());

@@ -5,11 +5,11 @@
 #[path = "support_spus/mod.rs"]
 mod support;
 
-use support::{ControlPlane, provisioner::InMemory, spu, until};
+use support::{ControlPlane, PATIENCE, provisioner::InMemory, spu, until};
 use tempfile::TempDir;
 use weir_control_plane::{
     app::{self, AppError, OperationView, Scaled, TopicRequest, view::ClusterView},
-    plan::names::PROBE_TOPIC,
+    plan::names::{OFFSETS_TOPIC, PROBE_TOPIC},
     store::{
         FaultRates,
         clusters::ClusterSpec,
@@ -29,7 +29,8 @@ fn running(cluster: &ClusterView) -> bool {
 }
 
 async fn start(folder: &TempDir, provisioner: &InMemory) -> ControlPlane {
-    let control = ControlPlane::start(folder).await;
+    // Long enough for all to come, however slow the database is.
+    let control = ControlPlane::start_with(folder, PATIENCE).await;
     control.reconcile(provisioner);
     control
 }
@@ -81,6 +82,7 @@ async fn topic_on(control: &ControlPlane, id: ClusterId, name: &str, on: SpuId) 
         name: name.to_owned(),
         internal: false,
         replication: 1,
+        min_insync: None,
         config: TopicConfig::default(),
     };
     let partition = NewPartition {
@@ -117,6 +119,13 @@ async fn three_then_shutdown_resume_and_one() {
     assert_eq!((ids(&one), one.spec.spus), (vec![1], 1));
     assert_eq!(one.spus[0].launch_id, up.spus[0].launch_id, "the one that stays was left alone");
     assert_eq!(provisioner.running(), [spu(1)]);
+    // The offsets stay with it.
+    let offsets = app::topic_get(app, principal, "demo", OFFSETS_TOPIC).await.unwrap();
+    assert_eq!((offsets.replication, offsets.min_insync_replicas), (1, 1));
+    for partition in &offsets.partitions {
+        assert_eq!((partition.leader_spu_id, &partition.replica_spu_ids), (Some(1), &vec![1]));
+        assert_eq!((&partition.isr_spu_ids, &partition.eligible_spu_ids), (&vec![1], &vec![]));
+    }
     let expected: Vec<_> = [2, 3].iter().map(|n| format!("/test/{id}/spu-{n}")).collect();
     assert_eq!(provisioner.destroyed(), expected);
     // What is resumed is what there was.
@@ -286,7 +295,7 @@ async fn a_scale_goes_on_from_any_step_after_a_restart() {
         let control = control.restart(&folder).await;
         control.reconcile(&provisioner);
         let operation = ended(&control, operation).await;
-        assert_eq!(operation.state, OperationState::Done, "{step}");
+        assert_eq!(operation.state, OperationState::Done, "{step}: {operation:?}");
         let view = control.until("it runs", id, |c| running(c) && c.spus_ready == 1).await;
         assert_eq!((ids(&view), provisioner.running()), (vec![1], vec![spu(1)]), "{step}");
         assert_eq!(provisioner.destroyed().len(), 2, "{step}");

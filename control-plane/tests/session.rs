@@ -12,12 +12,12 @@ use support::{
 };
 use uuid::Uuid;
 use weir_control_plane::{
-    app,
-    store::{clusters, launches, spus, types::SpuState},
+    app::{self, Answer, TopicRequest},
+    store::{launches, spus, types::SpuState},
 };
 use weir_protocol::{
     ErrorCode,
-    ids::{FolderId, LaunchId, PartitionKey, ProducerId, SpuId},
+    ids::{FolderId, LaunchId, PartitionKey, SpuId},
     pb::{
         metadata::{DatabaseRef, GenerationState},
         session::{AllocateProducerIdsRequest, spu_control_client::SpuControlClient},
@@ -174,7 +174,15 @@ async fn another_folder_a_removed_spu_and_a_higher_history_are_refused() {
     let case = case().await;
     drop(spu::open(&case.control.rpc, case.first.register()).await.unwrap());
     let other = Identity { folder: FolderId(Uuid::from_u128(9)), ..case.first.reborn() };
-    assert_eq!(case.refused(&other).await, ErrorCode::FolderMismatch);
+    let mut used = other.register();
+    used.database = Some(case.control.app.database_ref(Default::default()));
+    let error = spu::open(&case.control.rpc, used).await.err().unwrap();
+    assert_eq!(error.code, ErrorCode::FolderMismatch);
+    // An empty one will do, as long as nothing was only in the old one.
+    case.topic("orders").await;
+    let error = spu::open(&case.control.rpc, other.register()).await.err().unwrap();
+    assert_eq!(error.code, ErrorCode::FolderMismatch);
+    assert!(error.message().contains("SPU 1 holds orders (partition 0)"), "{error}");
     let view = case
         .control
         .until("the refusal shows", case.cluster, |c| c.spus[0].state == SpuState::Refused)
@@ -183,7 +191,7 @@ async fn another_folder_a_removed_spu_and_a_higher_history_are_refused() {
 
     let mut ahead = case.first.reborn().register();
     ahead.highest_revision = 1_000_000;
-    ahead.database = Some(case.control.app.database_ref());
+    ahead.database = Some(case.control.app.database_ref(Default::default()));
     let error = spu::open(&case.control.rpc, ahead).await.err().unwrap();
     assert_eq!(error.code, ErrorCode::DatabaseWentBack);
     let mut elsewhere = case.first.reborn().register();
@@ -270,16 +278,32 @@ async fn producer_ids_are_never_given_out_twice() {
     }
     // And a folder that saw more ids than were given out knows of a later history.
     let mut register = case.first.reborn().register();
-    register.database = Some(case.control.app.database_ref());
+    register.database = Some(case.control.app.database_ref(Default::default()));
     register.highest_producer_id = *ends.last().unwrap();
     let error = spu::open(&case.control.rpc, register.clone()).await.err().unwrap();
     assert_eq!(error.code, ErrorCode::DatabaseWentBack);
-    let mut tx = case.control.app.store.write().await.unwrap();
-    let mut scoped = tx.scoped(case.control.org());
-    let seen = ProducerId(register.highest_producer_id);
-    clusters::raise_producer_ids(&mut scoped, case.cluster, seen).await.unwrap();
-    tx.commit().await.unwrap();
-    assert!(spu::open(&case.control.rpc, register).await.is_ok());
+    // So nothing is given out any more, and nothing decided, until that was told to go on.
+    assert!(client.allocate_producer_ids(good.clone()).await.is_err());
+    let (app, principal) = (&case.control.app, &case.control.principal);
+    let wanted = TopicRequest::new("orders", 1);
+    let refused = app::topic_create(app, principal, "demo", &wanted, None).await.unwrap_err();
+    assert_eq!((refused.code(), refused.retryable()), ("CLUSTER_FROZEN", false));
+    let recover =
+        |dry_run, without| app::cluster_recover(app, principal, "demo", (dry_run, without), None);
+    let Answer::Fresh(would) = recover(true, false).await.unwrap() else { panic!("repeated") };
+    let heard: Vec<_> = would.spus.iter().map(|spu| (spu.spu_id, spu.heard)).collect();
+    assert_eq!(heard, [(1, true), (2, false)]);
+    assert!(!would.recovered && would.after.unwrap().restore_number == 1);
+    assert_eq!(recover(false, false).await.unwrap_err().code(), "SPUS_UNHEARD");
+    let Answer::Fresh(done) = recover(false, true).await.unwrap() else { panic!("repeated") };
+    assert!(done.frozen && done.recovered);
+    let Answer::Fresh(again) = recover(false, true).await.unwrap() else { panic!("repeated") };
+    assert!(!again.frozen && !again.recovered, "there is nothing left to do");
+
+    let session = spu::open(&case.control.rpc, register.clone()).await.unwrap();
+    let after = AllocateProducerIdsRequest { incarnation: session.incarnation, ..good };
+    let block = client.allocate_producer_ids(after).await.unwrap().into_inner();
+    assert!(block.first > register.highest_producer_id);
 }
 
 #[tokio::test]
@@ -300,7 +324,7 @@ async fn a_purged_topic_is_removed_by_order_until_it_is_confirmed() {
     let order = session.order().await;
     let key = PartitionKey::from_wire(order.partition.as_ref().unwrap()).unwrap();
     assert_eq!(key.generation, purged.generation_id, "and none for what is only deleted");
-    assert_eq!(order.database, Some(app.database_ref()));
+    assert_eq!(order.database, Some(app.database_ref(Default::default())));
     let partition = &delta.topics[0].partitions[usize::try_from(key.partition.0).unwrap()];
     assert_eq!(order.partition_epoch, partition.partition_epoch);
 

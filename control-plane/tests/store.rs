@@ -28,6 +28,10 @@ mod operations;
 #[cfg(feature = "postgres-tests")]
 #[path = "store/postgres.rs"]
 mod postgres;
+#[path = "store/reassignments.rs"]
+mod reassignments;
+#[path = "store/replication.rs"]
+mod replication;
 #[path = "store/revisions.rs"]
 mod revisions;
 #[path = "store/tombstones.rs"]

@@ -17,7 +17,8 @@ use weir_control_plane::{
     plan::names::OFFSETS_TOPIC,
     store::{
         clusters, consumer_offsets,
-        partitions::{self, NewPartition},
+        partition_state::{self, PartitionState},
+        partitions::{self, NewPartition, PartitionRow},
         purges,
         topics::{self, NewTopic},
     },
@@ -58,6 +59,7 @@ async fn coordinator() -> Coordinator {
         name: OFFSETS_TOPIC.to_owned(),
         internal: true,
         replication: 1,
+        min_insync: None,
         config: TopicConfig::default(),
     };
     let placed: Vec<_> = (0..4)
@@ -197,15 +199,18 @@ async fn only_the_leader_at_its_epoch_may_store() {
     let mut tx = c.case.control.app.store.write().await.unwrap();
     let mut org = tx.scoped(c.case.control.org());
     let row = partitions::get(&mut org, c.case.cluster, key(OFFSETS, 2)).await.unwrap().unwrap();
-    let other = Some((SpuId(2), Incarnation(1)));
-    let next = row.leader_epoch.next();
-    let moved =
-        partitions::set_leader(&mut org, c.case.cluster, row.key, row.partition_epoch, other, next);
+    let leadership = |row: &PartitionRow, spu| PartitionState {
+        leader: Some(spu),
+        leader_incarnation: Incarnation(1),
+        leader_epoch: row.leader_epoch.next(),
+        ..PartitionState::from(row)
+    };
+    let other = leadership(&row, SpuId(2));
+    let moved = partition_state::set_state(&mut org, c.case.cluster, &row, &other);
     assert!(moved.await.unwrap());
     let row = partitions::get(&mut org, c.case.cluster, key(OFFSETS, 1)).await.unwrap().unwrap();
-    let same = Some((SpuId(1), Incarnation(1)));
-    let moved =
-        partitions::set_leader(&mut org, c.case.cluster, row.key, row.partition_epoch, same, next);
+    let same = leadership(&row, SpuId(1));
+    let moved = partition_state::set_state(&mut org, c.case.cluster, &row, &same);
     assert!(moved.await.unwrap());
     tx.commit().await.unwrap();
     let at = |partition: PartitionKey, leader_epoch| StoreOffsetsRequest {

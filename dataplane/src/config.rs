@@ -1,6 +1,6 @@
 //! What an SPU is told at its start, and its bounds.
 
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 
 use secrecy::SecretString;
 use weir_protocol::ids::{ClusterId, LaunchId, OrgId, SpuId};
@@ -40,6 +40,8 @@ pub struct Config {
     pub listen: String,
     /// Where clients reach it, `host:port`, if not at `listen`.
     pub advertise: Option<String>,
+    /// What fails together with it, if that is known: copies of a partition are spread over racks.
+    pub rack: Option<String>,
     /// Its bounds.
     pub limits: Limits,
     /// How logs are written.
@@ -82,6 +84,17 @@ pub struct Limits {
     pub metadata_deltas_kept: usize,
     /// Idempotent producers remembered per partition.
     pub producers_max: usize,
+    /// A follower that has not held all that its leader has for so long is taken out of sync.
+    pub replica_lag_max: Duration,
+    /// What a follower takes of one partition in one answer, in bytes; a larger batch whole.
+    pub replica_fetch_bytes: u32,
+    /// How fast replicas that are not in sync are fed, all of this SPU's together, in bytes a
+    /// second; `None`: as fast as it goes.
+    pub catch_up_bytes_per_s: Option<NonZeroU64>,
+    /// Answers that wait for a slow follower.
+    pub replica_responses_ahead: usize,
+    /// How long a follower waits, after an error, before it asks for that partition again.
+    pub replica_pause: Duration,
     /// Logs that are opened (recovered) at the same time.
     pub opens_at_once: usize,
     /// Segments that stay open, of all logs together, but for those with bytes that are not
@@ -133,6 +146,11 @@ impl Default for Limits {
             subscriptions_max: 16_384,
             metadata_deltas_kept: 1024,
             producers_max: 10_000,
+            replica_lag_max: Duration::from_secs(10),
+            replica_fetch_bytes: 1 << 20,
+            catch_up_bytes_per_s: None,
+            replica_responses_ahead: 4,
+            replica_pause: Duration::from_millis(100),
             opens_at_once: 4,
             open_segments_max: 1_000,
             token_leeway: Duration::from_secs(10),

@@ -7,6 +7,7 @@
 //! | [`partition`] | one task per replica: performs what the state machine decides | `replica`, `log` |
 //! | [`replica`] | the decisions, pure: events in, actions out | nothing |
 //! | [`log`] | segments, indexes, recovery on one disk | the disk |
+//! | [`replication`] | follows: a stream to each leader, batches to the replicas | `partition`, `metadata` |
 //! | [`metadata`] | the cluster's map as the control plane tells it, and what a request's generation is | `replica`'s words, `plant` |
 //! | [`session`] | registers with the control plane, applies its word, reports | `metadata`, `partition` |
 //! | [`metrics`] | what is counted, and what is shown at a scrape | `partition`, `session` |
@@ -33,6 +34,7 @@ pub mod metrics;
 pub mod partition;
 pub mod producer_ids;
 pub mod replica;
+pub mod replication;
 pub mod reserve;
 mod run;
 pub mod seen;

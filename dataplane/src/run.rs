@@ -5,6 +5,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use weir_protocol::ids::ProcessId;
 use weir_runtime::{
+    boot,
     clock::Clock,
     disk::Disk,
     net::Listener,
@@ -17,18 +18,22 @@ use crate::{
     coordinator::{Coordinator, Parts, Uploader},
     data_folder::{DataFolder, FolderError, Owner, random_uuid},
     error::SpuError,
-    handler::{self, Shared},
+    handler::{self, Shared, throttle::Throttle},
     metadata::Cache,
     metrics::Metrics,
     partition::Registry,
     producer_ids::{ProducerIds, Source},
+    replication::Links,
     seen::Seen,
-    session::{self, Identity, Session, SessionView},
+    session::{self, Identity, Leave, Session, SessionView},
     token::Tokens,
 };
 
 /// How long a part may take to notice that it should end, beyond its own bounds.
 const END_SLACK: Duration = Duration::from_secs(1);
+
+/// How long an SPU that stops waits for others to lead what it led.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What an SPU does not bring along.
 pub struct Deps {
@@ -76,6 +81,8 @@ pub async fn run_measured(
         folder_id: folder.id,
         process_id: ProcessId(random_uuid().map_err(SpuError::Randomness)?),
         endpoint: endpoint(&config, &listener)?,
+        rack: config.rack.clone().unwrap_or_default(),
+        boot_id: boot::id().and_then(|id| id.parse().ok()),
     };
     tracing::info!(
         spu_id = %config.spu_id, cluster_id = %config.cluster_id, listen = config.listen,
@@ -115,6 +122,11 @@ pub async fn run_measured(
         clock,
         timeout: limits.offsets_flush_timeout,
     };
+    let (replication_token, token) = watch::channel(String::new());
+    let links = Links::new(registry.clone(), cache.clone(), limits.clone(), clock, token);
+    let following = CancellationToken::new();
+    let links_task = task::spawn(links.run(following.clone()));
+    let leave = Leave { wanted: CancellationToken::new(), done: CancellationToken::new() };
     let coordinating = CancellationToken::new();
     let parts = Parts {
         cache: cache.clone(),
@@ -125,7 +137,9 @@ pub async fn run_measured(
     };
     let (coordinator, coordinator_task) =
         Coordinator::start(config.spu_id, registry.clone(), parts);
+    let session_up = session_view.clone();
     let shared = Arc::new(Shared {
+        catch_up: Throttle::new(limits.catch_up_bytes_per_s),
         cluster_id: config.cluster_id,
         limits: limits.clone(),
         clock,
@@ -151,6 +165,8 @@ pub async fn run_measured(
         tokens,
         seen,
         view,
+        replication_token,
+        leave: leave.clone(),
     };
     let mut session_task = task::spawn(session.run(background.clone()));
 
@@ -164,10 +180,17 @@ pub async fn run_measured(
         }
     };
     match &outcome {
-        Ok(()) => tracing::info!("SPU shutting down"),
+        Ok(()) => {
+            tracing::info!("SPU shutting down");
+            if registry.replicates() {
+                leave.wanted.cancel();
+                hand_over(clock, &leave, session_up).await;
+            }
+        }
         Err(error) => tracing::error!(%error, "SPU shutting down"),
     }
     closing.cancel();
+    following.cancel();
     within(clock, limits.drain_timeout, "open calls", serving).await;
     coordinating.cancel();
     within(clock, limits.offsets_flush_timeout, "coordinators", coordinator_task).await;
@@ -176,10 +199,24 @@ pub async fn run_measured(
     if !session_ended {
         within(clock, Duration::ZERO, "session", session_task).await;
     }
-    end(clock, [ids_task, seen_task]).await;
+    end(clock, [ids_task, seen_task, links_task]).await;
     drop(folder);
     tracing::info!("SPU ended");
     outcome
+}
+
+/// Waits until others lead what this SPU led, as far as they can; not without a session.
+async fn hand_over(clock: Clock, leave: &Leave, mut session: watch::Receiver<SessionView>) {
+    let handed_over = async {
+        tokio::select! {
+            biased;
+            () = leave.done.cancelled() => {}
+            _ = session.wait_for(|session| !session.up) => {}
+        }
+    };
+    if clock.timeout(HAND_OVER_TIMEOUT, handed_over).await.is_err() {
+        tracing::warn!("the control plane did not say that others lead what this SPU led");
+    }
 }
 
 async fn within<F: Future>(clock: Clock, limit: Duration, what: &str, part: F) {
@@ -188,7 +225,7 @@ async fn within<F: Future>(clock: Clock, limit: Duration, what: &str, part: F) {
     }
 }
 
-async fn end(clock: Clock, tasks: [JoinHandle<()>; 2]) {
+async fn end(clock: Clock, tasks: [JoinHandle<()>; 3]) {
     for task in tasks {
         within(clock, Duration::ZERO, "background work", task).await;
     }

@@ -9,7 +9,9 @@ use std::{io, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use weir_protocol::{
-    ids::{DatabaseId, ProducerId, RestoreNumber, Revision},
+    ids::{
+        DatabaseId, Incarnation, LeaderEpoch, PartitionEpoch, ProducerId, RestoreNumber, Revision,
+    },
     pb::metadata::DatabaseRef,
 };
 use weir_runtime::{
@@ -17,6 +19,8 @@ use weir_runtime::{
     disk::{self, Disk},
     task::{self, CancellationToken, JoinHandle},
 };
+
+use crate::metadata::{ClusterMap, Fences};
 
 const FILE: &str = "seen";
 const FILE_BYTES_MAX: usize = 4096;
@@ -55,8 +59,20 @@ pub struct Highest {
     pub database: Option<Database>,
     /// Its highest revision.
     pub revision: Revision,
+    /// When that was made, as the database says; 0: it did not say.
+    #[serde(default)]
+    pub revision_at_unix_ms: i64,
     /// The highest producer id of any block given to this SPU.
     pub producer_id: Option<ProducerId>,
+    /// The highest leader epoch of any partition in any map, of whatever database.
+    #[serde(default)]
+    pub leader_epoch: LeaderEpoch,
+    /// Likewise.
+    #[serde(default)]
+    pub partition_epoch: PartitionEpoch,
+    /// The highest incarnation of any SPU of the cluster, likewise.
+    #[serde(default)]
+    pub incarnation: Incarnation,
 }
 
 /// Shares what was seen; clones see the same.
@@ -94,16 +110,21 @@ impl Seen {
         *self.wanted.borrow()
     }
 
-    /// Notes a revision. Another database begins its own count.
-    pub fn revision(&self, database: Option<Database>, revision: Revision) {
+    /// Notes what a map says. Another database begins its own count of revisions; epochs and
+    /// incarnations fence whatever the database, so they only rise.
+    pub fn map(&self, map: &ClusterMap) {
+        let Fences { leader_epoch, partition_epoch, incarnation } = map.fences();
         self.wanted.send_if_modified(|highest| {
-            let same = highest.database == database;
-            if same && revision <= highest.revision {
-                return false;
+            let before = *highest;
+            if highest.database != map.database() || map.revision() > highest.revision {
+                highest.database = map.database();
+                highest.revision = map.revision();
+                highest.revision_at_unix_ms = map.revised_at_unix_ms();
             }
-            highest.database = database;
-            highest.revision = revision;
-            true
+            highest.leader_epoch = highest.leader_epoch.max(leader_epoch);
+            highest.partition_epoch = highest.partition_epoch.max(partition_epoch);
+            highest.incarnation = highest.incarnation.max(incarnation);
+            *highest != before
         });
     }
 

@@ -1,7 +1,7 @@
 //! The SPU as a process: arguments, signals, the real disk. Shared by `weir-spu` and
 //! `weir run spu`.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{num::NonZeroU64, path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use secrecy::SecretString;
@@ -50,6 +50,9 @@ pub struct SpuArgs {
     /// Where clients reach it, if not at the listening address
     #[arg(long, value_name = "HOST:PORT")]
     pub advertise: Option<String>,
+    /// What fails together with it, such as a zone: copies of a partition are spread over racks
+    #[arg(long, env = "WEIR_SPU_RACK", value_name = "NAME")]
+    pub rack: Option<String>,
     /// Never fsync record data: acknowledged records survive the death of the process, and
     /// not that of the machine. For measuring, and for data that nobody would miss
     #[arg(long, env = "WEIR_SPU_UNSAFE_NO_FSYNC")]
@@ -58,6 +61,10 @@ pub struct SpuArgs {
     #[arg(long, env = "WEIR_SPU_MAX_OPEN_SEGMENTS", value_name = "N", default_value_t = 1_000,
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_open_segments: u32,
+    /// How fast copies that are not in sync are fed by this SPU, all together, so that filling
+    /// them leaves room for clients [default: as fast as it goes]
+    #[arg(long, env = "WEIR_SPU_CATCH_UP_BYTES_PER_S", value_name = "N")]
+    pub catch_up_bytes_per_s: Option<NonZeroU64>,
     /// Where to serve GET /metrics, for Prometheus, over plain HTTP to whoever reaches it
     /// [default: nowhere]
     #[arg(long, value_name = "HOST:PORT")]
@@ -103,7 +110,12 @@ pub async fn serve(args: SpuArgs) -> Result<(), String> {
         control_plane: args.control_plane,
         listen: args.listen,
         advertise: args.advertise,
-        limits: Limits { open_segments_max, ..Limits::default() },
+        rack: args.rack,
+        limits: Limits {
+            open_segments_max,
+            catch_up_bytes_per_s: args.catch_up_bytes_per_s,
+            ..Limits::default()
+        },
         log: LogConfig::default(),
     };
     let metrics = Metrics::default();

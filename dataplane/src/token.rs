@@ -115,6 +115,7 @@ pub fn require(claims: &Claims, scope: Scope) -> Result<(), WireError> {
         Scope::Produce => "produce",
         Scope::Consume => "consume",
         Scope::Internal => "internal",
+        Scope::Replicate => "replicate",
     };
     Err(WireError::new(ErrorCode::Forbidden, format!("the token lacks the scope {scope:?}")))
 }

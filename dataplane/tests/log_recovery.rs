@@ -240,6 +240,22 @@ fn an_unknown_format_is_refused_untouched() {
 }
 
 #[test]
+fn what_was_found_damaged_is_not_opened_again() {
+    run(|disk| {
+        Box::pin(async move {
+            let (log, _) = filled(&disk, 4).await;
+            log.mark_damaged("a bit is not what it was").await.unwrap();
+            log.close().await.unwrap();
+            for _ in 0..2 {
+                let error = open(&disk, &small()).await.err().unwrap();
+                assert!(matches!(error, LogError::Corrupt { .. }), "{error}");
+                assert!(error.to_string().contains("a bit is not what it was"), "{error}");
+            }
+        })
+    });
+}
+
+#[test]
 fn a_damaged_or_missing_checkpoint_is_refused() {
     run(|disk| {
         Box::pin(async move {
@@ -254,6 +270,9 @@ fn a_damaged_or_missing_checkpoint_is_refused() {
             assert!(matches!(open(&disk, &small()).await, Err(LogError::Corrupt { .. })));
             let mut newer = right.clone();
             newer[11] = 9;
+            let content = newer.len() - 4;
+            let crc = weir_protocol::batch::crc32c(&newer[..content]);
+            newer[content..].copy_from_slice(&crc.to_be_bytes());
             put(&disk, "checkpoint", &newer).await;
             assert!(matches!(open(&disk, &small()).await, Err(LogError::UnsupportedFormat { .. })));
             put(&disk, "checkpoint", &right).await;

@@ -20,7 +20,7 @@ use bytes::{Bytes, BytesMut};
 use log_support::*;
 use madsim::{plugin, runtime::Runtime};
 use weir_dataplane::log::{
-    Assigned, BatchSummary, Log, LogConfig, LogError, Producers, Recovered, Retention,
+    Assigned, BatchSummary, Log, LogConfig, LogError, Producers, Recovered, Retention, discard,
 };
 use weir_protocol::ids::{LeaderEpoch, Offset};
 use weir_runtime::{
@@ -286,6 +286,54 @@ fn simulated<T: Send + 'static>(seed: u64, case: impl Future<Output = T> + Send 
     std::thread::spawn(run).join().unwrap_or_else(|_| panic!("seed {seed}"))
 }
 
+/// A damaged log is taken away, which ends at the `at`-th operation, and again, which does not.
+/// Gives how many operations the first attempt took.
+async fn replacement(at: u64, after: bool, noted: bool) -> u64 {
+    let context = format!("power lost at {at}");
+    let plain: Arc<dyn Disk> = SimDisk::of_this_node();
+    let (log, _) = open(&plain, &config()).await.unwrap();
+    let mut promise = Promise { starts: vec![Offset(0)], epoch: 1, ..Promise::default() };
+    append(&log, &mut promise, 16).await.unwrap();
+    if noted {
+        log.mark_damaged("a bit is not what it was").await.unwrap();
+    }
+    log.close().await.unwrap();
+    if !noted {
+        // Shorter than the checkpoint says.
+        let files = plain.list(FOLDER).await.unwrap();
+        let first = files.iter().find(|file| file.name.ends_with(".log")).unwrap();
+        let path = format!("{FOLDER}/{}", first.name);
+        let file = plain.open(&path, OpenMode::Write).await.unwrap();
+        file.truncate(first.bytes - 1).await.unwrap();
+        file.sync_data().await.unwrap();
+    }
+    drop(log);
+    let fuse = Fuse::new(at, after);
+    let disk: Arc<dyn Disk> = Arc::new(Fused(SimDisk::of_this_node(), fuse.clone()));
+    let _ = replace(&disk).await;
+    let used = fuse.used(at);
+    DiskSim::current().crash(plugin::node());
+
+    let disk: Arc<dyn Disk> = SimDisk::of_this_node();
+    match open(&disk, &config()).await {
+        Ok(_) => {}
+        Err(LogError::Corrupt { .. }) => {
+            replace(&disk).await.unwrap_or_else(|e| panic!("{context}: {e}"));
+        }
+        // Whatever else is not taken away again.
+        Err(error) => panic!("{context}: {error}"),
+    }
+    let (log, _) = open(&disk, &config()).await.unwrap_or_else(|e| panic!("{context}: {e}"));
+    assert_eq!(log.log_end(), Offset(0), "{context}");
+    used
+}
+
+async fn replace(disk: &Arc<dyn Disk>) -> io::Result<()> {
+    discard(&**disk, FOLDER).await?;
+    disk.remove_dir_all(FOLDER).await?;
+    disk.sync_dir("replicas").await
+}
+
 const NEVER: u64 = u64::MAX;
 /// What a loss of power leaves depends on the seed.
 const ROUNDS: u64 = 8;
@@ -306,6 +354,19 @@ fn power_lost_at_every_operation_and_again_while_recovering() {
         }
     }
     println!("{operations} operations, {stories} stories");
+}
+
+#[test]
+fn power_lost_while_a_damaged_log_is_taken_away() {
+    for noted in [true, false] {
+        let operations = simulated(0, replacement(NEVER, false, noted));
+        assert!(operations > 10, "{operations}");
+        for at in 1..=operations {
+            for round in 0..ROUNDS {
+                simulated(at * ROUNDS + round, replacement(at, round % 2 == 1, noted));
+            }
+        }
+    }
 }
 
 #[test]

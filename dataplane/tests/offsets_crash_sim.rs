@@ -60,6 +60,7 @@ fn config() -> Config {
         control_plane: format!("{CONTROL_PLANE}:7000"),
         listen: format!("{SPU}:9500"),
         advertise: None,
+        rack: None,
         limits: Limits { offsets_flush_interval: Duration::from_millis(5), ..Limits::default() },
         log: LogConfig { segment_bytes_max: 4000, ..LogConfig::default() },
     }

@@ -59,6 +59,7 @@ fn config() -> Config {
         control_plane: format!("{CONTROL_PLANE}:7000"),
         listen: format!("{SPU}:9500"),
         advertise: None,
+        rack: None,
         limits: Limits::default(),
         log: LogConfig { segment_bytes_max: 4000, ..LogConfig::default() },
     }

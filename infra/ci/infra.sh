@@ -47,23 +47,25 @@ systemd-analyze security --offline=true --threshold=25 "$work/weir-control-plane
 
 echo "== a real cluster"
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-WEIR_METRICS_LISTEN="127.0.0.1:$port" "$weir" cluster create --name infra --spus 1 >/dev/null
+WEIR_METRICS_LISTEN="127.0.0.1:$port" "$weir" cluster create --name infra --spus 2 >/dev/null
 "$weir" topic create orders >/dev/null
 seq 1000 | "$weir" produce orders >/dev/null
 "$weir" consume orders -B -d >/dev/null
 "$weir" consume orders -c dashboard -B -n 400 >/dev/null
 # An error too, so that it shows: there is no such offset.
 "$weir" consume orders --start-offset 5000 -n 1 --timeout 5s >/dev/null 2>&1 || true
-pid=$(pgrep -f "run spu .*$WEIR_HOME" | head -n 1)
-spu=$(tr '\0' ' ' < "/proc/$pid/cmdline" | sed -n 's/.*--metrics-listen \([^ ]*\).*/\1/p')
 # Commits reach SQL, and SQL the metrics, in seconds: 30 are more than enough.
 for _ in $(seq 120); do
   curl --fail --silent --show-error "http://127.0.0.1:$port/metrics" > "$work/control-plane"
   grep -q '^weir_control_plane_consumer_lag_records{' "$work/control-plane" && break
   sleep 0.25
 done
-curl --fail --silent --show-error "http://$spu/metrics" > "$work/spu"
-for scrape in control-plane spu; do
-  python3 infra/ci/infra.py text "$work/$scrape" | promtool check metrics
+# Two SPUs, for what only leaders and what only followers have.
+for pid in $(pgrep -f "run spu .*$WEIR_HOME"); do
+  spu=$(tr '\0' ' ' < "/proc/$pid/cmdline" | sed -n 's/.*--metrics-listen \([^ ]*\).*/\1/p')
+  curl --fail --silent --show-error "http://$spu/metrics" > "$work/spu-$pid"
 done
-python3 infra/ci/infra.py scrapes "$work/control-plane" "$work/spu"
+for scrape in "$work"/control-plane "$work"/spu-*; do
+  python3 infra/ci/infra.py text "$scrape" | promtool check metrics
+done
+python3 infra/ci/infra.py scrapes "$work"/control-plane "$work"/spu-*

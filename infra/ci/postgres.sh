@@ -61,7 +61,8 @@ fi
 if [ "${1:-}" != whole ]; then
   echo "== the control plane's tests on Postgres"
   cargo test -p weir-control-plane --features postgres-tests --test store --test http \
-    --test session --test reconcile --test scale --test consumers --test store_offsets -- --test-threads 4
+    --test session --test reconcile --test scale --test replication --test consumers \
+    --test store_offsets -- --test-threads 4
 fi
 
 echo "== a whole system on Postgres"

@@ -110,6 +110,15 @@ codes! {
     ReplicaOffline = 49, "REPLICA_OFFLINE", retriable: true, NotDone;
     /// Leadership ended after the append and before the commit.
     LeaderLost = 50, "LEADER_LOST", retriable: true, Unknown;
+    /// Fewer replicas are in sync than the topic asks for; nothing was appended.
+    NotEnoughReplicas = 51, "NOT_ENOUGH_REPLICAS", retriable: true, NotDone;
+    /// The partition's leader, replicas, or in-sync replicas have changed since.
+    FencedPartitionEpoch = 52, "FENCED_PARTITION_EPOCH", retriable: true, NotDone;
+    /// A replica that is not online, or not in the life that was named, cannot become in sync.
+    IneligibleReplica = 53, "INELIGIBLE_REPLICA", retriable: true, NotDone;
+    /// What lies on the disk is not what was written. The replica is refilled from another one,
+    /// where there is one.
+    ReplicaDamaged = 54, "REPLICA_DAMAGED", retriable: true, NotDone;
 
     /// The batch's checksum does not match its bytes.
     CorruptBatch = 60, "CORRUPT_BATCH", retriable: true, NotDone;

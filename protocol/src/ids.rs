@@ -164,6 +164,10 @@ uuid_id!(
     ProcessId
 );
 uuid_id!(
+    /// One boot of an SPU's machine: another one may have lost what was not fsynced.
+    BootId
+);
+uuid_id!(
     /// The control plane's database: another id is another history.
     DatabaseId
 );

@@ -24,6 +24,13 @@ pub mod offsets {
     }
     pub use v1::*;
 }
+/// Between the SPUs of a cluster. No topic names.
+pub mod replication {
+    pub mod v1 {
+        tonic::include_proto!("weir.replication.v1");
+    }
+    pub use v1::*;
+}
 /// Between an SPU and the control plane.
 pub mod session {
     pub mod v1 {

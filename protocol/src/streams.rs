@@ -1,5 +1,5 @@
-//! How the messages of `DataPlane.Produce` and `DataPlane.Fetch` are written: a short head, then
-//! the batches, which are the message's last bytes and need no copy.
+//! How the messages of `DataPlane.Produce`, `DataPlane.Fetch` and `Replication.Replicate` are
+//! written: a short head, then the batches, which are the message's last bytes and need no copy.
 //!
 //! The order of fields is free in protobuf, so any decoder reads them: a message is the head and
 //! the batches one behind the other.
@@ -10,8 +10,9 @@ use prost::{
     encoding::{WireType, encode_key, encode_varint},
 };
 
-use crate::pb::data::{
-    FetchResponse, ProduceMessage, fetch_response::Event, produce_message::Message,
+use crate::pb::{
+    data::{FetchResponse, ProduceMessage, fetch_response::Event, produce_message::Message},
+    replication::{ReplicateResponse, replicate_response},
 };
 
 /// Where produce streams are opened.
@@ -23,12 +24,16 @@ pub const ALLOCATE_PRODUCER_ID_PATH: &str = "/weir.data.v1.DataPlane/AllocatePro
 /// Where offsets are asked for.
 pub const LIST_OFFSETS_PATH: &str = "/weir.data.v1.DataPlane/ListOffsets";
 
+/// Where followers open their streams.
+pub const REPLICATE_PATH: &str = "/weir.replication.v1.Replication/Replicate";
+
 /// Numbers of the fields that hold the batches, and of those that hold these.
 mod field {
     pub const PRODUCE: u32 = 1;
     pub const BATCH: u32 = 6;
     pub const RECORDS: u32 = 3;
     pub const BATCHES: u32 = 1;
+    pub const REPLICATED: u32 = 5;
 }
 
 /// Writes the head of a message to an SPU; returns the batch that completes it.
@@ -57,6 +62,22 @@ pub fn encode_fetched(response: FetchResponse, out: &mut BytesMut) -> Bytes {
         }
         event => {
             FetchResponse { event, ..response }.encode_raw(out);
+            Bytes::new()
+        }
+    }
+}
+
+/// Writes the head of a message to a follower; returns the batches that complete it.
+pub fn encode_replicated(response: ReplicateResponse, out: &mut BytesMut) -> Bytes {
+    match response.event {
+        Some(replicate_response::Event::Batches(batches)) => {
+            ReplicateResponse { event: None, ..response }.encode_raw(out);
+            encode_key(field::REPLICATED, WireType::LengthDelimited, out);
+            encode_varint(batches.len() as u64, out);
+            batches
+        }
+        event => {
+            ReplicateResponse { event, ..response }.encode_raw(out);
             Bytes::new()
         }
     }
@@ -119,6 +140,26 @@ mod tests {
         for event in events.into_iter().map(Some).chain([None]) {
             let response = FetchResponse { subscription_id: 77, event };
             let read = back::<FetchResponse>(|out| encode_fetched(response.clone(), out));
+            assert_eq!(read, response);
+        }
+    }
+
+    #[test]
+    fn the_generated_decoder_reads_what_followers_get() {
+        use replicate_response::Event;
+        let ping = crate::pb::replication::Ping { round: 9 };
+        let events = [
+            Event::Batches(vec![1; 300].into()),
+            Event::Batches(Bytes::new()),
+            Event::Ping(ping),
+            Event::Error(Error { code: 4, ..Error::default() }),
+        ];
+        for event in events.into_iter().map(Some).chain([None]) {
+            let partition = Some(PartitionRef { generation_id: "0123".into(), partition: 7 });
+            let (high_watermark, log_start) = (1 << 40, 3);
+            let response =
+                ReplicateResponse { partition, leader_epoch: 5, high_watermark, log_start, event };
+            let read = back::<ReplicateResponse>(|out| encode_replicated(response.clone(), out));
             assert_eq!(read, response);
         }
     }

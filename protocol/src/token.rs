@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ClusterId, OrgId};
+use crate::ids::{ClusterId, OrgId, SpuId};
 
 /// The issuer that every token names.
 pub const ISSUER: &str = "weir";
@@ -18,7 +18,18 @@ pub enum Scope {
     Consume,
     /// Use internal topics; only the control plane issues it, to itself.
     Internal,
+    /// Fetch from other SPUs as a follower; only the control plane issues it, to the SPU that
+    /// the subject names: see [`replica_subject`].
+    Replicate,
 }
+
+/// What [`Claims::sub`] says of a token that an SPU fetches with.
+#[must_use]
+pub fn replica_subject(spu: SpuId) -> String {
+    format!("{SPU_SUBJECT}{spu}")
+}
+
+const SPU_SUBJECT: &str = "spu/";
 
 /// The claims of a token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,5 +55,11 @@ impl Claims {
     #[must_use]
     pub fn permits(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope)
+    }
+
+    /// The SPU that the token was given to, if it was given to one.
+    #[must_use]
+    pub fn spu(&self) -> Option<SpuId> {
+        self.sub.strip_prefix(SPU_SUBJECT)?.parse().ok().map(SpuId)
     }
 }

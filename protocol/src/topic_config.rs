@@ -54,6 +54,9 @@ pub struct TopicConfig {
     /// A segment is closed when it was begun longer ago than this, in milliseconds; `None`: age
     /// closes none.
     pub segment_ms: Option<u64>,
+    /// Where no replica is left that holds all that is committed, one that may lack some of it
+    /// may lead: the partition is served again, and what that one lacks is lost.
+    pub unclean_election: bool,
 }
 
 impl Default for TopicConfig {
@@ -65,6 +68,7 @@ impl Default for TopicConfig {
             retention_bytes: None,
             segment_bytes: SEGMENT_BYTES_MAX,
             segment_ms: None,
+            unclean_election: false,
         }
     }
 }
@@ -131,6 +135,7 @@ impl TopicConfig {
             retention_bytes: self.retention_bytes,
             segment_bytes: self.segment_bytes,
             segment_ms: self.segment_ms,
+            unclean_election: self.unclean_election,
         }
     }
 
@@ -149,6 +154,7 @@ impl TopicConfig {
             retention_bytes: sent.retention_bytes,
             segment_bytes: sent.segment_bytes,
             segment_ms: sent.segment_ms,
+            unclean_election: sent.unclean_election,
         };
         if config.check().is_ok() { config } else { Self::default() }
     }
@@ -175,6 +181,7 @@ mod tests {
             retention_bytes: Some(1 << 30),
             segment_bytes: 1 << 20,
             segment_ms: Some(3_600_000),
+            unclean_election: true,
         };
         for config in [chosen, TopicConfig::default(), TopicConfig::of_new_topic()] {
             assert_eq!(config.check(), Ok(()));

@@ -11,7 +11,8 @@ use weir_protocol::pb::DESCRIPTORS;
 
 const DATA: &str = "weir.data.v1";
 const OFFSETS: &str = "weir.offsets.v1";
-const PACKAGES: [&str; 4] = [DATA, "weir.metadata.v1", OFFSETS, "weir.session.v1"];
+const REPLICATION: &str = "weir.replication.v1";
+const PACKAGES: [&str; 5] = [DATA, "weir.metadata.v1", OFFSETS, REPLICATION, "weir.session.v1"];
 
 /// Every rpc of the data plane: (service, rpc, request, response).
 const RPCS: [[&str; 4]; 4] = [
@@ -101,9 +102,9 @@ fn set() -> FileDescriptorSet {
     FileDescriptorSet::decode(DESCRIPTORS).expect("the descriptors of this build")
 }
 
-/// Every message in the packages of records and offsets, or used by one of their rpcs.
+/// Every message in the packages of records, offsets and replication, or used by one of their rpcs.
 fn roots(set: &FileDescriptorSet, all: &BTreeMap<String, &DescriptorProto>) -> BTreeSet<String> {
-    let nameless = [DATA, OFFSETS];
+    let nameless = [DATA, OFFSETS, REPLICATION];
     let within = |name: &str| nameless.iter().any(|p| name.starts_with(&format!(".{p}.")));
     let in_package = all.keys().filter(|name| within(name)).cloned();
     let services =

@@ -51,10 +51,67 @@ fn start(case: &str, position: start::Position) -> Sample {
 }
 
 /// A package's samples, and the file of their golden bytes.
-fn packages() -> [(&'static str, &'static str, Vec<Sample>); 2] {
+fn packages() -> [(&'static str, &'static str, Vec<Sample>); 3] {
     [
         ("weir.data.v1", "data_v1.txt", samples()),
         ("weir.offsets.v1", "offsets_v1.txt", offsets_samples()),
+        ("weir.replication.v1", "replication_v1.txt", replication_samples()),
+    ]
+}
+
+fn replication_samples() -> Vec<Sample> {
+    use weir_protocol::pb::replication::*;
+
+    let generation_id = Bytes::from_static(b"generation-id-16");
+    let partition = Some(PartitionRef { generation_id, partition: 12 });
+    let fetch = Fetch {
+        partition: partition.clone(),
+        leader_epoch: 7,
+        incarnation: 300,
+        log_end: 1 << 40,
+        last_epoch: Some(0),
+        held_end: 1 << 39,
+        max_bytes: 1 << 20,
+        ping_round: 5,
+    };
+    let message = |case: &str, message| sample(case, ReplicateMessage { message: Some(message) });
+    let response = |case: &str, event| {
+        sample(
+            case,
+            ReplicateResponse {
+                partition: partition.clone(),
+                leader_epoch: 7,
+                high_watermark: 1 << 39,
+                log_start: 3,
+                event: Some(event),
+            },
+        )
+    };
+    let diverged = Diverged { epoch: 6, end_offset: 1 << 38, fetched_end: 1 << 40 };
+    let producer = Producer {
+        producer_id: 9_000,
+        producer_epoch: 1,
+        first_sequence: 30,
+        last_sequence: 39,
+        base_offset: 100,
+        last_offset: 109,
+    };
+    let anew = StartAnew { producers: vec![producer] };
+    let token = Authenticate { token: "a.b.c".into() };
+    let error = Error { code: 44, message: "not here".into(), ..Error::default() };
+    vec![
+        sample("", fetch.clone()),
+        sample("", diverged),
+        sample("", producer),
+        sample("", anew.clone()),
+        sample("", Ping { round: 5 }),
+        message("fetch", replicate_message::Message::Fetch(fetch)),
+        message("authenticate", replicate_message::Message::Authenticate(token)),
+        response("batches", replicate_response::Event::Batches("batches".into())),
+        response("diverged", replicate_response::Event::Diverged(diverged)),
+        response("start_anew", replicate_response::Event::StartAnew(anew)),
+        response("ping", replicate_response::Event::Ping(Ping { round: 5 })),
+        response("error", replicate_response::Event::Error(error)),
     ]
 }
 
@@ -170,6 +227,8 @@ fn samples() -> Vec<Sample> {
             reset_policy: ResetPolicy::Nearest.into(),
         }),
         max_bytes: 1 << 20,
+        uncommitted: true,
+        from_follower: true,
     };
     let unsubscribe = Unsubscribe { subscription_id: 7 };
     let credit = Credit { bytes: 1 << 33 };

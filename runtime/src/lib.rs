@@ -6,6 +6,7 @@
 //! | [`clock`] | the system's clocks | madsim's time, with an offset and a rate per node |
 //! | [`rng`] | the kernel's entropy | madsim's seeded generator |
 //! | [`task`] | tokio | madsim-tokio, with shims for what it lacks |
+//! | [`boot`] | the machine's boot id | how often the node lost its power |
 //! | [`disk`] | real files | a disk per node that crashes, tears, fails and fills |
 //! | [`net`] | TCP | madsim's network behind a cut table |
 //! | [`rpc`] | gRPC over hyper's HTTP/2 | the same code |
@@ -24,6 +25,7 @@
     reason = "this crate is what everyone else must use instead of them"
 )]
 
+pub mod boot;
 pub mod clock;
 pub mod disk;
 pub mod http;

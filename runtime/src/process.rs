@@ -158,12 +158,11 @@ mod imp {
     pub(super) fn carries(pid: u32, text: &str) -> Carries {
         let places = ["cmdline", "environ"].map(|file| fs::read(format!("/proc/{pid}/{file}")));
         if places.iter().flatten().any(|bytes| contains(bytes, text)) {
-            Carries::Yes
-        } else if places.iter().all(Result::is_ok) {
-            Carries::No
-        } else {
-            Carries::Unknown
+            return Carries::Yes;
         }
+        // One that is just ending has neither any more, and is no zombie yet.
+        let ends = places.first().is_some_and(|line| line.as_ref().is_ok_and(Vec::is_empty));
+        if places.iter().all(Result::is_ok) && !ends { Carries::No } else { Carries::Unknown }
     }
 
     pub(super) fn find_by_arguments(matches: impl Fn(&[&str]) -> bool) -> io::Result<Vec<u32>> {

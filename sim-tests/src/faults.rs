@@ -13,6 +13,57 @@ pub enum Fault {
         /// How long until its disk is back and its process can be started again.
         down_ms: u64,
     },
+    /// Several machines lose power in the same moment.
+    CrashSpus {
+        /// Which.
+        spus: Vec<u32>,
+        /// As for [`Fault::CrashSpu`], of all.
+        down_ms: u64,
+    },
+    /// The machine of an SPU loses power and comes back with an empty disk. Only where every
+    /// partition has another replica in sync: nothing may be lost by it.
+    WipeSpu {
+        /// Which.
+        spu: u32,
+        /// As for [`Fault::CrashSpu`].
+        down_ms: u64,
+        /// All others lose power too, and their disks nothing.
+        with_others: bool,
+    },
+    /// The machine of an SPU loses power and comes back with a flipped bit in one of its replicas.
+    /// As for [`Fault::WipeSpu`].
+    DamageReplica {
+        /// Which SPU.
+        spu: u32,
+        /// As for [`Fault::CrashSpu`].
+        down_ms: u64,
+        /// All others lose power too, and their disks nothing.
+        with_others: bool,
+    },
+    /// What one SPU sends to another does not arrive (one way).
+    MuteSpuToSpu {
+        /// Who is not heard.
+        from: u32,
+        /// Who does not hear.
+        to: u32,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// An SPU and the other SPUs hear nothing of each other; clients and the control plane
+    /// hear all of them.
+    PartSpuFromSpus {
+        /// Which.
+        spu: u32,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// An SPU and the control plane hear nothing of each other; the rest is well.
+    PartSpuFromControlPlane {
+        /// Which.
+        spu: u32,
+        /// For how long.
+        for_ms: u64,
+    },
     /// The control plane dies and comes back on its database as it was.
     CrashControlPlane {
         /// How long it is away.

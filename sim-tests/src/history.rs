@@ -50,6 +50,15 @@ pub struct Place {
     pub offset: u64,
 }
 
+impl Place {
+    /// Whether it lies at or above another place of the same log.
+    #[must_use]
+    pub fn is_from(&self, place: &Self) -> bool {
+        (&self.generation, self.partition) == (&place.generation, place.partition)
+            && self.offset >= place.offset
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}@{}", self.generation, self.partition, self.offset)
@@ -125,6 +134,12 @@ pub enum Event {
         kept_to: usize,
         /// How many there were when the youngest was acknowledged that must be gone.
         gone_below: usize,
+    },
+    /// The cluster has told of a cut: a leader was elected that may lack what was acknowledged from
+    /// this place on. Whatever was acknowledged before this event, and lies below, is there.
+    Cut {
+        /// The first offset that may be lost, and that may carry another record now.
+        place: Place,
     },
     /// A topic was created (or created again): its name now means this generation.
     TopicCreated {

@@ -1,5 +1,7 @@
 //! Who does the harm: carries a schedule out, step by step, and heals everything after.
 
+mod refill;
+
 use std::{ops::Range, sync::atomic::Ordering, time::Duration};
 
 use madsim::{runtime::Handle, task::NodeId};
@@ -61,7 +63,56 @@ async fn strike(world: World, fault: Fault, clients: Vec<NodeId>) {
             sleep(down_ms).await;
             machine.power_on();
         }
+        Fault::CrashSpus { spus, down_ms } => {
+            let machines: Vec<_> = spus.into_iter().filter_map(find).collect();
+            let machines: Vec<_> = machines.into_iter().filter(|m| m.running().is_some()).collect();
+            if machines.is_empty() {
+                return;
+            }
+            count();
+            machines.iter().for_each(Machine::power_off);
+            sleep(down_ms).await;
+            machines.iter().for_each(Machine::power_on);
+        }
+        Fault::WipeSpu { spu, down_ms, with_others } => {
+            let down = Duration::from_millis(down_ms);
+            refill::strike(&world, spu, with_others, down, refill::wipe).await;
+        }
+        Fault::DamageReplica { spu, down_ms, with_others } => {
+            let down = Duration::from_millis(down_ms);
+            refill::strike(&world, spu, with_others, down, refill::damage).await;
+        }
+        Fault::MuteSpuToSpu { from, to, for_ms } => {
+            let (Some(from), Some(to)) = (find(from), find(to)) else { return };
+            if from.node == to.node {
+                return;
+            }
+            count();
+            cuts::cut_one_way(from.node, to.node);
+            sleep(for_ms).await;
+            cuts::heal_one_way(from.node, to.node);
+        }
+        Fault::PartSpuFromSpus { spu, for_ms } => {
+            let Some(machine) = find(spu) else { return };
+            count();
+            let others: Vec<_> = world.machines.all().into_iter().map(|(_, m)| m.node).collect();
+            let others: Vec<_> = others.into_iter().filter(|node| *node != machine.node).collect();
+            cuts::cut_between(&[machine.node], &others);
+            sleep(for_ms).await;
+            cuts::heal_between(&[machine.node], &others);
+        }
+        Fault::PartSpuFromControlPlane { spu, for_ms } => {
+            let Some(machine) = find(spu) else { return };
+            count();
+            let control_plane = [world.control_plane.node()];
+            cuts::cut_between(&[machine.node], &control_plane);
+            sleep(for_ms).await;
+            cuts::heal_between(&[machine.node], &control_plane);
+        }
         Fault::CrashControlPlane { down_ms } => {
+            if !world.control_plane.is_up() {
+                return;
+            }
             count();
             world.control_plane.crash();
             sleep(down_ms).await;

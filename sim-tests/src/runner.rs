@@ -45,6 +45,9 @@ pub struct Report {
     pub faults: u64,
     /// SPU processes started again.
     pub recoveries: u64,
+    /// Leaders elected after the first ones, where the scenario counts them.
+    #[serde(default)]
+    pub elections: u64,
     /// Answers about consumers that could have been too old.
     #[serde(default)]
     pub told: u64,
@@ -120,6 +123,7 @@ fn play(scenario: &Scenario, seed: u64, folder: &Path, report: &mut Report) {
         report.told = oracle::told_is_current::judged(&world.history.events());
         report.acknowledged = world.history.acknowledged() as u64;
         report.faults = world.counters.faults.load(Ordering::Relaxed);
+        report.elections = world.counters.elections.load(Ordering::Relaxed);
         report.recoveries = world.counters.recoveries.load(Ordering::Relaxed);
         let elapsed = TimeHandle::current().elapsed();
         report.simulated_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);

@@ -1,4 +1,4 @@
-//! A fresh local cluster of one SPU, in a home of its own, gone when dropped.
+//! A fresh local cluster, in a home of its own, gone when dropped.
 
 use std::{fs, path::Path, process::Command};
 
@@ -17,16 +17,28 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// One SPU, and a topic.
     pub fn start(dir: &Path, fsync: bool) -> Self {
-        let home = tempfile::Builder::new().prefix("weir-bench-").tempdir_in(dir).unwrap();
-        let mut cluster = Self { home, fsync, spu_pid: 0 };
-        cluster.weir(&["cluster", "create", "--name", "bench", "--spus", "1"]);
+        let mut cluster = Self::of(dir, fsync, 1);
         cluster.weir(&["topic", "create", TOPIC, "--partitions", "1"]);
         cluster.spu_pid = cluster.find_spu().expect("the SPU's process");
         cluster
     }
 
+    /// So many SPUs, and nothing else.
+    pub fn of(dir: &Path, fsync: bool, spus: usize) -> Self {
+        let home = tempfile::Builder::new().prefix("weir-bench-").tempdir_in(dir).unwrap();
+        let cluster = Self { home, fsync, spu_pid: 0 };
+        cluster.weir(&["cluster", "create", "--name", "bench", "--spus", &spus.to_string()]);
+        cluster
+    }
+
     fn find_spu(&self) -> Option<u32> {
+        self.spus().first().copied()
+    }
+
+    /// The processes of all SPUs.
+    pub fn spus(&self) -> Vec<u32> {
         procfs::find(&["run spu", &self.home.path().to_string_lossy()])
     }
 

@@ -14,6 +14,7 @@
 //! |---|---|
 //! | [`throughput`] | produce and consume, against a plain writer, also one behind a socket, and raw loopback TCP |
 //! | [`in_flight`] | one request at a time, each fsynced, against write + fdatasync |
+//! | [`replication`] | three replicas on three SPUs, against one |
 //! | [`latency`] | produce to consume at 1,000 records/s, against a unary call |
 //! | [`partitions`] | 2,000 partitions: to create, idle, to start after a crash |
 
@@ -31,6 +32,7 @@ mod latency;
 mod partitions;
 mod plain;
 mod procfs;
+mod replication;
 mod stats;
 mod throughput;
 
@@ -86,8 +88,8 @@ fn args() -> Args {
             "--bench" => {}
             other => panic!(
                 "unknown argument {other}; there are --mib, --sustained-mib, --rounds, \
-                 --partitions, --record-bytes, --dir, and --only throughput, sustained, in-flight, latency or \
-                 partitions"
+                 --partitions, --record-bytes, --dir, and --only throughput, sustained, in-flight, replication, \
+                 latency or partitions"
             ),
         }
     }
@@ -106,6 +108,9 @@ fn main() {
         }
         if wanted("in-flight") {
             in_flight::round(&args, &runtime, &mut results);
+        }
+        if wanted("replication") {
+            replication::round(&args, &runtime, &mut results);
         }
         if wanted("latency") {
             latency::round(&args, &runtime, &mut results);

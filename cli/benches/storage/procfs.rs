@@ -31,12 +31,14 @@ fn status_mib(pid: u32, field: &str) -> f64 {
     line.and_then(|l| l.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
 }
 
-/// The process whose command line holds all of `words`.
-pub fn find(words: &[&str]) -> Option<u32> {
-    fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+/// The processes whose command lines hold all of `words`.
+pub fn find(words: &[&str]) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let found = entries.filter_map(|entry| {
         let pid = entry.file_name().to_str()?.parse::<u32>().ok()?;
         let cmdline = fs::read(entry.path().join("cmdline")).ok()?;
         let cmdline = String::from_utf8_lossy(&cmdline).replace('\0', " ");
         words.iter().all(|word| cmdline.contains(word)).then_some(pid)
-    })
+    });
+    found.collect()
 }

@@ -100,6 +100,21 @@ fn goals() -> Vec<Goal> {
         least("consume, 100 B: × raw loopback TCP", 0.2, |of| {
             ratio(of, "consume 100 B, MB/s", "loopback TCP, MB/s")
         }),
+        most("acks=all of 3 replicas, fsync, p50: × one replica", 4.0, |of| {
+            let three = "3 of 3 SPUs, fsync, one in flight, p50 ms";
+            ratio(of, three, "1 of 3 SPUs, fsync, one in flight, p50 ms")
+        }),
+        most("acks=all of 3 replicas, no fsync, p50 ms", 1.0, |of| {
+            of("3 of 3 SPUs, one in flight, p50 ms")
+        }),
+        least("acks=all of 3 replicas, fsync, 1 KiB: × one replica", 0.25, |of| {
+            let three = "3 of 3 SPUs, fsync, produce 1024 B, MB/s";
+            ratio(of, three, "1 of 3 SPUs, fsync, produce 1024 B, MB/s")
+        }),
+        least("acks=all of 3 replicas, no fsync, 1 KiB: × one replica", 0.25, |of| {
+            let three = "3 of 3 SPUs, produce 1024 B, MB/s";
+            ratio(of, three, "1 of 3 SPUs, produce 1024 B, MB/s")
+        }),
         most("SPU CPU s per GB produced, 1 KiB", 0.8, |of| of("produce 1024 B, SPU CPU s/GB")),
         most("SPU CPU s per GB consumed, 1 KiB", 0.5, |of| of("consume 1024 B, SPU CPU s/GB")),
         most("RSS of the SPU, one hot partition, MiB", 64.0, |of| of("SPU RSS, hot, MiB")),

@@ -29,7 +29,8 @@ pub fn round(args: &Args, runtime: &Runtime, results: &mut Results) {
             let cluster = Cluster::start(&args.dir, fsync);
             let records = bytes / record_bytes;
             let client = runtime.block_on(cluster.connect());
-            let run = app(runtime, produce(client, cluster.spu_pid, record_bytes, records));
+            let (topic, spus) = (cluster::TOPIC, vec![cluster.spu_pid]);
+            let run = app(runtime, produce(client, topic, spus, record_bytes, records));
             run.add(results, &format!("produce {record_bytes} B{with}"));
             let client = runtime.block_on(cluster.connect());
             let run = app(runtime, consume(client, cluster.spu_pid, record_bytes, records));
@@ -56,31 +57,38 @@ pub fn sustained(args: &Args, runtime: &Runtime, results: &mut Results) {
         let cluster = Cluster::start(&args.dir, false);
         nix::unistd::sync();
         let client = runtime.block_on(cluster.connect());
-        let run = app(runtime, produce(client, cluster.spu_pid, 1 << 10, bytes >> 10));
+        let (topic, spus) = (cluster::TOPIC, vec![cluster.spu_pid]);
+        let run = app(runtime, produce(client, topic, spus, 1 << 10, bytes >> 10));
         run.add(results, "sustained produce 1024 B");
     }
 }
 
 /// One measured run.
-struct Run {
+pub struct Run {
     mb_per_s: f64,
     client_cpu_s_per_gb: f64,
     spu_cpu_s_per_gb: f64,
 }
 
 impl Run {
-    fn add(&self, results: &mut Results, name: &str) {
+    pub fn add(&self, results: &mut Results, name: &str) {
         results.add(format!("{name}, MB/s"), self.mb_per_s);
         results.add(format!("{name}, SPU CPU s/GB"), self.spu_cpu_s_per_gb);
         results.add(format!("{name}, client CPU s/GB"), self.client_cpu_s_per_gb);
     }
 }
 
-async fn produce(client: Client, spu_pid: u32, record_bytes: usize, records: usize) -> Run {
+pub async fn produce(
+    client: Client,
+    topic: &str,
+    spus: Vec<u32>,
+    record_bytes: usize,
+    records: usize,
+) -> Run {
     let config = ProducerConfig { batch_bytes: BLOCK_BYTES, ..ProducerConfig::default() };
-    let producer = client.producer(cluster::TOPIC, config).await.unwrap();
+    let producer = client.producer(topic, config).await.unwrap();
     let value = Bytes::from(crate::payload(record_bytes));
-    let measured = Measured::begin(spu_pid);
+    let measured = Measured::begin(spus);
     let mut last = None;
     for _ in 0..records {
         last = Some(producer.send(ProducerRecord::value(value.clone())).await.unwrap());
@@ -93,7 +101,7 @@ async fn produce(client: Client, spu_pid: u32, record_bytes: usize, records: usi
 }
 
 async fn consume(client: Client, spu_pid: u32, record_bytes: usize, records: usize) -> Run {
-    let measured = Measured::begin(spu_pid);
+    let measured = Measured::begin(vec![spu_pid]);
     let mut consumer =
         client.consumer(ConsumerConfig::new(cluster::TOPIC).until_end()).await.unwrap();
     let (mut count, mut bytes) = (0, 0);
@@ -107,29 +115,27 @@ async fn consume(client: Client, spu_pid: u32, record_bytes: usize, records: usi
 }
 
 struct Measured {
-    spu_pid: u32,
+    spus: Vec<u32>,
     began: Instant,
     client_cpu_s: f64,
     spu_cpu_s: f64,
 }
 
 impl Measured {
-    fn begin(spu_pid: u32) -> Self {
-        Self {
-            spu_pid,
-            began: Instant::now(),
-            client_cpu_s: procfs::cpu_s(std::process::id()),
-            spu_cpu_s: procfs::cpu_s(spu_pid),
-        }
+    fn begin(spus: Vec<u32>) -> Self {
+        let spu_cpu_s = spus.iter().copied().map(procfs::cpu_s).sum();
+        let client_cpu_s = procfs::cpu_s(std::process::id());
+        Self { spus, began: Instant::now(), client_cpu_s, spu_cpu_s }
     }
 
     fn end(self, bytes: usize) -> Run {
         let seconds = self.began.elapsed().as_secs_f64();
         let gb = bytes as f64 / 1e9;
+        let spu_cpu_s: f64 = self.spus.iter().copied().map(procfs::cpu_s).sum();
         Run {
             mb_per_s: bytes as f64 / 1e6 / seconds,
             client_cpu_s_per_gb: (procfs::cpu_s(std::process::id()) - self.client_cpu_s) / gb,
-            spu_cpu_s_per_gb: (procfs::cpu_s(self.spu_pid) - self.spu_cpu_s) / gb,
+            spu_cpu_s_per_gb: (spu_cpu_s - self.spu_cpu_s) / gb,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use clap::{Args, ValueEnum};
-use weir_client::{ClientError, Commit, ConsumerConfig, Processed, ResetPolicy, Start};
+use weir_client::{ClientError, Commit, ConsumerConfig, Isolation, Processed, ResetPolicy, Start};
 use weir_protocol::ids::{Offset, PartitionIndex};
 
 use crate::{
@@ -34,6 +34,8 @@ Examples:
   weir consume orders -T 10 -d            the last 10 of each partition
   weir consume orders --since 10m         from the first record of the last ten minutes on
   weir consume orders --since 2026-01-31T12:00:00Z --until 2026-01-31T13:00:00Z
+  weir consume orders --isolation read-uncommitted    as soon as the leader has them
+  weir consume orders --rack zone-a       from copies of that zone, where they are in sync
   weir consume orders -B -n 5 --format '{{partition}}/{{offset}} {{key}}: {{value}}'
 
 Values are written as they are, a newline after each. A file that was produced line by line comes
@@ -88,6 +90,19 @@ pub struct ConsumeArgs {
     /// Read this partition only (may be repeated)
     #[arg(short, long, value_name = "N")]
     partition: Vec<u32>,
+    /// Whether records are read that are not committed yet, and may be lost: read-committed or
+    /// read-uncommitted
+    #[arg(
+        long,
+        value_enum,
+        value_name = "LEVEL",
+        default_value = "read-committed",
+        hide_possible_values = true
+    )]
+    isolation: IsolationArg,
+    /// Read from SPUs on this rack wherever one holds a copy that is in sync
+    #[arg(long, value_name = "NAME", env = "WEIR_RACK")]
+    rack: Option<String>,
     /// What is printed of a record: text with {{key}}, {{value}}, {{partition}}, {{offset}} and
     /// {{timestamp}} in it; \n, \t and \\ are a newline, a tab and a backslash
     #[arg(long, value_name = "TEMPLATE", conflicts_with_all = ["show_key", "output"])]
@@ -135,6 +150,17 @@ enum Reset {
     Latest,
     /// Whichever is nearer
     Nearest,
+}
+
+/// Which records are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum IsolationArg {
+    /// Those that all copies in sync hold
+    #[value(alias = "read_committed")]
+    ReadCommitted,
+    /// All that the leader has
+    #[value(alias = "read_uncommitted")]
+    ReadUncommitted,
 }
 
 /// How records are printed.
@@ -201,6 +227,11 @@ fn config(args: &ConsumeArgs, now_unix_ms: i64) -> ConsumerConfig {
     config.processed = Processed::WhenTold;
     config.name.clone_from(&args.consumer);
     config.until_end = args.ends();
+    config.rack.clone_from(&args.rack);
+    config.isolation = match args.isolation {
+        IsolationArg::ReadCommitted => Isolation::Committed,
+        IsolationArg::ReadUncommitted => Isolation::Uncommitted,
+    };
     config.reset = args.reset_policy.map(|reset| match reset {
         Reset::Error => ResetPolicy::Error,
         Reset::Earliest => ResetPolicy::Earliest,

@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod completions;
 pub mod consume;
 pub mod consumer;
+pub mod control_plane;
 pub mod debug;
 pub mod partition;
 pub mod produce;
@@ -30,6 +31,7 @@ pub async fn run(command: Command, context: &Context) -> Result<()> {
         Command::Consume(args) => Box::pin(consume::run(args, context)).await,
         Command::Profile(command) => profile::run(command, context).await,
         Command::Cloud(command) => Box::pin(cloud::run(command, context)).await,
+        Command::ControlPlane(command) => Box::pin(control_plane::run(command, context)).await,
         Command::Consumer(command) => consumer::run(command, context).await,
         Command::Debug(command) => Box::pin(debug::run(command, context)).await,
         Command::Run(server) => Box::pin(run::run(*server)).await,

@@ -9,6 +9,9 @@ mod consumer_types;
 mod consumers;
 mod error;
 mod operations;
+mod reassignments;
+mod recovery;
+mod replica;
 mod request;
 mod topic_config;
 mod topics;
@@ -32,7 +35,10 @@ pub use self::{
         Operation, OperationFailure, OperationProgress, OperationStep, OperationTarget,
         ScalePreview, SpuHolds, SpuHoldsTopic,
     },
-    topic_config::{TopicConfig, TopicConfigChange},
+    reassignments::{PartitionReassignment, Reassignment, ReassignmentMove, ReassignmentPlan},
+    recovery::{Frozen, HeldPartition, Recovery, RecoveryCounters, SpuHeard},
+    replica::{Cut, GivenUp, TopicReplica, Waiting},
+    topic_config::{TopicConfig, TopicConfigChange, TopicUpdate},
     types::{
         Cluster, ClusterSpec, ClusterState, DesiredState, FlushMode, OperationKind, OperationState,
         Page, Spu, SpuState, StepState, TokenGrant, Topic, TopicCreate, TopicPartition, TopicState,

@@ -26,6 +26,9 @@ pub struct TopicConfig {
     /// closes none.
     #[serde(default)]
     pub segment_ms: Option<u64>,
+    /// Whether a copy may lead that lacks what is committed, where no other is left.
+    #[serde(default)]
+    pub unclean_election: bool,
 }
 
 /// What should be otherwise: a field that is `None` stays as it is (of a new topic: as the
@@ -52,6 +55,9 @@ pub struct TopicConfigChange {
     /// How old a segment becomes, in milliseconds; at least 1,000.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "said")]
     pub segment_ms: Option<Option<u64>>,
+    /// Whether a copy may lead that lacks what is committed, where no other is left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unclean_election: Option<bool>,
 }
 
 impl TopicConfigChange {
@@ -67,10 +73,33 @@ fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) -> Result<Opti
     T::deserialize(field).map(Some)
 }
 
-/// The body of an update.
-#[derive(Debug, Serialize)]
-pub(crate) struct TopicUpdate<'a> {
-    pub config: &'a TopicConfigChange,
+/// What should be otherwise with a topic; what is `None` stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TopicUpdate {
+    /// How its records are kept.
+    #[serde(skip_serializing_if = "TopicConfigChange::is_empty")]
+    pub config: TopicConfigChange,
+    /// Fewer copies in sync than this commit nothing; `Some(None)`: two, where there are two.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "said")]
+    pub min_insync_replicas: Option<Option<u32>>,
+    /// How many copies of each partition there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replication: Option<u32>,
+}
+
+impl TopicUpdate {
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl From<TopicConfigChange> for TopicUpdate {
+    fn from(config: TopicConfigChange) -> Self {
+        Self { config, ..Self::default() }
+    }
 }
 
 #[cfg(test)]
@@ -86,9 +115,10 @@ mod tests {
             retention_ms: Some(None),
             segment_bytes: Some(5),
             segment_ms: Some(Some(6)),
+            unclean_election: Some(true),
             ..TopicConfigChange::default()
         };
-        let sent = r#"{"flush":"before_ack","retention_ms":null,"segment_bytes":5,"segment_ms":6}"#;
+        let sent = r#"{"flush":"before_ack","retention_ms":null,"segment_bytes":5,"segment_ms":6,"unclean_election":true}"#;
         assert_eq!(text(&change), sent);
         for said in [change, TopicConfigChange::default()] {
             assert_eq!(serde_json::from_str::<TopicConfigChange>(&text(&said)).unwrap(), said);

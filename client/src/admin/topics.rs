@@ -4,8 +4,8 @@ use futures::{Stream, TryStreamExt};
 use weir_protocol::ids::TopicGenerationId;
 
 use super::{
-    Admin, AdminError, Call, Topic, TopicConfigChange, TopicCreate, request::is_id,
-    topic_config::TopicUpdate, types::AddPartitions,
+    Admin, AdminError, Call, Topic, TopicCreate, request::is_id, topic_config::TopicUpdate,
+    types::AddPartitions,
 };
 
 impl Admin {
@@ -55,8 +55,8 @@ impl Admin {
         self.list(call.query("internal", "true".to_owned())).try_collect().await
     }
 
-    /// Changes how a topic's records are kept, while it is in use too. What is not said stays as
-    /// it is.
+    /// Changes how a topic's records are kept and how many copies commit, while it is in use too.
+    /// What is not said stays as it is.
     ///
     /// # Errors
     /// [`AdminError`].
@@ -64,10 +64,10 @@ impl Admin {
         &self,
         cluster: &str,
         topic: &str,
-        change: &TopicConfigChange,
+        change: &TopicUpdate,
     ) -> Result<Topic, AdminError> {
         let call = Call::patch(["v1", "clusters", cluster, "topics", topic])?;
-        self.execute_json(call.json(&TopicUpdate { config: change })?).await
+        self.execute_json(call.json(change)?).await
     }
 
     /// Deletes a topic. Its name is free at once; the answer is the tombstone, which

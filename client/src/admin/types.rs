@@ -10,13 +10,18 @@ use serde::{Deserialize, Serialize};
 use weir_protocol::{
     ids::{
         ApiKeyId, ClusterId, FolderId, GenerationNumber, Incarnation, LaunchId, LeaderEpoch,
-        Offset, OperationId, OrgId, PartitionEpoch, PartitionIndex, Revision, SpuId,
+        Offset, OperationId, OrgId, PartitionEpoch, PartitionIndex, RestoreNumber, Revision, SpuId,
         TopicGenerationId,
     },
     token::Scope,
 };
 
-use super::topic_config::{TopicConfig, TopicConfigChange};
+use super::{
+    reassignments::PartitionReassignment,
+    recovery::Frozen,
+    replica::{Cut, TopicReplica, Waiting},
+    topic_config::{TopicConfig, TopicConfigChange},
+};
 
 macro_rules! states {
     ($(#[$doc:meta])* $name:ident { $( $(#[$variant_doc:meta])* $variant:ident = $text:literal, )* }) => {
@@ -185,6 +190,9 @@ pub struct Cluster {
     /// Why the state is what it is, where that needs a reason.
     #[serde(default)]
     pub reason: Option<String>,
+    /// Why nothing is decided about it, if so: its database went back.
+    #[serde(default)]
+    pub frozen: Option<Frozen>,
     /// What it should be made of.
     pub spec: ClusterSpec,
     /// How many SPUs of the spec passed the probe.
@@ -196,6 +204,9 @@ pub struct Cluster {
     /// Which database its revisions are counted by.
     #[serde(default)]
     pub database_id: Option<String>,
+    /// How often that history was restored.
+    #[serde(default)]
+    pub restore_number: RestoreNumber,
     /// Version of its metadata.
     #[serde(default)]
     pub revision: Revision,
@@ -223,6 +234,9 @@ pub struct Spu {
     /// Where clients reach it, `host:port`; none before it registered.
     #[serde(default)]
     pub endpoint: Option<String>,
+    /// What fails together with it, if it says.
+    #[serde(default)]
+    pub rack: Option<String>,
     /// Which life of its process this is.
     #[serde(default)]
     pub incarnation: Option<Incarnation>,
@@ -266,6 +280,9 @@ pub struct Topic {
     /// Copies per partition.
     #[serde(default)]
     pub replication: u32,
+    /// Fewer copies in sync than this commit nothing; 0: the control plane does not say.
+    #[serde(default)]
+    pub min_insync_replicas: u32,
     /// How its records are kept; a control plane of before there was a choice does not say.
     #[serde(default)]
     pub config: Option<TopicConfig>,
@@ -297,6 +314,25 @@ pub struct TopicPartition {
     /// Whose copy is in sync.
     #[serde(default)]
     pub isr_spu_ids: Vec<SpuId>,
+    /// Whose copy may lead without being in sync: it holds all that is committed.
+    #[serde(default)]
+    pub eligible_spu_ids: Vec<SpuId>,
+    /// Whether a copy is missing from those in sync.
+    #[serde(default)]
+    pub under_replicated: bool,
+    /// How it comes to be held by others, while it does.
+    #[serde(default)]
+    pub reassignment: Option<PartitionReassignment>,
+    /// Why nobody leads it right now; none: it is led.
+    #[serde(default)]
+    pub waiting: Option<Waiting>,
+    /// The elections of leaders that may have lacked what was committed, the newest first: where one
+    /// topic is asked for.
+    #[serde(default)]
+    pub cuts: Vec<Cut>,
+    /// Its copies, in the order of preference for leadership.
+    #[serde(default)]
+    pub replicas: Vec<TopicReplica>,
     /// Oldest kept offset: of one topic as its leader says now, in a list as it reported last.
     #[serde(default)]
     pub log_start: Option<Offset>,
@@ -317,9 +353,19 @@ pub struct TopicCreate {
     pub partitions: u32,
     /// Copies per partition.
     pub replication: u32,
+    /// Fewer copies in sync than this commit nothing; none: two, where there are two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_insync_replicas: Option<u32>,
     /// How its records are kept; what is not said is the control plane's default.
     #[serde(default, skip_serializing_if = "TopicConfigChange::is_empty")]
     pub config: TopicConfigChange,
+    /// Place its copies by load alone, whatever racks SPUs stand on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_rack: bool,
+    /// For each partition the SPUs that hold it, the first preferred as its leader; none: they are
+    /// chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignment: Option<Vec<Vec<SpuId>>>,
 }
 
 impl TopicCreate {
@@ -327,7 +373,10 @@ impl TopicCreate {
     #[must_use]
     pub fn new(name: impl Into<String>, partitions: u32) -> Self {
         let config = TopicConfigChange::default();
-        Self { name: name.into(), partitions, replication: 1, config }
+        let (replication, min_insync_replicas) = (1, None);
+        let (ignore_rack, assignment) = (false, None);
+        let name = name.into();
+        Self { name, partitions, replication, min_insync_replicas, config, ignore_rack, assignment }
     }
 }
 

@@ -45,6 +45,19 @@ impl Default for Commit {
     }
 }
 
+/// Whether records are read that may yet be lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// Records that every replica in sync holds: no failure that `acks=all` survives takes away
+    /// what was read.
+    #[default]
+    Committed,
+    /// As soon as the leader has them. Should it fail, records that were read may be gone, and
+    /// others come under their offsets; where the log ends before what was read, the consumer is
+    /// told by [`super::ConsumeError::OutOfRange`].
+    Uncommitted,
+}
+
 /// Which partitions are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Partitions {
@@ -87,6 +100,13 @@ pub struct ConsumerConfig {
     pub max_buffer_bytes: usize,
     /// Bytes of batches asked for per response; one larger batch comes whole. Default 1 MiB.
     pub fetch_bytes: u32,
+    /// Default committed records only.
+    pub isolation: Isolation,
+    /// Default none: all is read from the leaders. With the rack that the application is on, a
+    /// partition is read from an SPU of that rack wherever one is in sync, a little later than from
+    /// the leader; it begins with the leader all the same, which alone knows where. Of uncommitted
+    /// records only leaders know.
+    pub rack: Option<String>,
     /// Default false: when the topic is deleted and created again the stream ends with
     /// `TOPIC_RECREATED`. True: it goes on with the new generation, from its beginning.
     pub follow_name: bool,
@@ -114,6 +134,8 @@ impl ConsumerConfig {
             until_end: false,
             max_buffer_bytes: 32 << 20,
             fetch_bytes: 1 << 20,
+            isolation: Isolation::default(),
+            rack: None,
             follow_name: false,
             unavailable_after: Duration::from_secs(30),
             decode: DecodeLimits::default(),
@@ -159,6 +181,20 @@ impl ConsumerConfig {
     #[must_use]
     pub fn partitions(mut self, partitions: impl IntoIterator<Item = PartitionIndex>) -> Self {
         self.partitions = Partitions::List(partitions.into_iter().collect());
+        self
+    }
+
+    /// The same, with records that may yet be lost.
+    #[must_use]
+    pub fn uncommitted(mut self) -> Self {
+        self.isolation = Isolation::Uncommitted;
+        self
+    }
+
+    /// The same, read from SPUs on this rack wherever one is in sync.
+    #[must_use]
+    pub fn rack(mut self, rack: impl Into<String>) -> Self {
+        self.rack = Some(rack.into());
         self
     }
 

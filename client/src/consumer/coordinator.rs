@@ -79,6 +79,7 @@ mod tests {
             state: SpuState::Online.into(),
             endpoint: format!("spu{spu_id}"),
             incarnation: 1,
+            ..Spu::default()
         };
         let spus = (1..=3).map(spu).collect();
         let update = MetadataUpdate { snapshot: true, spus, ..MetadataUpdate::default() };

@@ -66,7 +66,7 @@ use self::{
 };
 pub use self::{
     commit_error::CommitError,
-    config::{Commit, ConsumerConfig, Partitions, Processed},
+    config::{Commit, ConsumerConfig, Isolation, Partitions, Processed},
     error::ConsumeError,
     record::{ConsumerRecord, Place},
     start::{Begun, ResetPolicy, Resolution, Start},

@@ -17,7 +17,7 @@ use crate::{
 /// A subscription that was made.
 pub(super) struct Subscribed {
     pub id: u64,
-    pub leader: SpuId,
+    pub spu: SpuId,
     pub epoch: LeaderEpoch,
     /// The SPU answered.
     pub started: bool,
@@ -53,6 +53,8 @@ pub(super) struct Part {
     pub position: Position,
     pub phase: Phase,
     pub session: u32,
+    /// This follower would not serve it: the leader does, until the map changes.
+    pub avoids: Option<SpuId>,
     backoff: Backoff,
     /// Since when it cannot be read, and what went wrong last.
     down: Option<(Duration, WireError)>,
@@ -71,6 +73,7 @@ impl Part {
             position: Position::new(index, opening),
             phase,
             session: 0,
+            avoids: None,
             backoff: Backoff::new(backoff),
             down: None,
             reported: false,

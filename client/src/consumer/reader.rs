@@ -16,6 +16,7 @@ use super::{
     claim::Claims,
     item::{Batch, Item, SkipTo, malformed},
     part::{Part, Phase},
+    subscribe::server,
 };
 use crate::{
     core::Core,
@@ -159,7 +160,7 @@ impl Reader {
                 }
                 self.claim(generation.id, &born);
                 self.generation = Some(generation.clone());
-                self.check_leaders(&generation);
+                self.check_servers(&generation);
                 Ok(())
             }
             Fate::Recreated(successor) => self.recreated(Some(successor)),
@@ -245,18 +246,26 @@ impl Reader {
         }
     }
 
-    /// Moves subscriptions to the leaders of the map: an old leader may be cut off and know
-    /// nothing of it.
-    fn check_leaders(&mut self, generation: &Generation) {
-        let now = self.now();
-        for part in self.parts.values_mut() {
-            let Phase::Subscribed(subscribed) = &part.phase else { continue };
-            let Some(partition) = generation.partition(part.index) else { continue };
-            let same = (partition.leader, partition.leader_epoch)
-                == (Some(subscribed.leader), subscribed.epoch);
-            if !same && partition.leader.is_some() {
-                part.phase = Phase::Waiting { until: now, paused: false };
+    /// Moves subscriptions to whom the map wants to serve them: an old leader may be cut off and
+    /// know nothing of it.
+    fn check_servers(&mut self, generation: &Generation) {
+        let indexes: Vec<_> = self.parts.keys().copied().collect();
+        for index in indexes {
+            if let Some(part) = self.parts.get_mut(&index) {
+                part.avoids = None;
             }
+            self.check_server(index, generation);
+        }
+    }
+
+    fn check_server(&mut self, index: PartitionIndex, generation: &Generation) {
+        let (now, map) = (self.now(), self.map.borrow().clone());
+        let Some(part) = self.parts.get_mut(&index) else { return };
+        let Phase::Subscribed(subscribed) = &part.phase else { return };
+        let Some(partition) = generation.partition(index) else { return };
+        let Some((spu, _, epoch)) = server(&map, partition, part, &self.config) else { return };
+        if (spu, epoch) != (subscribed.spu, subscribed.epoch) {
+            part.phase = Phase::Waiting { until: now, paused: false };
         }
     }
 
@@ -315,7 +324,12 @@ impl Reader {
             }
             self.hand_on(Item::Begun(begun, session))?;
         }
-        self.finish_if_done(index)
+        self.finish_if_done(index)?;
+        // Now that it has begun, one that is nearer may serve it.
+        if let Some(generation) = self.generation.clone() {
+            self.check_server(index, &generation);
+        }
+        Ok(())
     }
 
     fn ended(
@@ -327,7 +341,20 @@ impl Reader {
         if contradicts_map(error.code) {
             self.core.metadata.suspect();
         }
+        let partition = self.generation.as_ref().and_then(|generation| generation.partition(index));
+        let leader = partition.and_then(|partition| partition.leader);
         let Some(part) = self.parts.get_mut(&index) else { return Ok(()) };
+        let topic_is_there =
+            !matches!(error.code, ErrorCode::TopicRecreated | ErrorCode::TopicDeleted);
+        if let Phase::Subscribed(subscribed) = &part.phase
+            && Some(subscribed.spu) != leader
+            && topic_is_there
+        {
+            // The leader knows more, and says what is to be said.
+            part.avoids = Some(subscribed.spu);
+            part.again(error, now);
+            return Ok(());
+        }
         match error.code {
             ErrorCode::OffsetOutOfRange => {
                 let error = part.out_of_range(&error);

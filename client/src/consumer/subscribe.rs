@@ -1,22 +1,38 @@
 //! When and where a consumer's partitions are subscribed.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use weir_protocol::{
     ErrorCode, WireError,
-    ids::{PartitionIndex, PartitionKey, SpuId},
+    ids::{LeaderEpoch, PartitionIndex, PartitionKey, SpuId},
     pb::data::Subscribe,
 };
 
 use super::{
+    ConsumerConfig, Isolation,
     item::Item,
     part::{Part, Phase, Subscribed},
     reader::{Over, Reader},
 };
 use crate::{
-    metadata::{ClusterMap, Generation},
+    metadata::{ClusterMap, Generation, Partition},
     pool::{FetchCommand, Subscription},
 };
+
+/// Who is to serve a partition, where, and in which epoch: the leader, and once that has said where
+/// to begin, a follower that is nearer, where the consumer wants that.
+pub(super) fn server<'a>(
+    map: &'a ClusterMap,
+    partition: &Partition,
+    part: &Part,
+    config: &ConsumerConfig,
+) -> Option<(SpuId, &'a str, LeaderEpoch)> {
+    let rack = config.rack.as_deref().filter(|_| config.isolation == Isolation::Committed);
+    let near = rack.filter(|_| part.position.begun());
+    near.and_then(|rack| map.on_rack(partition, rack))
+        .filter(|(spu, ..)| part.avoids != Some(*spu))
+        .or_else(|| map.leader(partition))
+}
 
 impl Reader {
     pub(super) fn waits_for_room(&self) -> bool {
@@ -49,21 +65,25 @@ impl Reader {
                 }
                 Phase::Waiting { until, paused } if *until <= now && room[usize::from(*paused)] => {
                     let key = PartitionKey { generation: generation.id, partition: index };
-                    let leader =
-                        generation.partition(index).and_then(|partition| map.leader(partition));
-                    match leader {
+                    let partition = generation.partition(index);
+                    let server =
+                        partition.and_then(|partition| server(&map, partition, part, &self.config));
+                    match server {
                         None => {
                             let message = "the partition has no leader";
                             part.down(WireError::new(ErrorCode::NotLeader, message), now);
                         }
-                        Some((leader, endpoint, epoch)) => {
+                        Some((spu, endpoint, epoch)) => {
                             let id = self.core.next_id();
+                            let leads = partition.is_some_and(|p| p.leader == Some(spu));
                             let request = Subscribe {
                                 subscription_id: id,
                                 partition: Some(key.to_wire()),
                                 leader_epoch: epoch.0,
                                 start: Some(part.position.opening().to_wire()),
                                 max_bytes: self.config.fetch_bytes.max(1),
+                                uncommitted: self.config.isolation == Isolation::Uncommitted,
+                                from_follower: !leads,
                             };
                             let subscription = Subscription {
                                 consumer: self.id,
@@ -72,7 +92,7 @@ impl Reader {
                                 events: self.event_to.clone(),
                                 gauge: self.gauge.clone(),
                             };
-                            let link = self.core.pool.fetch(leader, endpoint);
+                            let link = self.core.pool.fetch(spu, endpoint);
                             let command = FetchCommand::Subscribe(Box::new(subscription));
                             if link.send(command).is_err() {
                                 let message = "the connection is closed";
@@ -83,7 +103,7 @@ impl Reader {
                             let (started, since) = (false, now);
                             part.phase = Phase::Subscribed(Subscribed {
                                 id,
-                                leader,
+                                spu,
                                 epoch,
                                 started,
                                 since,
@@ -110,14 +130,12 @@ impl Reader {
 
     /// What the consumer is ready to hold of each SPU.
     fn budget(&self, generation: &Generation, map: &ClusterMap) -> u64 {
-        let mut leaders: Vec<SpuId> = generation
-            .partitions
-            .iter()
-            .filter_map(|partition| map.leader(partition).map(|(leader, ..)| leader))
-            .collect();
-        leaders.sort_unstable();
-        leaders.dedup();
-        (self.config.max_buffer_bytes / leaders.len().max(1)).max(1) as u64
+        let server = |partition: &Partition| {
+            let part = self.parts.get(&partition.index)?;
+            Some(server(map, partition, part, &self.config)?.0)
+        };
+        let spus: BTreeSet<SpuId> = generation.partitions.iter().filter_map(server).collect();
+        (self.config.max_buffer_bytes / spus.len().max(1)).max(1) as u64
     }
 
     pub(super) fn wake_at(&self, now: Duration) -> Option<Duration> {

@@ -9,6 +9,7 @@ use weir_protocol::{
     },
     pb::metadata as pb,
 };
+use weir_runtime::plant;
 
 /// Which history of revisions a map belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct Partition {
     pub leader: Option<SpuId>,
     /// Version of its leadership.
     pub leader_epoch: LeaderEpoch,
+    /// Who is in sync, the leader too.
+    pub isr: Vec<SpuId>,
 }
 
 /// A topic generation.
@@ -70,6 +73,8 @@ pub struct Spu {
     pub online: bool,
     /// `host:port`; empty before it registered.
     pub endpoint: String,
+    /// What fails together with it, if it said.
+    pub rack: Option<String>,
 }
 
 /// What became of a generation.
@@ -162,6 +167,24 @@ impl ClusterMap {
         Some((leader, &spu.endpoint, partition.leader_epoch))
     }
 
+    /// Who serves a reader on `rack`: an SPU there that is in sync and online, the leader where
+    /// it is one; another one for each partition, where there are several. `None`: there is none.
+    #[must_use]
+    pub fn on_rack(&self, partition: &Partition, rack: &str) -> Option<(SpuId, &str, LeaderEpoch)> {
+        let there =
+            |spu: &SpuId| self.spus.get(spu).is_some_and(|s| s.rack.as_deref() == Some(rack));
+        let near = partition.isr.iter().copied().filter(there);
+        let near: Vec<_> = near.filter_map(|spu| Some((spu, self.endpoint(spu)?))).collect();
+        if plant::active("nobody_is_near") {
+            return None;
+        }
+        let leader = near.iter().position(|(spu, _)| Some(*spu) == partition.leader);
+        let count = u32::try_from(near.len()).ok().filter(|count| *count > 0)?;
+        let turn = usize::try_from(partition.index.0 % count).ok();
+        let (spu, endpoint) = near.get(leader.or(turn)?).copied()?;
+        Some((spu, endpoint, partition.leader_epoch))
+    }
+
     /// As [`ClusterMap::leader`], if that SPU is online.
     #[must_use]
     pub fn live_leader(&self, partition: &Partition) -> Option<(SpuId, &str, LeaderEpoch)> {
@@ -242,7 +265,8 @@ impl ClusterMap {
             self.spus.remove(&id);
         } else {
             let online = wire.state() == pb::SpuState::Online;
-            self.spus.insert(id, Spu { online, endpoint: wire.endpoint.clone() });
+            let rack = Some(wire.rack.clone()).filter(|rack| !rack.is_empty());
+            self.spus.insert(id, Spu { online, endpoint: wire.endpoint.clone(), rack });
         }
     }
 }
@@ -253,6 +277,7 @@ fn partition(wire: &pb::Partition) -> Partition {
         label: Some(wire.label.clone()).filter(|label| !label.is_empty()),
         leader: wire.leader_spu_id.map(SpuId),
         leader_epoch: LeaderEpoch(wire.leader_epoch),
+        isr: wire.isr_spu_ids.iter().copied().map(SpuId).collect(),
     }
 }
 

@@ -15,11 +15,13 @@ fn topic(n: u128, number: u32, name: &str, state: pb::GenerationState) -> pb::To
         internal: false,
         partitions: vec![pb::Partition { index: 0, leader_spu_id: Some(1), ..Default::default() }],
         config: None,
+        min_insync_replicas: 1,
     }
 }
 
 fn spu(n: u32, state: pb::SpuState, endpoint: &str) -> pb::Spu {
-    pb::Spu { spu_id: n, state: state.into(), endpoint: endpoint.into(), incarnation: 1 }
+    let (state, endpoint) = (state.into(), endpoint.into());
+    pb::Spu { spu_id: n, state, endpoint, incarnation: 1, ..pb::Spu::default() }
 }
 
 fn update(revision: u64, snapshot: bool, topics: Vec<pb::TopicGeneration>) -> pb::MetadataUpdate {
@@ -29,6 +31,7 @@ fn update(revision: u64, snapshot: bool, topics: Vec<pb::TopicGeneration>) -> pb
         database: Some(pb::DatabaseRef { database_id: "db".into(), restore_number: 0 }),
         topics,
         spus: vec![],
+        revised_at_unix_ms: 0,
     }
 }
 
@@ -117,4 +120,49 @@ fn a_malformed_entry_leaves_the_map_as_it_was() {
     holes.partitions[0].index = 3;
     let error = ClusterMap::default().apply(&update(1, true, vec![holes]));
     assert_eq!(error, Err(MapError::Malformed("partition indexes")));
+}
+
+#[test]
+fn a_reader_on_a_rack_reads_from_who_is_in_sync_there() {
+    let partition = |index, leader, isr: &[u32]| pb::Partition {
+        index,
+        leader_spu_id: Some(leader),
+        leader_epoch: 4,
+        isr_spu_ids: isr.to_vec(),
+        ..pb::Partition::default()
+    };
+    let topic = pb::TopicGeneration {
+        generation_id: TopicGenerationId(uuid::Uuid::from_u128(1)).to_wire(),
+        name: "orders".into(),
+        state: pb::GenerationState::Active.into(),
+        partitions: vec![
+            partition(0, 1, &[1, 2, 3]),
+            partition(1, 1, &[1, 2, 3]),
+            partition(2, 2, &[1, 2]),
+            partition(3, 1, &[1]),
+        ],
+        ..pb::TopicGeneration::default()
+    };
+    let on = |n, rack: &str| pb::Spu {
+        rack: rack.into(),
+        ..spu(n, pb::SpuState::Online, &format!("spu{n}:9"))
+    };
+    let spus = vec![on(1, "a"), on(2, "b"), on(3, "b")];
+    let update = pb::MetadataUpdate {
+        revision: 1,
+        snapshot: true,
+        topics: vec![topic],
+        spus,
+        ..pb::MetadataUpdate::default()
+    };
+    let map = ClusterMap::default().apply(&update).unwrap().unwrap();
+    let generation = map.active("orders").unwrap().clone();
+    let served = |index: u32, rack| {
+        let partition = generation.partition(PartitionIndex(index)).unwrap();
+        map.on_rack(partition, rack).map(|(spu, ..)| spu.0)
+    };
+    assert_eq!([0, 1].map(|index| served(index, "b")), [Some(2), Some(3)], "in turn");
+    assert_eq!(served(2, "b"), Some(2), "the leader first");
+    assert_eq!(served(3, "b"), None, "nobody there is in sync");
+    assert_eq!((served(0, "a"), served(0, "c")), (Some(1), None));
 }

@@ -24,6 +24,11 @@ use crate::{
     retry::Backoff,
 };
 
+/// An SPU is to answer so much before a batch's time is over that its answer, which says why, is
+/// here by then: a share of what is left, and at most that.
+const ANSWER_SHARE: u32 = 16;
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
+
 type Identity = (ProducerId, ProducerEpoch);
 type Allocation = Pin<Box<dyn Future<Output = Result<Identity, WireError>> + Send>>;
 
@@ -154,7 +159,8 @@ impl Driver {
                         continue;
                     }
                 };
-                let timeout_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1);
+                let answered_in = left - (left / ANSWER_SHARE).min(ANSWER_TIME_MAX);
+                let timeout_ms = u32::try_from(answered_in.as_millis()).unwrap_or(u32::MAX).max(1);
                 let request = ProduceRequest {
                     correlation_id: 0,
                     partition: Some(key.to_wire()),

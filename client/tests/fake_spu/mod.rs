@@ -160,6 +160,7 @@ pub fn topic(n: u128, name: &str, partitions: u32, state: GenerationState) -> To
         internal: false,
         partitions: (0..partitions).map(partition).collect(),
         config: None,
+        min_insync_replicas: 1,
     }
 }
 
@@ -178,7 +179,9 @@ impl FakeSpu {
                 state: SpuState::Online.into(),
                 endpoint: endpoint.clone(),
                 incarnation: 1,
+                ..metadata::Spu::default()
             }],
+            revised_at_unix_ms: 0,
         };
         let spu = Self {
             endpoint,
@@ -226,6 +229,7 @@ impl FakeSpu {
                     state: SpuState::Online.into(),
                     endpoint: spu.endpoint.clone(),
                     incarnation: 1,
+                    ..metadata::Spu::default()
                 })
                 .collect();
             for partition in update.topics.iter_mut().flat_map(|t| &mut t.partitions) {

@@ -70,7 +70,10 @@ async fn order(
     if let Some(answer) = idempotency::before(&mut org, principal, request).await? {
         return Ok(answer);
     }
-    let row = lookup::cluster(&mut org, cluster).await?;
+    let mut row = lookup::cluster(&mut org, cluster).await?;
+    if order == Order::Delete {
+        row = lookup::decidable(row)?;
+    }
     match guards::order(row.desired, row.state, order) {
         Verdict::Deleting => return Err(AppError::ClusterDeleting(row.name)),
         Verdict::AlreadySo => {}

@@ -9,21 +9,18 @@ use utoipa::ToSchema;
 use weir_protocol::ids::SpuId;
 
 use super::{
-    App, AppError, Principal, act, cluster_create,
+    App, AppError, Principal, act, cluster_create, holdings,
     idempotency::{self, Answer, Repeatable},
     lookup, view,
 };
 use crate::{
-    plan::{
-        names::PROBE_TOPIC,
-        scale::{self, Plan},
-    },
+    plan::scale::{self, Plan},
     store::{
         Scoped,
         changes::{self, Change},
         clusters::{self, ClusterRow, ClusterSpec},
         operations::{self, Target},
-        partitions, spus,
+        spus,
         types::{KeyScope, OperationKind, OperationState},
     },
 };
@@ -73,7 +70,7 @@ pub async fn cluster_scale(
     if let Some(answer) = idempotency::before(&mut org, principal, request).await? {
         return Ok(Scaled::Ordered(answer));
     }
-    let row = lookup::running_cluster(&mut org, cluster).await?;
+    let row = lookup::decidable(lookup::running_cluster(&mut org, cluster).await?)?;
     let spec = ClusterSpec { spus, ..row.spec.clone() };
     cluster_create::check(app, &spec)?;
     let plan = decide(&mut org, &row, spus).await?;
@@ -108,8 +105,8 @@ pub async fn cluster_scale(
 async fn decide(org: &mut Scoped<'_>, row: &ClusterRow, wanted: u32) -> Result<Plan, AppError> {
     let rows = spus::list(org, row.id).await?;
     let stay: Vec<_> = rows.iter().filter(|spu| spu.stays()).map(|spu| spu.id).collect();
-    let held = partitions::held(org, row.id, PROBE_TOPIC).await?;
-    match scale::plan(&stay, &held, wanted) {
+    let holdings = holdings::load(org, row.id).await?;
+    match scale::plan(&stay, &holdings, wanted) {
         Plan::Refuse { lacking, blocking } => {
             let cluster = row.name.clone();
             Err(AppError::ScaleRefused { cluster, wanted, lacking, blocking })

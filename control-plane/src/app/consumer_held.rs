@@ -115,6 +115,7 @@ mod tests {
             state,
             internal: false,
             replication: 1,
+            min_insync: None,
             config: TopicConfig::default(),
             created_at_unix_ms: 0,
             deleted_at_unix_ms: None,
@@ -126,7 +127,13 @@ mod tests {
             leader_incarnation: Incarnation(1),
             leader_epoch: LeaderEpoch(4),
             partition_epoch: PartitionEpoch(1),
+            unclean_leader_epoch: LeaderEpoch(0),
+            recovering: false,
+            min_insync: 1,
+            unclean_election: false,
+            flush_interval: false,
             replicas: Vec::new(),
+            reassignment: None,
         };
         let rows = (0..3).map(partition).collect();
         Generations([(topic.generation, Some((topic, rows)))].into())

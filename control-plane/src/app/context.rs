@@ -37,7 +37,7 @@ pub struct App {
     pub signer: TokenSigner,
     /// Which history this database is.
     pub database_id: DatabaseId,
-    /// How many times it was restored.
+    /// How many times the whole of it was restored. Each cluster counts on from there.
     pub restore_number: RestoreNumber,
     /// What clusters get unless they say otherwise.
     pub defaults: ClusterDefaults,
@@ -52,12 +52,18 @@ impl App {
         self.clock.unix_ms()
     }
 
-    /// Which history revisions belong to, as it travels.
+    /// Which history the revisions of a cluster belong to that was recovered so often.
     #[must_use]
-    pub fn database_ref(&self) -> DatabaseRef {
+    pub fn restored(&self, recovered: RestoreNumber) -> RestoreNumber {
+        RestoreNumber(self.restore_number.0.saturating_add(recovered.0))
+    }
+
+    /// The same, as it travels.
+    #[must_use]
+    pub fn database_ref(&self, recovered: RestoreNumber) -> DatabaseRef {
         DatabaseRef {
             database_id: self.database_id.to_string(),
-            restore_number: self.restore_number.0,
+            restore_number: self.restored(recovered).0,
         }
     }
 

@@ -1,16 +1,18 @@
 //! Why a use case did not do as asked: what was wrong, whether a retry is safe, what next.
 
-use std::io;
+use std::{collections::BTreeSet, io};
 
-use weir_protocol::ids::{PartitionKey, TopicGenerationId};
+use weir_protocol::ids::{PartitionKey, SpuId, TopicGenerationId};
 
 use crate::{
     auth::{ApiKeyError, SignError},
     plan::{
+        drain::DrainError,
         guards,
         names::NameError,
         operation,
         placement::PlacementError,
+        reassign::ReassignError,
         scale::{self, Blocking},
         topic_config::ConfigError,
     },
@@ -65,6 +67,25 @@ pub enum AppError {
     /// The cluster is being deleted.
     #[error("cluster {0} is being deleted")]
     ClusterDeleting(String),
+    /// The cluster's database went back, and nothing is decided about it.
+    #[error("cluster {cluster} is frozen, because its database went back: {reason}")]
+    ClusterFrozen {
+        /// Its name.
+        cluster: String,
+        /// What was noticed.
+        reason: String,
+    },
+    /// Not every SPU of a frozen cluster was heard.
+    #[error(
+        "cluster {cluster} cannot be recovered yet: since it was frozen nothing was heard of SPU {}",
+        spus(unheard)
+    )]
+    SpusUnheard {
+        /// The cluster's name.
+        cluster: String,
+        /// Who is missing.
+        unheard: BTreeSet<SpuId>,
+    },
     /// Too few SPUs are empty for the cluster to have fewer.
     #[error(
         "cluster {cluster} cannot be scaled to {wanted}: {lacking} more of its SPUs would have to \
@@ -122,6 +143,46 @@ pub enum AppError {
         name: String,
         /// The first such partition.
         key: PartitionKey,
+    },
+    /// No such partition of the topic.
+    #[error("topic {topic} has no partition {partition}")]
+    PartitionNotFound {
+        /// The topic's name.
+        topic: String,
+        /// Which was asked for.
+        partition: u32,
+    },
+    /// A partition cannot be held by those that were named.
+    #[error("partition {} of topic {topic} cannot be reassigned: {error}", key.partition)]
+    Reassign {
+        /// The topic's name.
+        topic: String,
+        /// Which partition.
+        key: PartitionKey,
+        /// Why.
+        error: ReassignError,
+    },
+    /// What an SPU holds cannot all be held by others.
+    #[error(
+        "SPU {spu} cannot be drained: partition {} of topic {topic}: {error}", key.partition
+    )]
+    DrainRefused {
+        /// Which.
+        spu: SpuId,
+        /// The name of the topic that stands in the way.
+        topic: String,
+        /// Its partition.
+        key: PartitionKey,
+        /// Why.
+        error: DrainError,
+    },
+    /// No such SPU, or it is on its way out.
+    #[error("cluster {cluster} has no SPU {spu}, or it is on its way out")]
+    SpuNotFound {
+        /// The cluster's name.
+        cluster: String,
+        /// Which was asked for.
+        spu: SpuId,
     },
     /// Weir's own topic.
     #[error("topic {0} is Weir's own")]
@@ -229,6 +290,8 @@ impl AppError {
             Self::ClusterNotFound(_) => "CLUSTER_NOT_FOUND",
             Self::ClusterShutDown(_) => "CLUSTER_SHUT_DOWN",
             Self::ClusterDeleting(_) => "CLUSTER_DELETING",
+            Self::ClusterFrozen { .. } => "CLUSTER_FROZEN",
+            Self::SpusUnheard { .. } => "SPUS_UNHEARD",
             Self::ScaleRefused { .. } => operation::SCALE_REFUSED,
             Self::OperationNotFound(_) => "OPERATION_NOT_FOUND",
             Self::TopicExists(_) | Self::TopicNameTaken { .. } => "TOPIC_EXISTS",
@@ -236,6 +299,16 @@ impl AppError {
             Self::TopicNotDeleted(_) => "TOPIC_NOT_DELETED",
             Self::TopicPurging(_) => "TOPIC_PURGED",
             Self::ReplicasLost { .. } => "REPLICAS_LOST",
+            Self::PartitionNotFound { .. } => "PARTITION_NOT_FOUND",
+            Self::SpuNotFound { .. } => "SPU_NOT_FOUND",
+            Self::Reassign { error, .. }
+            | Self::DrainRefused { error: DrainError::Reassign(error), .. } => match error {
+                ReassignError::Running(_) => "REASSIGNMENT_RUNNING",
+                ReassignError::BeingRemoved(_) => "REPLICA_BEING_REMOVED",
+                ReassignError::Count { .. } | ReassignError::Twice(_) => "INVALID_REQUEST",
+                ReassignError::Unknown(_) => "SPU_NOT_FOUND",
+            },
+            Self::DrainRefused { error: DrainError::Nowhere, .. } => "NOT_ENOUGH_SPUS",
             Self::TopicDeleted(_) => "TOPIC_DELETED",
             Self::ConsumerNotFound(_) => "CONSUMER_NOT_FOUND",
             Self::CoordinatorUnavailable { .. } => "COORDINATOR_UNAVAILABLE",
@@ -265,6 +338,7 @@ impl AppError {
                     | DbError::StorageFull
             ) | Self::CoordinatorUnavailable { .. }
                 | Self::LeaderUnavailable { .. }
+                | Self::Reassign { error: ReassignError::BeingRemoved(_), .. }
                 | Self::ClusterExists { desired: Desired::Deleted, .. }
         )
     }
@@ -294,6 +368,15 @@ impl AppError {
             Self::ClusterDeleting(_) => {
                 "Nothing brings it back. Its name is free once the deletion is done.".to_owned()
             }
+            Self::ClusterFrozen { cluster, .. } => format!(
+                "Put the newest database back, or go on with this one: weir control-plane recover \
+                 {cluster}"
+            ),
+            Self::SpusUnheard { cluster, .. } => format!(
+                "Nothing was changed. See that they run and reach the control plane, then do it \
+                 again. If they never come back: weir control-plane recover {cluster} \
+                 --without-unheard, and what only they hold is lost."
+            ),
             Self::ScaleRefused { blocking, .. } => operation::scale_hint(blocking),
             Self::OperationNotFound(_) => {
                 "List what there is: weir cluster operation list. Operations that ended are kept \
@@ -330,6 +413,18 @@ impl AppError {
                 "Name the topic instead of its generation's id, bring it back (weir topic undelete \
                  {name}), or create it again: weir topic create {name}"
             ),
+            Self::PartitionNotFound { topic, .. } => {
+                format!("Look which it has: weir partition list {topic}")
+            }
+            Self::SpuNotFound { .. } => "List what is there: weir cluster spu list".to_owned(),
+            Self::Reassign { topic, key, error }
+            | Self::DrainRefused { topic, key, error: DrainError::Reassign(error), .. } => {
+                reassign_hint(topic, *key, error)
+            }
+            Self::DrainRefused { error: DrainError::Nowhere, .. } => "Nothing was changed. Add an \
+                SPU first (weir cluster scale), name others with --to, or let the topic have fewer \
+                replicas: weir topic update --replication."
+                .to_owned(),
             Self::TopicInternal(_) => "Choose another topic.".to_owned(),
             Self::ConsumerNotFound(_) => "List what is there: weir consumer list. While its \
                 coordinator is away, what was committed just before does not show."
@@ -376,5 +471,29 @@ impl AppError {
                 "Look at the control plane's log under the request id.".to_owned()
             }
         }
+    }
+}
+
+fn spus(which: &BTreeSet<SpuId>) -> String {
+    which.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn reassign_hint(topic: &str, key: PartitionKey, error: &ReassignError) -> String {
+    let partition = key.partition;
+    match error {
+        ReassignError::Running(_) => format!(
+            "Look how far it is (weir partition describe {topic} {partition}), and do it again \
+             when it is done, or end it: weir partition reassign {topic} {partition} --cancel"
+        ),
+        ReassignError::BeingRemoved(spu) => format!(
+            "Do it again in a moment. While SPU {spu} is down it cannot remove anything: weir \
+             cluster spu list"
+        ),
+        ReassignError::Count { replication, .. } => format!(
+            "Name {replication} SPUs. Another number is for all partitions of a topic: weir topic \
+             update {topic} --replication N"
+        ),
+        ReassignError::Twice(_) => "Name each SPU once.".to_owned(),
+        ReassignError::Unknown(_) => "List what is there: weir cluster spu list".to_owned(),
     }
 }

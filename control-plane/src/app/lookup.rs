@@ -5,6 +5,7 @@ use super::AppError;
 use crate::store::{
     Scoped,
     clusters::{self, ClusterRow},
+    recovery::Frozen,
     tombstones,
     topics::{self, TopicRow},
     types::Desired,
@@ -37,6 +38,16 @@ pub(super) async fn running_cluster(
         Desired::Running => Ok(found),
         Desired::Shutdown => Err(AppError::ClusterShutDown(found.name)),
         Desired::Deleted => Err(AppError::ClusterDeleting(found.name)),
+    }
+}
+
+/// The same cluster, if something may be decided about it: its database did not go back.
+pub(super) fn decidable(cluster: ClusterRow) -> Result<ClusterRow, AppError> {
+    match cluster.frozen {
+        None => Ok(cluster),
+        Some(Frozen { reason, .. }) => {
+            Err(AppError::ClusterFrozen { cluster: cluster.name, reason })
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::store::{
     DbResult, Scoped,
     changes::{self, Change},
     clusters,
-    partitions::{self, PartitionRow},
+    partitions::{self, PartitionRow, ReplicaRow},
     spus::{self, SpuRow},
     topics::{self, TopicRow},
     types::{SpuState, TopicState},
@@ -30,8 +30,8 @@ pub async fn metadata_snapshot(
 ) -> Result<metadata::MetadataUpdate, AppError> {
     let mut tx = app.store.read().await?;
     let mut scoped = tx.scoped(org);
-    let at = revision(&mut scoped, cluster).await?;
-    snapshot(app, &mut scoped, cluster, at).await
+    let at = at(app, &mut scoped, cluster).await?;
+    snapshot(&mut scoped, cluster, at).await
 }
 
 /// What changed after `from`: each subject whole, as it is now. A snapshot when `from` is 0
@@ -48,16 +48,15 @@ pub async fn metadata_since(
 ) -> Result<metadata::MetadataUpdate, AppError> {
     let mut tx = app.store.read().await?;
     let mut scoped = tx.scoped(org);
-    let at = revision(&mut scoped, cluster).await?;
-    if from > at {
-        return Err(AppError::RevisionAhead { asked: from.0, at: at.0 });
+    let mut update = at(app, &mut scoped, cluster).await?;
+    if from.0 > update.revision {
+        return Err(AppError::RevisionAhead { asked: from.0, at: update.revision });
     }
     let changes = match from {
         Revision(0) => None,
         from => changes::since(&mut scoped, cluster, from).await?,
     };
-    let Some(changes) = changes else { return snapshot(app, &mut scoped, cluster, at).await };
-    let mut update = empty(app, at, false);
+    let Some(changes) = changes else { return snapshot(&mut scoped, cluster, update).await };
     // Each subject once, however often it changed.
     let mut spu_ids: BTreeSet<SpuId> = BTreeSet::new();
     let mut generations: BTreeSet<TopicGenerationId> = BTreeSet::new();
@@ -79,6 +78,7 @@ pub async fn metadata_since(
                     internal: false,
                     partitions: vec![],
                     config: None,
+                    min_insync_replicas: 0,
                 });
             }
         }
@@ -96,18 +96,31 @@ pub async fn metadata_since(
     Ok(update)
 }
 
-async fn revision(scoped: &mut Scoped<'_>, cluster: ClusterId) -> Result<Revision, AppError> {
-    let row = clusters::by_id(scoped, cluster).await?;
-    Ok(row.ok_or_else(|| AppError::ClusterNotFound(cluster.to_string()))?.revision)
-}
-
-async fn snapshot(
+/// An update without entries: where the database is.
+async fn at(
     app: &App,
     scoped: &mut Scoped<'_>,
     cluster: ClusterId,
-    at: Revision,
 ) -> Result<metadata::MetadataUpdate, AppError> {
-    let mut update = empty(app, at, true);
+    let row = clusters::by_id(scoped, cluster).await?;
+    let row = row.ok_or_else(|| AppError::ClusterNotFound(cluster.to_string()))?;
+    let made_at = changes::made_at(scoped, cluster, row.revision).await?;
+    Ok(metadata::MetadataUpdate {
+        revision: row.revision.0,
+        snapshot: false,
+        database: Some(app.database_ref(row.restore_number)),
+        topics: vec![],
+        spus: vec![],
+        revised_at_unix_ms: made_at.unwrap_or_default(),
+    })
+}
+
+async fn snapshot(
+    scoped: &mut Scoped<'_>,
+    cluster: ClusterId,
+    at: metadata::MetadataUpdate,
+) -> Result<metadata::MetadataUpdate, AppError> {
+    let mut update = metadata::MetadataUpdate { snapshot: true, ..at };
     update.topics = all_topics(scoped, cluster).await?;
     update.spus = spus::list(scoped, cluster).await?.iter().map(spu).collect();
     Ok(update)
@@ -121,16 +134,6 @@ async fn all_topics(
     let rows = topics::list(scoped, cluster).await?;
     let of = |row: &TopicRow| by_generation.get(&row.generation).map_or(&[][..], Vec::as_slice);
     Ok(rows.iter().map(|row| topic(row, of(row))).collect())
-}
-
-fn empty(app: &App, at: Revision, snapshot: bool) -> metadata::MetadataUpdate {
-    metadata::MetadataUpdate {
-        revision: at.0,
-        snapshot,
-        database: Some(app.database_ref()),
-        topics: vec![],
-        spus: vec![],
-    }
 }
 
 fn topic(row: &TopicRow, partitions: &[PartitionRow]) -> metadata::TopicGeneration {
@@ -147,12 +150,13 @@ fn topic(row: &TopicRow, partitions: &[PartitionRow]) -> metadata::TopicGenerati
         internal: row.internal,
         partitions: partitions.iter().map(partition).collect(),
         config: Some(row.config.to_wire()),
+        min_insync_replicas: row.min_insync_replicas(),
     }
 }
 
 fn partition(row: &PartitionRow) -> metadata::Partition {
-    let spus = |which: &dyn Fn(bool) -> bool| {
-        row.replicas.iter().filter(|r| which(r.in_isr)).map(|r| r.spu.0).collect()
+    let spus = |which: fn(&ReplicaRow) -> bool| {
+        row.replicas.iter().filter(|replica| which(replica)).map(|replica| replica.spu.0).collect()
     };
     metadata::Partition {
         index: row.key.partition.0,
@@ -161,8 +165,10 @@ fn partition(row: &PartitionRow) -> metadata::Partition {
         leader_incarnation: row.leader_incarnation.0,
         leader_epoch: row.leader_epoch.0,
         partition_epoch: row.partition_epoch.0,
-        replica_spu_ids: spus(&|_| true),
-        isr_spu_ids: spus(&|in_isr| in_isr),
+        replica_spu_ids: spus(|_| true),
+        isr_spu_ids: spus(|replica| replica.in_isr),
+        eligible_spu_ids: spus(|replica| replica.eligible),
+        unclean_leader_epoch: row.unclean_leader_epoch.0,
     }
 }
 
@@ -179,5 +185,6 @@ fn spu(row: &SpuRow) -> metadata::Spu {
         state: state.into(),
         endpoint: row.endpoint.clone().unwrap_or_default(),
         incarnation: row.incarnation.0,
+        rack: row.rack.clone().unwrap_or_default(),
     }
 }

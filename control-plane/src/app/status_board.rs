@@ -2,15 +2,22 @@
 //! sessions come back and fill it again. The database keeps transitions.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use weir_protocol::{
-    ids::{ClusterId, Incarnation, LaunchId, PartitionKey, Revision, SpuId},
-    pb::session::ReplicaStatus,
+    ErrorCode, WireError,
+    ids::{ClusterId, Incarnation, LaunchId, LeaderEpoch, Offset, PartitionKey, Revision, SpuId},
+    pb::session::{ReplicaState, ReplicaStatus},
 };
 use weir_runtime::clock::Monotonic;
+
+use crate::{
+    plan::{damage::Damage, history::Fenced, unclean::Reported},
+    store::cuts::Report,
+};
 
 /// One session, told apart from an earlier or later one of the same SPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +41,8 @@ pub struct SessionSeen {
     pub id: SessionId,
     /// Whether it stands.
     pub up: bool,
+    /// Whether the SPU said that it is about to stop.
+    pub stopping: bool,
     /// The launch that registered.
     pub launch: LaunchId,
     /// The life that the registration was given.
@@ -67,7 +76,17 @@ impl SpuSeen {
 #[derive(Default)]
 struct Board {
     sessions: u64,
+    calls: BTreeMap<ClusterId, Call>,
     spus: BTreeMap<(ClusterId, SpuId), SpuSeen>,
+}
+
+/// Whom a control plane that has just begun has not heard yet. It gives no epoch meanwhile: its
+/// database may have gone back, and then one of these knows.
+struct Call {
+    missing: BTreeSet<SpuId>,
+    patience: Duration,
+    /// Once one was heard: when it is called after no more.
+    until: Option<Monotonic>,
 }
 
 /// Clones are the same board.
@@ -79,6 +98,31 @@ pub struct StatusBoard {
 impl StatusBoard {
     fn board(&self) -> MutexGuard<'_, Board> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for these SPUs of a cluster; for so long at most, from when the first was heard.
+    pub fn call(&self, cluster: ClusterId, spus: BTreeSet<SpuId>, patience: Duration) {
+        let call = Call { missing: spus, patience, until: None };
+        self.board().calls.insert(cluster, call);
+    }
+
+    /// An SPU was heard that proved who it is. Whether others are still waited for.
+    pub fn heard(&self, cluster: ClusterId, spu: SpuId, now: Monotonic) -> bool {
+        if let Some(call) = self.board().calls.get_mut(&cluster) {
+            call.missing.remove(&spu);
+            call.until.get_or_insert(now.plus(call.patience));
+        }
+        self.calls(cluster, now)
+    }
+
+    /// Whether SPUs of the cluster are waited for that were not heard since the control plane began.
+    #[must_use]
+    pub fn calls(&self, cluster: ClusterId, now: Monotonic) -> bool {
+        let board = self.board();
+        let call = board.calls.get(&cluster);
+        call.is_some_and(|call| {
+            !call.missing.is_empty() && call.until.is_none_or(|until| now < until)
+        })
     }
 
     /// How many sessions stand.
@@ -106,6 +150,7 @@ impl StatusBoard {
         seen.session = Some(SessionSeen {
             id,
             up: true,
+            stopping: false,
             launch,
             incarnation,
             probe_passed: false,
@@ -167,6 +212,87 @@ impl StatusBoard {
         self.with_session(cluster, spu, id, |session| session.probe_passed = true)
     }
 
+    /// The SPU is about to stop: nothing more is given to it.
+    pub fn stopping(&self, cluster: ClusterId, spu: SpuId, id: SessionId) -> bool {
+        self.with_session(cluster, spu, id, |session| session.stopping = true)
+    }
+
+    /// The lives of the cluster's SPUs whose session stands and that are not about to stop.
+    #[must_use]
+    pub fn lives(&self, cluster: ClusterId) -> BTreeMap<SpuId, Incarnation> {
+        self.board()
+            .spus
+            .range((cluster, SpuId(0))..=(cluster, SpuId(u32::MAX)))
+            .filter_map(|((_, spu), seen)| Some((*spu, seen.standing()?)))
+            .filter(|(_, session)| !session.stopping)
+            .map(|(spu, session)| (spu, session.incarnation))
+            .collect()
+    }
+
+    /// Replicas that are out of service although the session of their SPU stands.
+    #[must_use]
+    pub fn damage(&self, cluster: ClusterId) -> BTreeMap<PartitionKey, Damage> {
+        let board = self.board();
+        let spus = board.spus.range((cluster, SpuId(0))..=(cluster, SpuId(u32::MAX)));
+        let mut damage: BTreeMap<PartitionKey, Damage> = BTreeMap::new();
+        for ((_, spu), seen) in spus {
+            let Some(session) = seen.standing() else { continue };
+            let replicas = session.replicas.iter();
+            for (key, status) in replicas.filter(|(_, s)| s.state() == ReplicaState::Offline) {
+                let of = damage.entry(*key).or_default();
+                let damaged = status.problem.as_ref().is_some_and(is_damage);
+                let set = if damaged { &mut of.damaged } else { &mut of.offline };
+                set.insert(*spu);
+            }
+        }
+        damage
+    }
+
+    /// The logs of replicas in service whose SPU's session stands, as they were reported last, with
+    /// the epoch at which that was.
+    #[must_use]
+    pub fn fenced(&self, cluster: ClusterId) -> BTreeMap<PartitionKey, BTreeMap<SpuId, Fenced>> {
+        let board = self.board();
+        let spus = board.spus.range((cluster, SpuId(0))..=(cluster, SpuId(u32::MAX)));
+        let mut logs: BTreeMap<PartitionKey, BTreeMap<SpuId, Fenced>> = BTreeMap::new();
+        for ((_, spu), seen) in spus {
+            let Some(session) = seen.standing() else { continue };
+            let replicas = session.replicas.iter();
+            for (key, status) in replicas.filter(|(_, s)| s.state() == ReplicaState::Online) {
+                let log = Fenced {
+                    epoch: LeaderEpoch(status.leader_epoch),
+                    last_epoch: LeaderEpoch(status.last_epoch.unwrap_or_default()),
+                    log_end: Offset(status.log_end),
+                    durable_end: Offset(status.durable_end),
+                };
+                logs.entry(*key).or_default().insert(*spu, log);
+            }
+        }
+        logs
+    }
+
+    /// What each SPU reported last of the replicas that it serves, or served until its session ended.
+    #[must_use]
+    pub fn reports(&self, cluster: ClusterId) -> BTreeMap<PartitionKey, BTreeMap<SpuId, Reported>> {
+        let board = self.board();
+        let spus = board.spus.range((cluster, SpuId(0))..=(cluster, SpuId(u32::MAX)));
+        let mut reports: BTreeMap<PartitionKey, BTreeMap<SpuId, Reported>> = BTreeMap::new();
+        for ((_, spu), seen) in spus {
+            let replicas = seen.session.iter().flat_map(|session| &session.replicas);
+            for (key, status) in replicas.filter(|(_, s)| s.state() == ReplicaState::Online) {
+                let report = Report {
+                    last_epoch: status.last_epoch.map(LeaderEpoch),
+                    log_end: Offset(status.log_end),
+                    high_watermark: Offset(status.high_watermark),
+                };
+                let leader_epoch = LeaderEpoch(status.leader_epoch);
+                let said = Reported { leader_epoch, report };
+                reports.entry(*key).or_default().insert(*spu, said);
+            }
+        }
+        reports
+    }
+
     /// The session ended. `false` when another one has taken over: then the SPU is not down.
     pub fn session_down(&self, cluster: ClusterId, spu: SpuId, id: SessionId) -> bool {
         self.with_session(cluster, spu, id, |session| session.up = false)
@@ -210,8 +336,14 @@ impl StatusBoard {
 
     /// Forgets a cluster that is gone.
     pub fn forget(&self, cluster: ClusterId) {
-        self.board().spus.retain(|(of, _), _| *of != cluster);
+        let mut board = self.board();
+        board.spus.retain(|(of, _), _| *of != cluster);
+        board.calls.remove(&cluster);
     }
+}
+
+fn is_damage(problem: &weir_protocol::pb::data::Error) -> bool {
+    WireError::from(problem.clone()).code == ErrorCode::ReplicaDamaged
 }
 
 #[cfg(test)]
@@ -244,6 +376,19 @@ mod tests {
         assert!(!board.spu(cluster, spu).ready(Some(launch)));
         board.forget(cluster);
         assert!(board.cluster(cluster).is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_was_called_is_waited_for_until_heard_or_late() {
+        let (board, now) = (StatusBoard::default(), Clock.now());
+        let cluster = ClusterId(Uuid::from_u128(1));
+        let later = now.plus(Duration::from_secs(3));
+        assert!(!board.calls(cluster, now), "nobody was called");
+        board.call(cluster, BTreeSet::from([SpuId(1), SpuId(2)]), Duration::from_secs(3));
+        assert!(board.calls(cluster, now) && board.calls(cluster, later));
+        assert!(board.heard(cluster, SpuId(1), now));
+        assert!(board.calls(cluster, now) && !board.calls(cluster, later));
+        assert!(!board.heard(cluster, SpuId(2), now));
     }
 
     #[tokio::test]

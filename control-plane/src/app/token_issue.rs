@@ -1,9 +1,11 @@
 //! Data-plane tokens. Nothing is stored: a token is what its signature says.
 
+use std::time::Duration;
+
 use secrecy::SecretString;
 use weir_protocol::{
-    ids::{ClusterId, OrgId},
-    token::{Claims, ISSUER, Scope},
+    ids::{ClusterId, OrgId, SpuId},
+    token::{Claims, ISSUER, Scope, replica_subject},
 };
 
 use super::{App, AppError, Principal, lookup};
@@ -11,6 +13,10 @@ use crate::store::{
     spus,
     types::{KeyScope, SpuState},
 };
+
+/// How long an SPU fetches from others with one token. Long, so that it goes on for a while when
+/// the control plane is away; a fresh one comes with a heartbeat once half of it is over.
+pub const REPLICATION_TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A token, and where to use it.
 #[derive(Clone, Debug)]
@@ -45,7 +51,8 @@ pub async fn token_issue(
     // Stable: within each part by id.
     spus.sort_by_key(|spu| spu.state != SpuState::Online);
     let subject = principal.key_id.to_string();
-    let (token, expires_at_unix_ms) = sign(app, principal.org, cluster.id, subject, scopes)?;
+    let (token, expires_at_unix_ms) =
+        sign(app, principal.org, cluster.id, subject, scopes, app.defaults.token_ttl)?;
     Ok(Issued {
         token,
         expires_at_unix_ms,
@@ -65,7 +72,21 @@ pub fn token_internal(
     subject: &str,
 ) -> Result<SecretString, AppError> {
     let scopes = vec![Scope::Produce, Scope::Consume, Scope::Internal];
-    Ok(sign(app, org, cluster, subject.to_owned(), scopes)?.0)
+    Ok(sign(app, org, cluster, subject.to_owned(), scopes, app.defaults.token_ttl)?.0)
+}
+
+/// A token for an SPU, with which it fetches from others of its cluster.
+///
+/// # Errors
+/// [`AppError::Sign`].
+pub fn token_replicate(
+    app: &App,
+    org: OrgId,
+    cluster: ClusterId,
+    spu: SpuId,
+) -> Result<SecretString, AppError> {
+    let scopes = vec![Scope::Replicate];
+    Ok(sign(app, org, cluster, replica_subject(spu), scopes, REPLICATION_TOKEN_TTL)?.0)
 }
 
 fn permitted(principal: &Principal, asked: &[Scope]) -> Result<Vec<Scope>, AppError> {
@@ -101,9 +122,10 @@ fn sign(
     cluster: ClusterId,
     subject: String,
     scopes: Vec<Scope>,
+    ttl: Duration,
 ) -> Result<(SecretString, i64), AppError> {
     let issued = app.now_unix_ms() / 1000;
-    let ttl = i64::try_from(app.defaults.token_ttl.as_secs()).unwrap_or(i64::MAX);
+    let ttl = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
     let expires = issued.saturating_add(ttl);
     let claims = Claims {
         iss: ISSUER.to_owned(),

@@ -24,7 +24,7 @@ pub async fn topic_delete(
     let now = app.now_unix_ms();
     let mut tx = app.store.write().await?;
     let mut org = tx.scoped(principal.org);
-    let cluster = lookup::cluster(&mut org, cluster).await?;
+    let cluster = lookup::decidable(lookup::cluster(&mut org, cluster).await?)?;
     let row = lookup::topic(&mut org, &cluster, topic).await?;
     if row.internal {
         return Err(AppError::TopicInternal(row.name));

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use super::{
     App, AppError, Principal,
+    cut_view::CutView,
     ends::{self, Led},
     lookup, page,
     reach::Reach,
     view,
 };
 use crate::store::{
-    partitions,
+    cuts, partitions, spus,
     topics::{self, PageFilter},
     types::{Desired, KeyScope, TopicState},
 };
@@ -37,12 +38,18 @@ pub async fn topic_get(
     let cluster = lookup::cluster(&mut org, cluster).await?;
     let row = lookup::topic(&mut org, &cluster, topic).await?;
     let partitions = partitions::of_generation(&mut org, cluster.id, row.generation).await?;
+    let cuts = cuts::of_generation(&mut org, cluster.id, row.generation).await?;
+    let spus = spus::list(&mut org, cluster.id).await?;
     let served = cluster.desired == Desired::Running && row.state == TopicState::Active;
     let reach =
         if served { Some(Reach::load(app, &mut org, principal, &cluster).await?) } else { None };
     drop(tx);
     let seen = app.board.cluster(cluster.id);
-    let mut view = view::topic(&row, &partitions, &seen);
+    let mut view = view::topic(&row, &partitions, &spus, &seen);
+    for shown in &mut view.partitions {
+        let of = cuts.iter().filter(|cut| cut.partition.0 == shown.index);
+        shown.cuts = of.map(CutView::from).collect();
+    }
     if let Some(reach) = reach {
         let led: Vec<_> = partitions.iter().map(Led::from).collect();
         view::put_ends(
@@ -73,11 +80,12 @@ pub async fn topic_list(
     let cluster = lookup::cluster(&mut org, cluster).await?;
     let rows = topics::page(&mut org, cluster.id, filter, after, limit.saturating_add(1)).await?;
     let (rows, next) = page::cut(rows, limit, |row| row.name.clone());
+    let spus = spus::list(&mut org, cluster.id).await?;
     let seen = app.board.cluster(cluster.id);
     let mut shown = Vec::with_capacity(rows.len());
     for row in rows {
         let partitions = partitions::of_generation(&mut org, cluster.id, row.generation).await?;
-        shown.push(view::topic(&row, &partitions, &seen));
+        shown.push(view::topic(&row, &partitions, &spus, &seen));
     }
     Ok((shown, next))
 }

@@ -6,13 +6,16 @@ use super::{
     App, AppError, Principal, act,
     idempotency::{self, Answer, Repeatable},
     lookup,
-    topic_create::{self, PARTITIONS_MAX},
+    topic_create::{self, PARTITIONS_MAX, Place},
     view,
 };
-use crate::store::{
-    changes::{self, Change},
-    partitions,
-    types::{KeyScope, TopicState},
+use crate::{
+    plan::placement::REPLICATION_MAX,
+    store::{
+        changes::{self, Change},
+        partitions,
+        types::{KeyScope, TopicState},
+    },
 };
 
 /// Adds `add` partitions to a topic.
@@ -36,7 +39,7 @@ pub async fn topic_add_partitions(
     if let Some(answer) = idempotency::before(&mut org, principal, request).await? {
         return Ok(answer);
     }
-    let cluster = lookup::running_cluster(&mut org, cluster).await?;
+    let cluster = lookup::decidable(lookup::running_cluster(&mut org, cluster).await?)?;
     let row = lookup::topic(&mut org, &cluster, topic).await?;
     if row.internal {
         return Err(AppError::TopicInternal(row.name));
@@ -44,8 +47,11 @@ pub async fn topic_add_partitions(
     if row.state != TopicState::Active {
         return Err(AppError::TopicDeleted(row.name));
     }
-    let have = partitions::of_generation(&mut org, cluster.id, row.generation).await?.len();
-    let have = u32::try_from(have).unwrap_or(u32::MAX);
+    let rows = partitions::of_generation(&mut org, cluster.id, row.generation).await?;
+    let have = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+    // As many as the others will have, where they are being given more.
+    let others = rows.iter().map(|row| u32::try_from(row.destined().len()).unwrap_or(u32::MAX));
+    let replication = others.fold(row.replication, u32::max).min(REPLICATION_MAX);
     if have.saturating_add(add) > PARTITIONS_MAX {
         return Err(AppError::invalid(
             "add",
@@ -53,7 +59,8 @@ pub async fn topic_add_partitions(
             format!("A topic has at most {PARTITIONS_MAX} partitions."),
         ));
     }
-    for partition in topic_create::place(&mut org, &cluster, have, add, row.replication).await? {
+    let (which, how) = ((have, add), Place::default());
+    for partition in topic_create::place(&mut org, &cluster, which, replication, &how).await? {
         partitions::insert(&mut org, cluster.id, row.generation, &partition).await?;
     }
     let change = Change::Topic(row.generation);

@@ -39,7 +39,7 @@ pub async fn topic_purge(
     if let Some(answer) = idempotency::before(&mut org, principal, request).await? {
         return Ok(answer);
     }
-    let cluster = lookup::cluster(&mut org, cluster).await?;
+    let cluster = lookup::decidable(lookup::cluster(&mut org, cluster).await?)?;
     let row = lookup::tombstone(&mut org, &cluster, topic).await?;
     if row.state == TopicState::Active {
         return Err(AppError::TopicNotDeleted(row.name));
@@ -65,7 +65,7 @@ pub async fn topic_delete_and_purge(
     principal.require(KeyScope::Admin)?;
     let mut tx = app.store.write().await?;
     let mut org = tx.scoped(principal.org);
-    let cluster = lookup::cluster(&mut org, cluster).await?;
+    let cluster = lookup::decidable(lookup::cluster(&mut org, cluster).await?)?;
     let row = lookup::topic(&mut org, &cluster, topic).await?;
     if row.internal {
         return Err(AppError::TopicInternal(row.name));

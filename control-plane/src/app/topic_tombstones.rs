@@ -3,7 +3,7 @@
 use weir_protocol::ids::GenerationNumber;
 
 use super::{App, AppError, Principal, lookup, page, view};
-use crate::store::{partitions, tombstones, topics::PageFilter, types::KeyScope};
+use crate::store::{partitions, spus, tombstones, topics::PageFilter, types::KeyScope};
 
 /// Deleted generations by name and number, after this one; those that are being purged too.
 /// Answers the name and number to go on after, if there are more.
@@ -25,11 +25,12 @@ pub async fn topic_list_deleted(
     let more = limit.saturating_add(1);
     let rows = tombstones::page(&mut org, cluster.id, filter.internal, after, more).await?;
     let (rows, next) = page::cut(rows, limit, |row| (row.name.clone(), row.number));
+    let spus = spus::list(&mut org, cluster.id).await?;
     let seen = app.board.cluster(cluster.id);
     let mut shown = Vec::with_capacity(rows.len());
     for row in rows {
         let partitions = partitions::of_generation(&mut org, cluster.id, row.generation).await?;
-        shown.push(view::topic(&row, &partitions, &seen));
+        shown.push(view::topic(&row, &partitions, &spus, &seen));
     }
     Ok((shown, next))
 }

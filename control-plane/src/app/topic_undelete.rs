@@ -39,7 +39,7 @@ pub async fn topic_undelete(
     if let Some(answer) = idempotency::before(&mut org, principal, request).await? {
         return Ok(answer);
     }
-    let cluster = lookup::cluster(&mut org, cluster).await?;
+    let cluster = lookup::decidable(lookup::cluster(&mut org, cluster).await?)?;
     if cluster.desired == Desired::Deleted {
         return Err(AppError::ClusterDeleting(cluster.name));
     }

@@ -13,14 +13,22 @@ use weir_protocol::{
     topic_config::TopicConfig,
 };
 
-use super::{App, ends::AllEnds, status_board::SpuSeen};
+use super::{
+    App,
+    cut_view::CutView,
+    ends::AllEnds,
+    reassign_view::ReassignmentView,
+    replica_view::{self, ReplicaView},
+    status_board::SpuSeen,
+    waiting_view::{self, WaitingView},
+};
 use crate::{
     plan::topic_config::{self, FlushMode},
     store::{
         DbResult, Scoped,
         clusters::{ClusterRow, ClusterSpec},
         operations,
-        partitions::PartitionRow,
+        partitions::{PartitionRow, ReplicaRow},
         spus::{self, SpuRow},
         topics::TopicRow,
         types::{ClusterState, Desired, SpuState, TopicState},
@@ -46,6 +54,8 @@ pub struct ClusterView {
     pub state: ClusterState,
     /// Why, when that needs saying.
     pub reason: Option<String>,
+    /// Why nothing is decided about it, if so: its database went back, and it is to be recovered.
+    pub frozen: Option<FrozenView>,
     /// What is wanted in detail.
     pub spec: ClusterSpec,
     /// How many SPUs of the spec serve: registered, and a probe passed since.
@@ -55,6 +65,8 @@ pub struct ClusterView {
     /// Which history revisions belong to.
     #[schema(value_type = String)]
     pub database_id: DatabaseId,
+    /// How often that history was restored.
+    pub restore_number: u32,
     /// The version of the cluster's metadata.
     pub revision: u64,
     /// The newest operation on it: the one that an order began, or that brought it here.
@@ -62,6 +74,16 @@ pub struct ClusterView {
     pub operation_id: Option<OperationId>,
     /// Milliseconds since 1970.
     pub created_at_unix_ms: i64,
+}
+
+/// That a cluster is frozen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Frozen)]
+pub struct FrozenView {
+    /// What was noticed.
+    pub reason: String,
+    /// Milliseconds since 1970.
+    pub since_unix_ms: i64,
 }
 
 /// An SPU.
@@ -78,6 +100,8 @@ pub struct SpuView {
     pub leaving: bool,
     /// `host:port` of its data plane, once it registered.
     pub endpoint: Option<String>,
+    /// What fails together with it, as it said when it registered.
+    pub rack: Option<String>,
     /// Which of its lives this is; 0 before the first registration.
     pub incarnation: u64,
     /// Its current launch.
@@ -116,6 +140,8 @@ pub struct TopicView {
     pub ready: bool,
     /// Replicas per partition.
     pub replication: u32,
+    /// Fewer replicas in sync than this commit nothing.
+    pub min_insync_replicas: u32,
     /// How its records are kept.
     pub config: TopicConfigView,
     /// By index.
@@ -142,6 +168,9 @@ pub struct TopicConfigView {
     /// A segment is closed when its first record is older than this, in milliseconds; `null`:
     /// age closes none.
     pub segment_ms: Option<u64>,
+    /// Whether a replica may lead that lacks what is committed, where no other is left.
+    #[serde(default)]
+    pub unclean_election: bool,
 }
 
 impl From<&TopicConfig> for TopicConfigView {
@@ -154,6 +183,7 @@ impl From<&TopicConfig> for TopicConfigView {
             retention_bytes: config.retention_bytes,
             segment_bytes: config.segment_bytes,
             segment_ms: config.segment_ms,
+            unclean_election: config.unclean_election,
         }
     }
 }
@@ -176,6 +206,22 @@ pub struct PartitionView {
     pub replica_spu_ids: Vec<u32>,
     /// Who is in sync.
     pub isr_spu_ids: Vec<u32>,
+    /// Who may lead without being in sync: they left the in-sync replicas when these became
+    /// fewer than commit, so they hold all that is committed.
+    pub eligible_spu_ids: Vec<u32>,
+    /// Whether a replica is not in sync that is not just being added.
+    pub under_replicated: bool,
+    /// How it comes to be held by others, while it does.
+    pub reassignment: Option<ReassignmentView>,
+    /// Why nobody leads it right now, and for whom it waits; `null`: it is led.
+    #[serde(default)]
+    pub waiting: Option<WaitingView>,
+    /// The elections of leaders that may have lacked what was committed, the newest first: where
+    /// one topic is shown.
+    #[serde(default)]
+    pub cuts: Vec<CutView>,
+    /// The replicas themselves, in the order of preference.
+    pub replicas: Vec<ReplicaView>,
     /// Oldest kept offset, as the leader says: where one topic is shown right now, if it can
     /// be asked in time, else as it reported last; unknown while it is away.
     pub log_start: Option<u64>,
@@ -216,6 +262,7 @@ pub fn spu(row: &SpuRow, seen: Option<&SpuSeen>) -> SpuView {
         ready: !row.removed && seen.is_some_and(|seen| seen.ready(row.launch_id)),
         leaving: row.leaving,
         endpoint: row.endpoint.clone(),
+        rack: row.rack.clone(),
         incarnation: row.incarnation.0,
         launch_id: row.launch_id,
         folder_id: row.folder_id,
@@ -245,10 +292,15 @@ pub async fn cluster(
         desired: row.desired,
         state: row.state,
         reason: row.reason.clone(),
+        frozen: row.frozen.as_ref().map(|frozen| FrozenView {
+            reason: frozen.reason.clone(),
+            since_unix_ms: frozen.since_unix_ms,
+        }),
         spec: row.spec.clone(),
         spus_ready: spus.iter().map(|spu| u32::from(spu.ready && !spu.leaving)).sum(),
         spus,
         database_id: app.database_id,
+        restore_number: app.restored(row.restore_number).0,
         revision: row.revision.0,
         operation_id: operation.map(|operation| operation.id),
         created_at_unix_ms: row.created_at_unix_ms,
@@ -257,9 +309,17 @@ pub async fn cluster(
 
 /// Shows a topic.
 #[must_use]
-pub fn topic(row: &TopicRow, partitions: &[PartitionRow], seen: &Seen) -> TopicView {
-    let shown: Vec<_> =
-        partitions.iter().map(|partition| self::partition(partition, seen)).collect();
+pub fn topic(
+    row: &TopicRow,
+    partitions: &[PartitionRow],
+    spus: &[SpuRow],
+    seen: &Seen,
+) -> TopicView {
+    let mut shown: Vec<_> =
+        partitions.iter().map(|partition| self::partition(partition, spus, seen)).collect();
+    if row.state != TopicState::Active {
+        shown.iter_mut().for_each(|partition| partition.waiting = None);
+    }
     TopicView {
         generation_id: row.generation,
         generation_number: row.number.0,
@@ -272,6 +332,7 @@ pub fn topic(row: &TopicRow, partitions: &[PartitionRow], seen: &Seen) -> TopicV
             // One whose only holder was removed for good is nobody's to serve.
             && partitions.iter().all(|p| p.replicas.is_empty() || served(p, seen)),
         replication: row.replication,
+        min_insync_replicas: row.min_insync_replicas(),
         config: TopicConfigView::from(&row.config),
         partitions: shown,
     }
@@ -304,21 +365,30 @@ fn served(row: &PartitionRow, seen: &Seen) -> bool {
     })
 }
 
-fn partition(row: &PartitionRow, seen: &Seen) -> PartitionView {
+fn partition(row: &PartitionRow, holders: &[SpuRow], seen: &Seen) -> PartitionView {
     let status = reported(row.leader, row.key, seen);
+    let reassignment = ReassignmentView::of(row);
+    let spus = |which: fn(&ReplicaRow) -> bool| {
+        row.replicas.iter().filter(|replica| which(replica)).map(|replica| replica.spu.0).collect()
+    };
     PartitionView {
         index: row.key.partition.0,
         label: Some(row.label.clone()).filter(|label| !label.is_empty()),
         leader_spu_id: row.leader.map(|spu| spu.0),
         leader_epoch: row.leader_epoch.0,
         partition_epoch: row.partition_epoch.0,
-        replica_spu_ids: row.replicas.iter().map(|replica| replica.spu.0).collect(),
-        isr_spu_ids: row
-            .replicas
-            .iter()
-            .filter(|replica| replica.in_isr)
-            .map(|replica| replica.spu.0)
-            .collect(),
+        replica_spu_ids: spus(|_| true),
+        isr_spu_ids: spus(|replica| replica.in_isr),
+        eligible_spu_ids: spus(|replica| replica.eligible),
+        under_replicated: row.replicas.iter().any(|replica| {
+            let added =
+                reassignment.as_ref().is_some_and(|r| r.adding_spu_ids.contains(&replica.spu.0));
+            !replica.in_isr && !added
+        }),
+        reassignment,
+        waiting: waiting_view::waiting(row, holders, seen),
+        cuts: Vec::new(),
+        replicas: replica_view::replicas(row, holders, seen),
         log_start: status.map(|status| status.log_start),
         high_watermark: status.map(|status| status.high_watermark),
         log_end: status.map(|status| status.log_end),

@@ -3,10 +3,12 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`api_key`] | `weir_<env>_<id>_<secret>_<crc>`: format, check, generate |
+//! | [`launch_secret`] | the proof of a launch, and of where it comes from |
 //! | [`pepper`] | keyed hashes of secrets, compared in constant time |
 //! | [`token`] | EdDSA JWTs: signing, and the public keys that SPUs verify with |
 
 pub mod api_key;
+pub mod launch_secret;
 pub mod pepper;
 pub mod token;
 

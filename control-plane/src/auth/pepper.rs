@@ -14,6 +14,8 @@ pub enum Purpose {
     ApiKey,
     /// The proof of a launch.
     Launch,
+    /// That a launch is of a control plane over this database, whether or not it knows it.
+    LaunchOrigin,
 }
 
 impl Purpose {
@@ -21,6 +23,7 @@ impl Purpose {
         match self {
             Self::ApiKey => b"weir api key v1",
             Self::Launch => b"weir launch v1",
+            Self::LaunchOrigin => b"weir launch origin v1",
         }
     }
 }

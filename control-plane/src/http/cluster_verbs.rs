@@ -12,11 +12,13 @@ use http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{Problem, body::Posted, caller::Caller, problem::Problems, reply, tokens};
-use crate::app::{self, App, Principal, ScalePreview, Scaled, view::ClusterView};
+use super::{
+    Problem, body::Posted, caller::Caller, problem::Problems, reassignments, reply, tokens,
+};
+use crate::app::{self, App, Principal, RecoveryView, ScalePreview, Scaled, view::ClusterView};
 
 /// What [`dispatch`] knows.
-pub(super) const VERBS: [&str; 4] = ["shutdown", "resume", "scale", "token"];
+pub(super) const VERBS: [&str; 6] = ["shutdown", "resume", "scale", "drain", "token", "recover"];
 
 /// Tells the verbs apart.
 pub(super) async fn dispatch(
@@ -29,6 +31,8 @@ pub(super) async fn dispatch(
         Some((cluster, "shutdown")) => shutdown(&app, &principal, cluster, &posted).await,
         Some((cluster, "resume")) => resume(&app, &principal, cluster, &posted).await,
         Some((cluster, "scale")) => scale(&app, &principal, cluster, &posted).await,
+        Some((cluster, "drain")) => reassignments::drain(&app, &principal, cluster, &posted).await,
+        Some((cluster, "recover")) => Box::pin(recover(&app, &principal, cluster, &posted)).await,
         Some((cluster, "token")) => tokens::issue(&app, &principal, cluster, &posted).await,
         _ => Err(unknown(&VERBS)),
     }
@@ -117,4 +121,39 @@ pub(super) async fn scale(
         Scaled::Ordered(answer) => reply::ordered(answer),
         Scaled::Preview(preview) => reply::view(StatusCode::OK, &preview),
     }
+}
+
+/// How a frozen cluster is to be taken up again.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClusterRecover {
+    /// Only say what would be done.
+    #[serde(default)]
+    dry_run: bool,
+    /// Do without SPUs that were not heard. What was acknowledged and only they hold is lost.
+    #[serde(default)]
+    without_unheard: bool,
+}
+
+/// Takes a cluster up again that is frozen because its database went back: its counters are raised
+/// above all that its SPUs have seen, and each partition is led by whoever has the newest log.
+/// Refused (409, `SPUS_UNHEARD`) before every SPU was heard. Where the cluster is not frozen it
+/// says which partitions still wait for logs. Safe to repeat.
+#[utoipa::path(post, path = "/v1/clusters/{cluster}:recover", tag = "clusters",
+    operation_id = "cluster_recover", security(("api_key" = [])),
+    params(("cluster" = String, Path, description = "Name or id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition safe")),
+    request_body = ClusterRecover,
+    responses((status = 200, body = RecoveryView, description = "What was, or would be, done"),
+        Problems))]
+pub(super) async fn recover(
+    app: &App,
+    principal: &Principal,
+    cluster: &str,
+    posted: &Posted,
+) -> Result<Response, Problem> {
+    let ClusterRecover { dry_run, without_unheard } = posted.json()?;
+    let (request, how) = (posted.repeatable()?, (dry_run, without_unheard));
+    let answer = app::cluster_recover(app, principal, cluster, how, request.as_ref()).await?;
+    reply::answer(StatusCode::OK, answer)
 }

@@ -4,7 +4,7 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`routes`] | the router and, from the same lines, the OpenAPI document |
-//! | `system`, `clusters`, `cluster_verbs`, `spus`, `operations`, `topics`, `topic_verbs`, `consumers`, `consumer_verbs`, `tokens` | the routes |
+//! | `system`, `clusters`, `cluster_verbs`, `spus`, `operations`, `topics`, `topic_verbs`, `partition_verbs`, `reassignments`, `consumers`, `consumer_verbs`, `tokens` | the routes |
 //! | `docs` | the document as a page for people |
 //! | `around` | what happens around every request: id, deadline, trace, problems |
 //! | `caller` | from the bearer key to who asks |
@@ -22,7 +22,9 @@ mod docs;
 mod etag;
 mod list;
 mod operations;
+mod partition_verbs;
 pub mod problem;
+mod reassignments;
 mod reply;
 pub mod routes;
 mod spus;

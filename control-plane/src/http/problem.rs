@@ -172,11 +172,23 @@ impl From<AppError> for Problem {
             "CLUSTER_NOT_FOUND"
             | "TOPIC_NOT_FOUND"
             | "CONSUMER_NOT_FOUND"
-            | "OPERATION_NOT_FOUND" => StatusCode::NOT_FOUND,
+            | "OPERATION_NOT_FOUND"
+            | "PARTITION_NOT_FOUND"
+            | "SPU_NOT_FOUND" => StatusCode::NOT_FOUND,
             "TOPIC_DELETED" | "TOPIC_PURGED" => StatusCode::GONE,
-            "SCALE_REFUSED" | "CLUSTER_SHUT_DOWN" | "CLUSTER_DELETING" | "TOPIC_EXISTS"
-            | "TOPIC_NOT_DELETED" | "REPLICAS_LOST" | "NOT_ENOUGH_SPUS" | "REPLICAS_EXHAUSTED"
-            | "DATABASE_WENT_BACK" => StatusCode::CONFLICT,
+            "SCALE_REFUSED"
+            | "CLUSTER_SHUT_DOWN"
+            | "CLUSTER_FROZEN"
+            | "SPUS_UNHEARD"
+            | "CLUSTER_DELETING"
+            | "TOPIC_EXISTS"
+            | "TOPIC_NOT_DELETED"
+            | "REPLICAS_LOST"
+            | "NOT_ENOUGH_SPUS"
+            | "REPLICAS_EXHAUSTED"
+            | "DATABASE_WENT_BACK"
+            | "REASSIGNMENT_RUNNING"
+            | "REPLICA_BEING_REMOVED" => StatusCode::CONFLICT,
             "IDEMPOTENCY_KEY_REUSED" | "OFFSET_OUT_OF_RANGE" => StatusCode::UNPROCESSABLE_ENTITY,
             "OVERLOADED"
             | "DATABASE_UNAVAILABLE"

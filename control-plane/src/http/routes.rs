@@ -20,7 +20,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Problem, around, body::BODY_BYTES_MAX, caller, cluster_verbs, clusters, consumer_verbs,
-    consumers, docs, operations, problem::ProblemBody, spus, system, tokens, topic_verbs, topics,
+    consumers, docs, operations, partition_verbs, problem::ProblemBody, reassignments, spus,
+    system, tokens, topic_verbs, topics,
 };
 use crate::app::App;
 
@@ -36,6 +37,9 @@ use crate::app::App;
         cluster_verbs::shutdown,
         cluster_verbs::resume,
         cluster_verbs::scale,
+        cluster_verbs::recover,
+        reassignments::drain,
+        partition_verbs::reassign,
         tokens::issue,
         topic_verbs::add_partitions,
         topic_verbs::undelete,
@@ -67,6 +71,11 @@ fn keyed() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(topics::list, topics::create))
         .routes(routes!(topics::show, topics::update, topics::delete))
         .route("/v1/clusters/{cluster}/topics/{topic}", post(topic_verbs::dispatch))
+        .route(
+            "/v1/clusters/{cluster}/topics/{topic}/partitions/{partition}",
+            post(partition_verbs::dispatch),
+        )
+        .routes(routes!(reassignments::list))
         .routes(routes!(consumers::list))
         .routes(routes!(consumers::show, consumers::delete))
         .route("/v1/clusters/{cluster}/consumers/{consumer}", post(consumer_verbs::dispatch))
@@ -104,11 +113,12 @@ fn describe_responses(document: &mut utoipa::openapi::OpenApi) {
     }
 }
 
-/// The verbs that the router takes after a colon: of clusters, of topics, of consumers. For
+/// The verbs that the router takes after a colon: of clusters, of topics, of partitions, of
+/// consumers. For
 /// the test that keeps the document in step.
 #[must_use]
-pub fn verbs() -> [&'static [&'static str]; 3] {
-    [&cluster_verbs::VERBS, &topic_verbs::VERBS, &consumer_verbs::VERBS]
+pub fn verbs() -> [&'static [&'static str]; 4] {
+    [&cluster_verbs::VERBS, &topic_verbs::VERBS, &partition_verbs::VERBS, &consumer_verbs::VERBS]
 }
 
 /// The whole API. `request_timeout` bounds each request.

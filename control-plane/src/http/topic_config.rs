@@ -42,10 +42,18 @@ pub(super) struct TopicConfigChange {
     #[schema(value_type = Option<u64>, required = false, minimum = 1_000,
         maximum = 3_153_600_000_000_u64)]
     segment_ms: Option<Option<u64>>,
+    /// Where no replica is left that holds all that is committed, one that may lack some of it
+    /// may lead after a while: the partition is served again, what that one lacks is lost, and
+    /// the cut is written down. `false` for a new topic.
+    #[serde(default, deserialize_with = "said")]
+    #[schema(value_type = bool, required = false)]
+    unclean_election: Option<bool>,
 }
 
 /// A field that is there, whatever it says: `null` is something else than nothing.
-fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) -> Result<Option<T>, D::Error> {
+pub(super) fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    field: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(field).map(Some)
 }
 
@@ -59,6 +67,7 @@ impl TopicConfigChange {
             retention_bytes: self.retention_bytes,
             segment_bytes: self.segment_bytes,
             segment_ms: self.segment_ms,
+            unclean_election: self.unclean_election,
         }
     }
 }
@@ -81,7 +90,8 @@ mod tests {
         assert_eq!(parsed("{}").unwrap(), ConfigChange::default());
         let all = parsed(
             r#"{"flush":"interval","flush_interval_ms":5,"retention_ms":null,
-                "retention_bytes":null,"segment_bytes":6,"segment_ms":null}"#,
+                "retention_bytes":null,"segment_bytes":6,"segment_ms":null,
+                "unclean_election":true}"#,
         );
         let expected = ConfigChange {
             flush: Some(FlushMode::Interval),
@@ -90,12 +100,15 @@ mod tests {
             retention_bytes: Some(None),
             segment_bytes: Some(6),
             segment_ms: Some(None),
+            unclean_election: Some(true),
         };
         assert_eq!(all.unwrap(), expected);
         for wrong in [
             r#"{"flush":null}"#,
             r#"{"flush":"never"}"#,
             r#"{"segment_bytes":null}"#,
+            r#"{"unclean_election":null}"#,
+            r#"{"unclean_election":"on"}"#,
             r#"{"retention_ms":-1}"#,
             r#"{"retention_ms":"7d"}"#,
             r#"{"retention":7}"#,

@@ -9,7 +9,7 @@ use axum::{
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
-use weir_protocol::ids::GenerationNumber;
+use weir_protocol::ids::{GenerationNumber, SpuId};
 
 use super::{
     Problem,
@@ -19,9 +19,11 @@ use super::{
     list::{self, List, ListQuery},
     problem::Problems,
     reply,
-    topic_config::TopicConfigChange,
+    topic_config::{self, TopicConfigChange},
 };
-use crate::app::{self, App, PageFilter, Principal, TopicRequest, page::Page, view::TopicView};
+use crate::app::{
+    self, App, PageFilter, Place, Principal, TopicChange, TopicRequest, page::Page, view::TopicView,
+};
 
 /// What a new topic should be.
 #[derive(Deserialize, ToSchema)]
@@ -33,14 +35,29 @@ pub(super) struct TopicCreate {
     /// 1 to 10,000.
     #[schema(minimum = 1, maximum = 10_000, example = 6)]
     partitions: u32,
-    /// Replicas per partition.
+    /// Replicas per partition, each on an SPU of its own.
     #[serde(default = "one")]
-    #[schema(minimum = 1, default = 1, required = false)]
+    #[schema(minimum = 1, maximum = 16, default = 1, required = false)]
     replication: u32,
+    /// Fewer replicas in sync than this commit nothing, and writes wait or fail; at most
+    /// `replication`. Left out: two, where there are two.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 16, required = false)]
+    min_insync_replicas: Option<u32>,
     /// How its records are kept.
     #[serde(default)]
     #[schema(required = false)]
     config: Option<TopicConfigChange>,
+    /// Place its replicas by load alone. Left out, those of a partition are on as many racks as
+    /// there are.
+    #[serde(default)]
+    #[schema(required = false, default = false)]
+    ignore_rack: bool,
+    /// For each partition the SPUs that hold it, the first preferred as its leader; left out, they
+    /// are chosen.
+    #[serde(default)]
+    #[schema(required = false, example = json!([[1, 2], [2, 3]]))]
+    assignment: Option<Vec<Vec<u32>>>,
 }
 
 const fn one() -> u32 {
@@ -67,7 +84,16 @@ pub(super) async fn create(
         name: body.name,
         partitions: body.partitions,
         replication: body.replication,
+        min_insync_replicas: body.min_insync_replicas,
         config: body.config.map(|said| said.change()).unwrap_or_default(),
+        place: match (body.assignment, body.ignore_rack) {
+            (Some(replicas), _) => {
+                let spus = |ids: Vec<u32>| ids.into_iter().map(SpuId).collect();
+                Place::Assigned(replicas.into_iter().map(spus).collect())
+            }
+            (None, true) => Place::IgnoreRacks,
+            (None, false) => Place::Racks,
+        },
     };
     let answer = app::topic_create(&app, &principal, &cluster, &wanted, request.as_ref()).await?;
     reply::answer(StatusCode::CREATED, answer)
@@ -94,11 +120,24 @@ pub(super) async fn show(
 #[serde(deny_unknown_fields)]
 pub(super) struct TopicUpdate {
     /// How its records are kept.
-    config: TopicConfigChange,
+    #[serde(default)]
+    #[schema(required = false)]
+    config: Option<TopicConfigChange>,
+    /// Fewer replicas in sync than this commit nothing; at most as many as there are. `null`:
+    /// two, where there are two.
+    #[serde(default, deserialize_with = "topic_config::said")]
+    #[schema(value_type = Option<u32>, required = false, minimum = 1, maximum = 16)]
+    min_insync_replicas: Option<Option<u32>>,
+    /// How many replicas there are of each partition, each on an SPU of its own. They come and
+    /// go while the topic is in use; the answer shows how far that is.
+    #[serde(default)]
+    #[schema(required = false, minimum = 1, maximum = 16)]
+    replication: Option<u32>,
 }
 
-/// Changes how a topic's records are kept, while it is in use too. What is left out stays as
-/// it is; `null` takes a bound away.
+/// Changes how a topic's records are kept, how many replicas there are and how many commit, while
+/// it is in use too.
+/// What is left out stays as it is; `null` takes a bound away.
 #[utoipa::path(patch, path = "/v1/clusters/{cluster}/topics/{topic}", tag = "topics",
     operation_id = "topic_update", security(("api_key" = [])),
     params(("cluster" = String, Path, description = "Name or id"),
@@ -113,7 +152,9 @@ pub(super) async fn update(
     posted: Posted,
 ) -> Result<Response, Problem> {
     let request = posted.repeatable()?;
-    let change = posted.json::<TopicUpdate>()?.config.change();
+    let TopicUpdate { config, min_insync_replicas, replication } = posted.json()?;
+    let config = config.map(|said| said.change()).unwrap_or_default();
+    let change = TopicChange { config, min_insync_replicas, replication };
     let answer =
         app::topic_update(&app, &principal, &cluster, &topic, &change, request.as_ref()).await?;
     reply::answer(StatusCode::OK, answer)

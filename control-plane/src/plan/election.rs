@@ -1,111 +1,140 @@
-//! Who leads a partition.
+//! Who leads a partition, and who is dropped from its in-sync replicas because it is gone.
 //!
-//! Replication is single: a partition's one replica leads it or nobody does. So a leader
-//! that is offline is not deposed, for there is nobody else whose log is as long. What is
-//! left to decide is the epoch: a leader epoch belongs to one (SPU, incarnation), and a new
-//! incarnation never leads in an old one. A partition whose replica had not registered when
-//! it was created has no leader until it does.
+//! Nobody is elected here who is neither in sync nor eligible: see [`super::isr`] for why either
+//! holds all that was committed. (Where an owner chose otherwise: [`super::unclean`].) Clocks only permit an election; a deposed leader that lives on
+//! commits nothing, for its in-sync replicas answer it no more once they have seen the new
+//! epoch, and until then they hold what it commits.
+//!
+//! A leader epoch belongs to one (SPU, incarnation): a new incarnation never leads in an old one.
+//! Where nobody else may lead, a leader that is gone is kept, and so is who is in sync with it:
+//! the more of them may come back as a leader the better, and nothing is committed meanwhile.
 
-use weir_protocol::ids::{Incarnation, LeaderEpoch, PartitionEpoch, PartitionKey, SpuId};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// A partition's leadership.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leadership {
-    /// Which partition.
-    pub key: PartitionKey,
-    /// Who leads, if anybody.
-    pub leader: Option<SpuId>,
-    /// Who may lead: the in-sync replicas, in the order of preference.
-    pub candidates: Vec<SpuId>,
-    /// The leader's life that the epoch was given to; 0: none yet.
-    pub leader_incarnation: Incarnation,
-    /// Version of the leadership.
-    pub leader_epoch: LeaderEpoch,
-    /// Version of leader, in-sync replicas and replicas together.
-    pub partition_epoch: PartitionEpoch,
+use weir_protocol::ids::{Incarnation, SpuId};
+use weir_runtime::plant;
+
+use super::isr;
+use crate::store::{partition_state::PartitionState, partitions::PartitionRow};
+
+/// What is known of a cluster's SPUs when leaders are chosen. Who is in neither set is on its
+/// way, or in doubt: nothing is given to it and nothing taken from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Electorate {
+    /// Who may lead, in which life: it is online and not about to stop.
+    pub may_lead: BTreeMap<SpuId, Incarnation>,
+    /// Who is gone, or about to stop.
+    pub lost: BTreeSet<SpuId>,
+    /// Whether an eligible replica may be elected. What it has not got of the log is lost, which
+    /// was never committed, but may have been acknowledged with `acks=leader`: so only where
+    /// the last in-sync replica is gone, and not where it stops in order.
+    pub eligible_too: bool,
 }
 
-/// The new leaderships when `spu` begins another life, each with the partition epoch that it
-/// was decided on; partitions that need none are left out. To be stored in the transaction
-/// that gives out the incarnation.
+impl Electorate {
+    fn may_lead(&self, spu: SpuId) -> Option<Incarnation> {
+        self.may_lead.get(&spu).copied().filter(|_| !self.lost.contains(&spu))
+    }
+}
+
+/// What the partition's state is to be, under the next partition epoch; `None`: as it is.
+/// Asked again after that was stored, the answer is `None`.
 #[must_use]
-pub fn on_new_incarnation(
-    partitions: &[Leadership],
-    spu: SpuId,
+pub fn settle(row: &PartitionRow, spus: &Electorate) -> Option<PartitionState> {
+    match row.leader {
+        Some(leader) if !spus.lost.contains(&leader) => keep(row, leader, spus),
+        _ => elect(row, spus),
+    }
+}
+
+/// The leader is there: it leads on, in a new epoch if in another life, without the lost.
+fn keep(row: &PartitionRow, leader: SpuId, spus: &Electorate) -> Option<PartitionState> {
+    // One that is in doubt could not tell anybody of a smaller set.
+    let incarnation = spus.may_lead(leader)?;
+    let before = row.isr();
+    let isr: BTreeSet<_> = before.difference(&spus.lost).copied().collect();
+    let reborn = row.leader_incarnation < incarnation;
+    if !reborn && isr == before {
+        return None;
+    }
+    let eligible = isr::eligible_after(row, &isr);
+    let state = PartitionState { isr, eligible, ..PartitionState::from(row) };
+    Some(if reborn { led(row, state, leader, incarnation) } else { state })
+}
+
+/// The leader is gone, or there never was one.
+fn elect(row: &PartitionRow, spus: &Electorate) -> Option<PartitionState> {
+    let remaining: BTreeSet<_> = row.isr().difference(&spus.lost).copied().collect();
+    let first_of = |may: &dyn Fn(SpuId) -> bool| {
+        let preferred = row.replicas.iter().map(|replica| replica.spu);
+        preferred.filter(|spu| may(*spu)).find_map(|spu| Some((spu, spus.may_lead(spu)?)))
+    };
+    let outside = |_| plant::active("elects_outside_isr");
+    let ((leader, incarnation), isr) = if let Some(next) = first_of(&outside) {
+        (next, BTreeSet::from([next.0]))
+    } else if let Some(next) = first_of(&|spu| remaining.contains(&spu)) {
+        (next, remaining)
+    } else if spus.eligible_too {
+        // What was in sync is eligible then: nothing is committed before there are enough.
+        let eligible = row.eligible();
+        let next = first_of(&|spu| eligible.contains(&spu))?;
+        (next, BTreeSet::from([next.0]))
+    } else {
+        return None;
+    };
+    let eligible = isr::eligible_after(row, &isr);
+    let state = PartitionState { isr, eligible, ..PartitionState::from(row) };
+    Some(led(row, state, leader, incarnation))
+}
+
+/// The state under a new leadership.
+pub(super) fn led(
+    row: &PartitionRow,
+    state: PartitionState,
+    leader: SpuId,
     incarnation: Incarnation,
-) -> Vec<(PartitionEpoch, Leadership)> {
-    partitions
-        .iter()
-        .filter(|p| match p.leader {
-            Some(leader) => leader == spu && p.leader_incarnation < incarnation,
-            None => p.candidates.contains(&spu),
-        })
-        .map(|p| {
-            let next = Leadership {
-                leader: Some(spu),
-                leader_incarnation: incarnation,
-                leader_epoch: p.leader_epoch.next(),
-                partition_epoch: p.partition_epoch.next(),
-                ..p.clone()
-            };
-            (p.partition_epoch, next)
-        })
-        .collect()
+) -> PartitionState {
+    PartitionState {
+        leader: Some(leader),
+        leader_incarnation: incarnation,
+        leader_epoch: row.leader_epoch.next(),
+        ..state
+    }
+}
+
+/// The state with another leader, who is in sync; `None` when it is not, or leads already.
+#[must_use]
+pub fn hand_over(
+    row: &PartitionRow,
+    to: SpuId,
+    incarnation: Incarnation,
+) -> Option<PartitionState> {
+    let in_sync = row.replicas.iter().any(|replica| replica.spu == to && replica.in_isr);
+    let other = row.leader != Some(to);
+    (in_sync && other).then(|| led(row, PartitionState::from(row), to, incarnation))
+}
+
+/// The state without the replicas of SPUs that leave for good, where one that stays is in sync;
+/// `lives`: of each SPU, its last one. One that may lead is preferred as the next leader;
+/// another one leads once it is back.
+#[must_use]
+pub fn without(
+    row: &PartitionRow,
+    leaving: &BTreeSet<SpuId>,
+    lives: &BTreeMap<SpuId, Incarnation>,
+    may_lead: impl Fn(SpuId) -> bool,
+) -> Option<PartitionState> {
+    let isr: BTreeSet<_> = row.isr().difference(leaving).copied().collect();
+    let in_order = || row.replicas.iter().map(|r| r.spu).filter(|spu| isr.contains(spu));
+    let next = in_order().find(|spu| may_lead(*spu)).or_else(|| in_order().next())?;
+    let eligible = isr::eligible_after(row, &isr).difference(leaving).copied().collect();
+    let state = PartitionState { isr: isr.clone(), eligible, ..PartitionState::from(row) };
+    Some(match row.leader {
+        Some(leader) if isr.contains(&leader) => state,
+        _ => led(row, state, next, lives.get(&next).copied().unwrap_or_default()),
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-    use weir_protocol::ids::{PartitionIndex, TopicGenerationId};
-
-    use super::*;
-
-    fn partition(
-        index: u32,
-        leader: impl Into<Option<u32>>,
-        incarnation: u64,
-        epoch: u32,
-    ) -> Leadership {
-        Leadership {
-            key: PartitionKey {
-                generation: TopicGenerationId(Uuid::from_u128(1)),
-                partition: PartitionIndex(index),
-            },
-            leader: leader.into().map(SpuId),
-            candidates: vec![SpuId(1)],
-            leader_incarnation: Incarnation(incarnation),
-            leader_epoch: LeaderEpoch(epoch),
-            partition_epoch: PartitionEpoch(epoch + 10),
-        }
-    }
-
-    #[test]
-    fn only_the_partitions_of_the_reborn_leader_get_a_new_epoch() {
-        let before = [partition(0, 1, 3, 5), partition(1, 2, 3, 5), partition(2, 1, 0, 1)];
-        let after = on_new_incarnation(&before, SpuId(1), Incarnation(4));
-        assert_eq!(after.len(), 2);
-        for (old, (decided_on, new)) in [(&before[0], &after[0]), (&before[2], &after[1])] {
-            assert_eq!(*decided_on, old.partition_epoch);
-            assert_eq!(new.key, old.key);
-            assert_eq!(new.leader_incarnation, Incarnation(4));
-            assert_eq!(new.leader_epoch, old.leader_epoch.next());
-            assert_eq!(new.partition_epoch, old.partition_epoch.next());
-        }
-    }
-
-    #[test]
-    fn a_partition_without_a_leader_is_led_by_who_may() {
-        let before = [partition(0, None, 0, 0)];
-        let after = on_new_incarnation(&before, SpuId(1), Incarnation(1));
-        assert_eq!(after[0].1.leader, Some(SpuId(1)));
-        assert_eq!(after[0].1.leader_epoch, LeaderEpoch(1));
-        assert!(on_new_incarnation(&before, SpuId(2), Incarnation(1)).is_empty());
-    }
-
-    #[test]
-    fn repeating_it_changes_nothing() {
-        let once = on_new_incarnation(&[partition(0, 1, 3, 5)], SpuId(1), Incarnation(4));
-        let stored: Vec<_> = once.into_iter().map(|(_, new)| new).collect();
-        assert!(on_new_incarnation(&stored, SpuId(1), Incarnation(4)).is_empty());
-    }
-}
+#[path = "election_tests.rs"]
+mod tests;

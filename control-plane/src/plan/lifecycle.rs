@@ -22,6 +22,9 @@ pub struct View {
     pub all_ready: bool,
     /// Why the cluster cannot come up whatever is tried, such as a port that is taken.
     pub blocked: Option<String>,
+    /// Why nothing is decided about it, if so. Its SPUs are started, so that they can be heard;
+    /// nothing of them is removed.
+    pub frozen: Option<String>,
 }
 
 /// One SPU at one point of time.
@@ -86,7 +89,9 @@ pub fn decide(view: &View) -> Plan {
 
 fn run(view: &View) -> Plan {
     let mut actions: Vec<_> = stops(view, |spu| spu.removed).collect();
-    actions.extend(destroys(view));
+    if view.frozen.is_none() {
+        actions.extend(destroys(view));
+    }
     // A cluster that has served and lacks something now is degraded at once; one that is
     // still coming up only after repeated failure.
     let served = matches!(view.state, ClusterState::Running | ClusterState::Degraded);
@@ -100,6 +105,10 @@ fn run(view: &View) -> Plan {
             .filter(|spu| !spu.removed && !spu.running && spu.start_due)
             .map(|spu| Action::Start(spu.spu_id)),
     );
+    if let Some(reason) = &view.frozen {
+        let reason = Some(format!("frozen: {reason}; see weir control-plane recover"));
+        return Plan { state: ClusterState::Degraded, reason, actions };
+    }
     if view.all_ready {
         return Plan { state: ClusterState::Running, reason: None, actions };
     }
@@ -168,7 +177,7 @@ mod tests {
     }
 
     fn view(desired: Desired, state: ClusterState, spus: Vec<SpuView>) -> View {
-        View { desired, state, spus, all_ready: false, blocked: None }
+        View { desired, state, spus, all_ready: false, blocked: None, frozen: None }
     }
 
     #[test]
@@ -251,6 +260,20 @@ mod tests {
         assert_eq!(decide(&down).actions, [Action::DestroySpu(SpuId(3))]);
         view.spus[1].destroyed = true;
         assert_eq!(decide(&view).actions, [Action::Start(SpuId(1))]);
+    }
+
+    #[test]
+    fn a_frozen_cluster_starts_its_spus_says_why_and_removes_nothing() {
+        let mut gone = spu(2, false);
+        gone.removed = true;
+        let mut view = view(Desired::Running, ClusterState::Running, vec![spu(1, false), gone]);
+        (view.frozen, view.all_ready) = (Some("it went back".to_owned()), true);
+        let plan = decide(&view);
+        assert_eq!(
+            (plan.state, plan.actions),
+            (ClusterState::Degraded, vec![Action::Start(SpuId(1))])
+        );
+        assert!(plan.reason.is_some_and(|reason| reason.contains("it went back")));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Which names clusters, topics and consumers may have.
+//! Which names clusters, topics and consumers may have, and how many partitions.
 
 /// Longest topic name, in bytes.
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
@@ -6,6 +6,8 @@ pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 pub const CLUSTER_NAME_BYTES_MAX: usize = 63;
 /// Longest name of a consumer, in bytes.
 pub const CONSUMER_NAME_BYTES_MAX: usize = 249;
+/// Most partitions of a topic.
+pub const PARTITIONS_MAX: u32 = 10_000;
 /// What the names of Weir's own topics begin with.
 pub const INTERNAL_PREFIX: &str = "__";
 /// The internal topic that keeps what named consumers have committed.

@@ -195,14 +195,18 @@ pub fn refused(before: &Account, blocking: &[Blocking]) -> Account {
 #[must_use]
 pub fn scale_hint(blocking: &[Blocking]) -> String {
     let topics = || blocking.iter().flat_map(|spu| &spu.topics);
-    let mut ways = vec!["Keep as many SPUs"];
+    let mut ways = vec!["Keep as many SPUs".to_owned()];
+    if let Some(spu) = blocking.iter().find(|spu| spu.topics.iter().any(|topic| !topic.deleted)) {
+        let spu = spu.spu_id;
+        ways.push(format!("or move what one holds first: weir partition reassign --from {spu}"));
+    }
     if topics().any(|topic| !topic.deleted && !topic.name.starts_with(INTERNAL_PREFIX)) {
-        ways.push("or delete the topics that are not needed and purge them");
+        ways.push("or delete the topics that are not needed and purge them".to_owned());
     }
     if topics().any(|topic| topic.deleted) {
-        ways.push("or purge the topics that are deleted already");
+        ways.push("or purge the topics that are deleted already".to_owned());
     }
-    format!("{}. This version does not move replicas to other SPUs yet.", ways.join(", "))
+    format!("{}.", ways.join("; "))
 }
 
 /// Why what should run never will, whatever is tried.

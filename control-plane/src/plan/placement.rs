@@ -1,10 +1,32 @@
 //! Which SPUs hold a new partition's replicas.
+//!
+//! They are on as many racks as there are: SPUs of one rack fail together. Then the load is spread.
+//! An SPU that does not say where it stands is taken for one that stands alone.
+
+use std::collections::BTreeMap;
 
 use weir_protocol::ids::SpuId;
 
 /// Most replicas that one SPU may hold, those of deleted topics included: an SPU names all of
 /// them when it registers, in one message of bounded size.
 pub const REPLICAS_PER_SPU_MAX: u32 = 20_000;
+
+/// Most replicas of one partition.
+pub const REPLICATION_MAX: u32 = 16;
+
+/// What fails together, told apart by a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rack(pub u32);
+
+/// On which rack each SPU stands; who does not say is not named.
+pub type Racks = BTreeMap<SpuId, Rack>;
+
+/// How many of `holders` fail together with `spu`.
+#[must_use]
+pub(super) fn beside(racks: &Racks, holders: &[SpuId], spu: SpuId) -> usize {
+    let Some(rack) = racks.get(&spu) else { return 0 };
+    holders.iter().filter(|holder| racks.get(holder) == Some(rack)).count()
+}
 
 /// An SPU that may hold replicas, and what it carries so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,13 +63,14 @@ pub enum PlacementError {
 }
 
 /// For each of `partitions` new partitions its replicas in the order of preference: the
-/// first leads. Leadership first, then replicas are spread evenly; the same input gives the
-/// same placement.
+/// first leads. Each is spread over the `racks`; then leadership, then replicas are spread evenly.
+/// The same input gives the same placement.
 ///
 /// # Errors
 /// [`PlacementError`], also for a replication of 0.
 pub fn place(
     candidates: &[Candidate],
+    racks: &Racks,
     partitions: u32,
     replication: u32,
 ) -> Result<Vec<Vec<SpuId>>, PlacementError> {
@@ -68,7 +91,8 @@ pub fn place(
                 })
                 .min_by_key(|candidate| {
                     let leads = if position == 0 { candidate.preferred } else { 0 };
-                    (leads, candidate.replicas, candidate.spu)
+                    let beside = beside(racks, &chosen, candidate.spu);
+                    (beside, leads, candidate.replicas, candidate.spu)
                 });
             let Some(best) = best else { return Err(PlacementError::Full { partitions }) };
             best.replicas += 1;
@@ -83,9 +107,17 @@ pub fn place(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
     use super::*;
+
+    fn place(
+        candidates: &[Candidate],
+        partitions: u32,
+        replication: u32,
+    ) -> Result<Vec<Vec<SpuId>>, PlacementError> {
+        super::place(candidates, &Racks::new(), partitions, replication)
+    }
 
     fn empty(count: u32) -> Vec<Candidate> {
         let candidate = |id| Candidate { spu: SpuId(id), replicas: 0, held: 0, preferred: 0 };
@@ -127,6 +159,40 @@ mod tests {
                 assert!(high - low <= slack, "{spus} {partitions} {replication}: {spread:?}");
             }
         }
+    }
+
+    fn racks(of: &[(u32, u32)]) -> Racks {
+        of.iter().map(|(spu, rack)| (SpuId(*spu), Rack(*rack))).collect()
+    }
+
+    #[test]
+    fn replicas_are_on_as_many_racks_as_there_are() {
+        let racks = racks(&[(1, 0), (2, 0), (3, 0), (4, 1), (5, 1), (6, 2)]);
+        for (replication, each) in [(1, 1), (2, 1), (3, 1), (4, 2), (6, 3)] {
+            for replicas in super::place(&empty(6), &racks, 20, replication).unwrap() {
+                let mut on: BTreeMap<Rack, usize> = BTreeMap::new();
+                for spu in &replicas {
+                    *on.entry(racks[spu]).or_default() += 1;
+                }
+                assert_eq!(on.len(), 3.min(replication as usize), "{replicas:?}");
+                assert!(on.values().all(|count| *count <= each), "{replicas:?}");
+            }
+        }
+        // Leaders are spread all the same.
+        let placed = super::place(&empty(6), &racks, 12, 3).unwrap();
+        for spu in 1..=6 {
+            assert_eq!(placed.iter().filter(|replicas| replicas[0] == SpuId(spu)).count(), 2);
+        }
+    }
+
+    #[test]
+    fn who_does_not_say_stands_alone() {
+        let racks = racks(&[(1, 0), (2, 0)]);
+        for replicas in super::place(&empty(4), &racks, 9, 3).unwrap() {
+            let both = [1, 2].iter().all(|spu| replicas.contains(&SpuId(*spu)));
+            assert!(!both, "{replicas:?}");
+        }
+        assert_eq!(super::place(&empty(2), &racks, 1, 2).unwrap()[0].len(), 2);
     }
 
     #[test]

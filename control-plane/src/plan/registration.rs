@@ -3,16 +3,20 @@
 //!
 //! Pure: the edge loads [`Known`] and compares the secret, this decides, the edge acts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weir_protocol::{
     ErrorCode,
     ids::{
-        DatabaseId, FolderId, Incarnation, LaunchId, LeaderEpoch, PartitionKey, ProcessId,
-        ProducerId, RestoreNumber, Revision,
+        BootId, DatabaseId, FolderId, Incarnation, LaunchId, LeaderEpoch, PartitionEpoch,
+        PartitionKey, ProcessId, ProducerId, RestoreNumber, Revision,
     },
 };
 
+use super::{
+    history,
+    scale::{self, Blocking},
+};
 use crate::store::types::Desired;
 
 /// The version of the session protocol that this control plane speaks.
@@ -27,8 +31,25 @@ pub struct Known {
     pub spu: Option<KnownSpu>,
     /// The SPU's current launch; `None` when nothing was ever started, or when it ended.
     pub launch: Option<KnownLaunch>,
+    /// How it proves to be a launch of this SPU at all, be it an earlier or an ended one.
+    pub proof: Proof,
     /// Leader epochs of the cluster's partitions.
     pub leader_epochs: BTreeMap<PartitionKey, LeaderEpoch>,
+    /// What would be gone with its folder, if that is another one now: no other replica has what
+    /// was committed.
+    pub last_copies: Vec<Blocking>,
+}
+
+/// What an SPU's secret shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Nothing: it may be anybody's.
+    None,
+    /// A launch of this SPU that the database knows.
+    Known,
+    /// A launch of this SPU that the database does not know, by a control plane over it: it is of
+    /// after a backup, or so old that it was forgotten.
+    Origin,
 }
 
 /// A cluster, as far as it matters here.
@@ -44,6 +65,12 @@ pub struct KnownCluster {
     pub restore_number: RestoreNumber,
     /// The first producer id that was never given out.
     pub next_producer_id: ProducerId,
+    /// When the revision that the SPU has seen was made here; `None`: it is not known any more.
+    pub revised_at_unix_ms: Option<i64>,
+    /// Other databases' histories that were taken in, each up to which restore.
+    pub histories: Vec<(DatabaseId, RestoreNumber)>,
+    /// Why it is frozen, if it is.
+    pub frozen: Option<String>,
 }
 
 /// An SPU, as far as it matters here.
@@ -55,6 +82,8 @@ pub struct KnownSpu {
     pub folder_id: Option<FolderId>,
     /// The process that registered last.
     pub process_id: Option<ProcessId>,
+    /// The boot of its machine in which that was, if it said so.
+    pub boot_id: Option<BootId>,
     /// The last incarnation given out; 0: none yet.
     pub incarnation: Incarnation,
 }
@@ -80,14 +109,36 @@ pub struct Asked {
     pub folder_id: FolderId,
     /// Its process.
     pub process_id: ProcessId,
+    /// Which boot of its machine this is, if it says.
+    pub boot_id: Option<BootId>,
     /// The database that its folder last heard of, if any.
     pub database: Option<(DatabaseId, RestoreNumber)>,
     /// The highest revision that its folder saw.
     pub highest_revision: Revision,
+    /// When that was made, as its database said; 0: it did not say.
+    pub revised_at_unix_ms: i64,
+    /// The highest leader epoch of any partition that its folder saw.
+    pub highest_leader_epoch: LeaderEpoch,
+    /// Likewise.
+    pub highest_partition_epoch: PartitionEpoch,
+    /// The highest incarnation of any SPU that its folder saw.
+    pub highest_incarnation: Incarnation,
+    /// The replicas in its folder.
+    pub held: BTreeSet<PartitionKey>,
     /// The highest producer id that its folder saw; 0 (never given out): none.
     pub highest_producer_id: ProducerId,
     /// The leader epochs of its replicas.
     pub leader_epochs: Vec<(PartitionKey, LeaderEpoch)>,
+}
+
+impl Asked {
+    /// Whether its folder has never been used.
+    fn is_fresh(&self) -> bool {
+        self.database.is_none()
+            && self.leader_epochs.is_empty()
+            && self.highest_revision == Revision(0)
+            && self.highest_producer_id == ProducerId(0)
+    }
 }
 
 /// The answer.
@@ -95,11 +146,24 @@ pub struct Asked {
 pub enum Decision {
     /// It may serve.
     Accept {
+        /// Its folder is new and empty: whatever it held is gone, and others have it.
+        wiped: bool,
         /// Its life's number.
         incarnation: Incarnation,
         /// Whether this is another life than the last one that registered: partitions that
         /// it leads then get a new leader epoch.
         new_incarnation: bool,
+    },
+    /// It has to wait: the database went back, or that of its cluster did before.
+    WentBack {
+        /// What was noticed, for people. One that proved nothing is told little.
+        reason: String,
+        /// Whether it is believed: then the cluster is frozen, if it is not yet, and what the SPU
+        /// has seen is kept.
+        believed: bool,
+        /// Whether the launch, which the database does not know, is the SPU's current one: it
+        /// runs, and has seen more.
+        adopt: bool,
     },
     /// It may not.
     Refuse {
@@ -108,6 +172,14 @@ pub enum Decision {
         /// Why, for people.
         reason: String,
     },
+}
+
+/// Whether the machine was started anew since the SPU registered last: what no fsync had covered
+/// may be gone.
+#[must_use]
+pub fn booted_anew(known: &Known, asked: &Asked) -> bool {
+    let before = known.spu.as_ref().and_then(|spu| spu.boot_id);
+    before.zip(asked.boot_id).is_some_and(|(before, now)| before != now)
 }
 
 fn refuse(code: ErrorCode, reason: impl Into<String>) -> Decision {
@@ -130,27 +202,16 @@ pub fn decide(known: &Known, asked: &Asked) -> Decision {
     let Some(cluster) = &known.cluster else {
         return refuse(ErrorCode::UnknownCluster, "no such cluster in this org");
     };
-    let Some(spu) = &known.spu else {
-        return refuse(ErrorCode::StaleLaunch, "no such SPU was ever started for this cluster");
-    };
-    if spu.removed {
+    if known.spu.as_ref().is_some_and(|spu| spu.removed) {
         return refuse(ErrorCode::SpuRemoved, "this SPU was removed from its cluster for good");
     }
+    let later = history::later(cluster, &known.leader_epochs, asked);
+    // One reason for all, or each that asks again would have another one to store.
+    let later = later.map(|reason| cluster.frozen.clone().unwrap_or(reason));
     // The same words whether another launch is the current one, or none is just now.
     let current = known.launch.filter(|launch| launch.launch_id == asked.launch_id);
-    let Some(launch) = current else {
-        // A database that went back may not know the launch that runs: the SPU must not be
-        // ended for it, but wait. The details are not for whom nobody vouches for.
-        if went_back(cluster, &known.leader_epochs, asked).is_some() {
-            return refuse(
-                ErrorCode::DatabaseWentBack,
-                "this launch is not known, and the SPU has seen more than the database has",
-            );
-        }
-        return refuse(
-            ErrorCode::StaleLaunch,
-            format!("launch {} of this SPU is not the current one", asked.launch_id),
-        );
+    let (Some(spu), Some(launch)) = (&known.spu, current) else {
+        return stranger(known, cluster, asked, later);
     };
     if !launch.secret_matches {
         return refuse(ErrorCode::Unauthenticated, "the launch secret is wrong");
@@ -164,233 +225,87 @@ pub fn decide(known: &Known, asked: &Asked) -> Decision {
             return refuse(ErrorCode::UnknownCluster, "the cluster is being deleted");
         }
     }
-    if let Some(folder) = spu.folder_id
-        && folder != asked.folder_id
-    {
-        return refuse(
-            ErrorCode::FolderMismatch,
-            format!("this SPU's data folder is {folder}, not {}", asked.folder_id),
-        );
+    let other = spu.folder_id.filter(|folder| *folder != asked.folder_id);
+    let own_history = asked.database.is_some_and(|(id, _)| id == cluster.database_id);
+    if let Some(folder) = other {
+        // It may have been given this folder after the backup, and hold what only it has.
+        let since = own_history && (later.is_some() || cluster.frozen.is_some());
+        if let Some(refusal) = another_folder(folder, known, asked).filter(|_| !since) {
+            return refusal;
+        }
+        // Who else has what was in its own folder, a database that went back does not know.
+        if cluster.frozen.is_some() && !own_history {
+            let reason = format!(
+                "this SPU's data folder is {folder}, not {}, and its cluster is frozen",
+                asked.folder_id
+            );
+            return refuse(ErrorCode::FolderMismatch, reason);
+        }
     }
-    if let Some(reason) = went_back(cluster, &known.leader_epochs, asked) {
-        return refuse(ErrorCode::DatabaseWentBack, reason);
+    if let Some(reason) = later.or_else(|| cluster.frozen.clone()) {
+        return Decision::WentBack { reason, believed: true, adopt: false };
     }
-    let same = spu.process_id == Some(asked.process_id) && spu.incarnation > Incarnation(0);
+    let wiped = other.is_some();
+    let same =
+        spu.process_id == Some(asked.process_id) && spu.incarnation > Incarnation(0) && !wiped;
     Decision::Accept {
+        wiped,
         incarnation: if same { spu.incarnation } else { spu.incarnation.next() },
         new_incarnation: !same,
     }
 }
 
-/// What the SPU has seen that this database has not, if anything.
-fn went_back(
+/// A launch that is not the SPU's current one, or of an SPU that there is not. A database that went
+/// back may not know the launch that runs: then the SPU must not be ended for it, but wait.
+fn stranger(
+    known: &Known,
     cluster: &KnownCluster,
-    leader_epochs: &BTreeMap<PartitionKey, LeaderEpoch>,
     asked: &Asked,
-) -> Option<String> {
-    let (database_id, restore_number) = asked.database?;
-    if database_id != cluster.database_id {
-        return Some(format!(
-            "the SPU's data belongs to database {database_id}, this control plane's is {}",
-            cluster.database_id
-        ));
+    later: Option<String>,
+) -> Decision {
+    let believed = known.proof != Proof::None && cluster.desired == Desired::Running;
+    match (later, &cluster.frozen) {
+        (Some(reason), _) if believed => {
+            let adopt = known.proof == Proof::Origin && known.spu.is_some();
+            Decision::WentBack { reason, believed, adopt }
+        }
+        // One that has seen no more may be of any time: it is heard, and stays who it is.
+        (None, Some(reason)) if believed => {
+            Decision::WentBack { reason: reason.clone(), believed, adopt: false }
+        }
+        (Some(_), _) => {
+            let reason =
+                "this launch is not known, and the SPU has seen more than the database has";
+            Decision::WentBack { reason: reason.to_owned(), believed: false, adopt: false }
+        }
+        (None, _) if known.spu.is_none() => {
+            refuse(ErrorCode::StaleLaunch, "no such SPU was ever started for this cluster")
+        }
+        (None, _) => refuse(
+            ErrorCode::StaleLaunch,
+            format!("launch {} of this SPU is not the current one", asked.launch_id),
+        ),
     }
-    if restore_number > cluster.restore_number {
-        return Some(format!(
-            "the SPU has seen restore {restore_number} of the database, this one is {}",
-            cluster.restore_number
-        ));
+}
+
+/// Why the SPU may not go on with another folder than `folder`, its own. A used one is another
+/// SPU's, or an older one; an empty one may be a disk that was not mounted.
+fn another_folder(folder: FolderId, known: &Known, asked: &Asked) -> Option<Decision> {
+    let mismatch = format!("this SPU's data folder is {folder}, not {}", asked.folder_id);
+    if !asked.is_fresh() {
+        return Some(refuse(ErrorCode::FolderMismatch, mismatch));
     }
-    if asked.highest_revision > cluster.revision {
-        return Some(format!(
-            "the SPU has seen metadata revision {}, the database is at {}",
-            asked.highest_revision, cluster.revision
-        ));
+    if known.last_copies.is_empty() {
+        return None;
     }
-    if asked.highest_producer_id > ProducerId(0)
-        && asked.highest_producer_id >= cluster.next_producer_id
-    {
-        return Some(format!(
-            "the SPU has seen producer id {}, the database gives out {} next",
-            asked.highest_producer_id, cluster.next_producer_id
-        ));
-    }
-    asked.leader_epochs.iter().find_map(|(key, seen)| {
-        let ours = leader_epochs.get(key)?;
-        (seen > ours).then(|| {
-            format!("the SPU has seen leader epoch {seen} of {key}, the database is at {ours}")
-        })
-    })
+    let reason = format!(
+        "{mismatch}, which is empty, and no other SPU that is there has all of what was in it: {}. \
+         Bring that folder back, or delete these topics first",
+        scale::told(&known.last_copies)
+    );
+    Some(refuse(ErrorCode::FolderMismatch, reason))
 }
 
 #[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-    use weir_protocol::ids::{PartitionIndex, TopicGenerationId};
-
-    use super::*;
-
-    fn id(n: u128) -> Uuid {
-        Uuid::from_u128(n)
-    }
-
-    fn key() -> PartitionKey {
-        PartitionKey { generation: TopicGenerationId(id(90)), partition: PartitionIndex(0) }
-    }
-
-    /// A cluster at revision 10 whose SPU registered before, as incarnation 3.
-    fn case() -> (Known, Asked) {
-        let known = Known {
-            cluster: Some(KnownCluster {
-                desired: Desired::Running,
-                revision: Revision(10),
-                database_id: DatabaseId(id(1)),
-                restore_number: RestoreNumber(1),
-                next_producer_id: ProducerId(2_001),
-            }),
-            spu: Some(KnownSpu {
-                removed: false,
-                folder_id: Some(FolderId(id(2))),
-                process_id: Some(ProcessId(id(3))),
-                incarnation: Incarnation(3),
-            }),
-            launch: Some(KnownLaunch { launch_id: LaunchId(id(4)), secret_matches: true }),
-            leader_epochs: BTreeMap::from([(key(), LeaderEpoch(5))]),
-        };
-        let asked = Asked {
-            protocol_version: PROTOCOL_VERSION,
-            launch_id: LaunchId(id(4)),
-            folder_id: FolderId(id(2)),
-            process_id: ProcessId(id(3)),
-            database: Some((DatabaseId(id(1)), RestoreNumber(1))),
-            highest_revision: Revision(10),
-            highest_producer_id: ProducerId(2_000),
-            leader_epochs: vec![(key(), LeaderEpoch(5))],
-        };
-        (known, asked)
-    }
-
-    fn accepted(incarnation: u64, new_incarnation: bool) -> Decision {
-        Decision::Accept { incarnation: Incarnation(incarnation), new_incarnation }
-    }
-
-    #[test]
-    fn a_reconnecting_process_keeps_its_incarnation_and_another_gets_the_next() {
-        let (known, mut asked) = case();
-        assert_eq!(decide(&known, &asked), accepted(3, false));
-        asked.process_id = ProcessId(id(33));
-        assert_eq!(decide(&known, &asked), accepted(4, true));
-    }
-
-    #[test]
-    fn a_first_registration_is_incarnation_one() {
-        let (mut known, mut asked) = case();
-        known.spu = Some(KnownSpu {
-            removed: false,
-            folder_id: None,
-            process_id: None,
-            incarnation: Incarnation(0),
-        });
-        asked.database = None;
-        assert_eq!(decide(&known, &asked), accepted(1, true));
-    }
-
-    #[test]
-    fn an_older_restore_and_older_numbers_are_fine() {
-        let (known, mut asked) = case();
-        asked.database = Some((DatabaseId(id(1)), RestoreNumber(0)));
-        asked.highest_revision = Revision(2);
-        asked.highest_producer_id = ProducerId(0);
-        asked.leader_epochs = vec![(key(), LeaderEpoch(1))];
-        assert_eq!(decide(&known, &asked), accepted(3, false));
-    }
-
-    #[test]
-    fn a_restored_backup_does_not_end_an_spu_whose_launch_it_forgot() {
-        let (mut known, mut asked) = case();
-        known.launch = None;
-        asked.highest_revision = Revision(11);
-        let Decision::Refuse { code, .. } = decide(&known, &asked) else { panic!("accepted") };
-        assert_eq!(code, ErrorCode::DatabaseWentBack);
-        assert!(code.retriable(), "the SPU waits, it does not end");
-    }
-
-    #[test]
-    fn every_reason_to_refuse_has_its_code() {
-        type Change = fn(&mut Known, &mut Asked);
-        let cases: [(&str, Change, ErrorCode); 15] = [
-            ("newer protocol", |_, a| a.protocol_version += 1, ErrorCode::UnsupportedVersion),
-            (
-                "unknown cluster or another org's",
-                |k, _| k.cluster = None,
-                ErrorCode::UnknownCluster,
-            ),
-            ("unknown SPU", |k, _| k.spu = None, ErrorCode::StaleLaunch),
-            ("never launched, or ended", |k, _| k.launch = None, ErrorCode::StaleLaunch),
-            ("removed", |k, _| k.spu.as_mut().unwrap().removed = true, ErrorCode::SpuRemoved),
-            ("stale launch", |_, a| a.launch_id = LaunchId(id(40)), ErrorCode::StaleLaunch),
-            (
-                "wrong secret",
-                |k, _| k.launch.as_mut().unwrap().secret_matches = false,
-                ErrorCode::Unauthenticated,
-            ),
-            (
-                "to be shut down",
-                |k, _| k.cluster.as_mut().unwrap().desired = Desired::Shutdown,
-                ErrorCode::ShuttingDown,
-            ),
-            (
-                "to be deleted",
-                |k, _| k.cluster.as_mut().unwrap().desired = Desired::Deleted,
-                ErrorCode::UnknownCluster,
-            ),
-            ("another folder", |_, a| a.folder_id = FolderId(id(20)), ErrorCode::FolderMismatch),
-            (
-                "another database",
-                |_, a| a.database = Some((DatabaseId(id(10)), RestoreNumber(0))),
-                ErrorCode::DatabaseWentBack,
-            ),
-            (
-                "a later restore",
-                |_, a| a.database = Some((DatabaseId(id(1)), RestoreNumber(2))),
-                ErrorCode::DatabaseWentBack,
-            ),
-            (
-                "a later revision",
-                |_, a| a.highest_revision = Revision(11),
-                ErrorCode::DatabaseWentBack,
-            ),
-            (
-                "a later producer id",
-                |_, a| a.highest_producer_id = ProducerId(2_001),
-                ErrorCode::DatabaseWentBack,
-            ),
-            (
-                "a later leader epoch",
-                |_, a| a.leader_epochs = vec![(key(), LeaderEpoch(6))],
-                ErrorCode::DatabaseWentBack,
-            ),
-        ];
-        for (name, change, expected) in cases {
-            let (mut known, mut asked) = case();
-            change(&mut known, &mut asked);
-            let decision = decide(&known, &asked);
-            assert!(
-                matches!(decision, Decision::Refuse { code, .. } if code == expected),
-                "{name}: {decision:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_stranger_learns_nothing_of_the_cluster_s_state() {
-        let (mut known, mut asked) = case();
-        known.launch.as_mut().unwrap().secret_matches = false;
-        known.cluster.as_mut().unwrap().desired = Desired::Deleted;
-        asked.folder_id = FolderId(id(20));
-        assert!(matches!(
-            decide(&known, &asked),
-            Decision::Refuse { code: ErrorCode::Unauthenticated, .. }
-        ));
-    }
-}
+#[path = "registration_tests.rs"]
+mod tests;

@@ -1,15 +1,20 @@
 //! What another number of SPUs means: which are added, which go, or why it cannot be.
 //!
 //! An SPU goes only when no replica is left on it. Replicas of deleted topics count: their
-//! data can still come back. Those of the probe topic do not: they go with their SPU.
+//! data can still come back. Those of the probe topic do not: they go with their SPU. Nor do those
+//! of the offsets topic that another SPU is in sync with and stays: it has what they have, unless
+//! they are just being moved.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use weir_protocol::ids::{PartitionIndex, SpuId, TopicGenerationId};
 
-use crate::store::partitions::Held;
+use crate::store::partitions::{Held, PartitionRow};
 
 /// Most topics that are named of one SPU.
 const TOPICS_NAMED_MAX: usize = 20;
@@ -65,10 +70,35 @@ pub enum Plan {
     },
 }
 
-/// Decides. `spus` are those that stay so far; `held` is what each of them holds, ordered by
-/// topic and partition; SPUs that hold nothing need not be named there.
+/// What the SPUs of a cluster hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// What each of them holds or is to hold, without the probe topic, ordered by topic and partition; SPUs that
+    /// hold nothing need not be named.
+    pub held: BTreeMap<SpuId, Vec<Held>>,
+    /// Partitions of the offsets topic.
+    pub offsets: Vec<PartitionRow>,
+}
+
+impl Holdings {
+    /// What keeps `spu` from going together with `others`.
+    fn in_the_way(&self, spu: SpuId, others: &BTreeSet<SpuId>) -> Vec<&Held> {
+        let goes = |other: SpuId| other == spu || others.contains(&other);
+        let kept = |held: &Held| {
+            self.offsets.iter().any(|row| {
+                row.key.generation == held.generation
+                    && row.key.partition == held.partition
+                    && row.reassignment.is_none()
+                    && row.isr().into_iter().any(|member| !goes(member))
+            })
+        };
+        self.held.get(&spu).into_iter().flatten().filter(|held| !kept(held)).collect()
+    }
+}
+
+/// Decides. `spus` are those that stay so far.
 #[must_use]
-pub fn plan(spus: &[SpuId], held: &BTreeMap<SpuId, Vec<Held>>, wanted: u32) -> Plan {
+pub fn plan(spus: &[SpuId], holdings: &Holdings, wanted: u32) -> Plan {
     let have = u32::try_from(spus.len()).unwrap_or(u32::MAX);
     if wanted == have {
         return Plan::Same;
@@ -77,28 +107,37 @@ pub fn plan(spus: &[SpuId], held: &BTreeMap<SpuId, Vec<Held>>, wanted: u32) -> P
         return Plan::Up { add: wanted - have };
     }
     let go = usize::try_from(have - wanted).unwrap_or(usize::MAX);
-    let holds = |spu: &SpuId| held.get(spu).is_some_and(|held| !held.is_empty());
-    let mut remove: Vec<_> = spus.iter().copied().filter(|spu| !holds(spu)).collect();
-    remove.sort_unstable_by(|a, b| b.cmp(a));
+    let mut highest_first = spus.to_vec();
+    highest_first.sort_unstable_by(|a, b| b.cmp(a));
+    let mut remove = BTreeSet::new();
+    for spu in highest_first {
+        if remove.len() < go && holdings.in_the_way(spu, &remove).is_empty() {
+            remove.insert(spu);
+        }
+    }
     if remove.len() < go {
         let lacking = u32::try_from(go - remove.len()).unwrap_or(u32::MAX);
-        let mut full: Vec<_> = spus.iter().copied().filter(holds).collect();
-        full.sort_unstable();
-        let blocking = full.into_iter().map(|spu| blocking(spu, &held[&spu])).collect();
+        let mut stay: Vec<_> = spus.iter().copied().filter(|spu| !remove.contains(spu)).collect();
+        stay.sort_unstable();
+        let blocking = blocking(&stay, holdings, &remove);
         return Plan::Refuse { lacking, blocking };
     }
-    remove.truncate(go);
-    Plan::Down { remove }
+    Plan::Down { remove: remove.into_iter().rev().collect() }
 }
 
 /// What keeps those of these SPUs from going that hold anything.
 #[must_use]
-pub fn in_the_way(leaving: &[SpuId], held: &BTreeMap<SpuId, Vec<Held>>) -> Vec<Blocking> {
-    let holds = |spu: &SpuId| held.get(spu).filter(|held| !held.is_empty());
-    leaving.iter().filter_map(|spu| Some(blocking(*spu, holds(spu)?))).collect()
+pub fn in_the_way(leaving: &[SpuId], holdings: &Holdings) -> Vec<Blocking> {
+    blocking(leaving, holdings, &leaving.iter().copied().collect())
 }
 
-fn blocking(spu_id: SpuId, held: &[Held]) -> Blocking {
+/// What keeps each of `spus` from going together with `others`, where anything does.
+fn blocking(spus: &[SpuId], holdings: &Holdings, others: &BTreeSet<SpuId>) -> Vec<Blocking> {
+    let held = spus.iter().map(|spu| (*spu, holdings.in_the_way(*spu, others)));
+    held.filter(|(_, held)| !held.is_empty()).map(|(spu, held)| by_topic(spu, &held)).collect()
+}
+
+fn by_topic(spu_id: SpuId, held: &[&Held]) -> Blocking {
     let mut topics: Vec<BlockingTopic> = Vec::new();
     for replica in held {
         match topics.last_mut() {
@@ -156,8 +195,10 @@ fn ranges(sorted: &[PartitionIndex]) -> String {
 mod tests {
     use proptest::prelude::*;
     use uuid::Uuid;
+    use weir_protocol::ids::{Incarnation, LeaderEpoch, PartitionEpoch, PartitionKey};
 
     use super::*;
+    use crate::store::partitions::ReplicaRow;
 
     fn held(topic: u128, deleted: bool, partition: u32) -> Held {
         Held {
@@ -166,6 +207,65 @@ mod tests {
             deleted,
             partition: PartitionIndex(partition),
         }
+    }
+
+    fn users(held: &BTreeMap<SpuId, Vec<Held>>) -> Holdings {
+        Holdings { held: held.clone(), offsets: Vec::new() }
+    }
+
+    /// One partition of the offsets topic on these SPUs, and who of them is in sync.
+    fn offsets(on: &[u32], in_sync: &[u32]) -> Holdings {
+        let held = on.iter().map(|spu| (SpuId(*spu), vec![held(9, false, 0)])).collect();
+        let replica = |spu: &u32| ReplicaRow {
+            spu: SpuId(*spu),
+            in_isr: in_sync.contains(spu),
+            eligible: !in_sync.contains(spu),
+        };
+        let row = PartitionRow {
+            key: PartitionKey {
+                generation: TopicGenerationId(Uuid::from_u128(9)),
+                partition: PartitionIndex(0),
+            },
+            label: String::new(),
+            leader: Some(SpuId(in_sync[0])),
+            leader_incarnation: Incarnation(1),
+            leader_epoch: LeaderEpoch(1),
+            partition_epoch: PartitionEpoch(1),
+            unclean_leader_epoch: LeaderEpoch(0),
+            recovering: false,
+            min_insync: 2,
+            unclean_election: false,
+            flush_interval: false,
+            replicas: on.iter().map(replica).collect(),
+            reassignment: None,
+        };
+        Holdings { held, offsets: vec![row] }
+    }
+
+    #[test]
+    fn the_offsets_stay_with_one_that_is_in_sync() {
+        let down = |remove: &[u32]| Plan::Down { remove: ids(remove) };
+        let spus = ids(&[1, 2, 3]);
+        let all = offsets(&[1, 2, 3], &[1, 2, 3]);
+        assert_eq!(plan(&spus, &all, 1), down(&[3, 2]));
+        assert!(in_the_way(&ids(&[2, 3]), &all).is_empty());
+        // The one in sync stays, whichever it is.
+        assert_eq!(plan(&spus, &offsets(&[1, 2, 3], &[3]), 1), down(&[2, 1]));
+        assert_eq!(plan(&spus, &offsets(&[2, 3], &[2, 3]), 1), down(&[3, 1]));
+        assert_eq!(plan(&spus, &offsets(&[1], &[1]), 1), down(&[3, 2]));
+        // Eligible is not enough.
+        let one = offsets(&[1, 2], &[2]);
+        assert_eq!(in_the_way(&ids(&[2]), &one).len(), 1);
+        assert_eq!(in_the_way(&ids(&[1, 2]), &one).len(), 2);
+        assert!(matches!(plan(&ids(&[1, 2]), &one, 0), Plan::Refuse { lacking: 1, .. }));
+        // Nobody takes away what is on its way.
+        let mut moves = offsets(&[1, 2, 3], &[1, 2, 3]);
+        moves.offsets[0].reassignment = Some(crate::store::reassignments::Reassignment {
+            target: ids(&[1, 2, 3]),
+            original: ids(&[1, 2]),
+            moving: true,
+        });
+        assert_eq!(in_the_way(&ids(&[3]), &moves).len(), 1);
     }
 
     fn ids(ids: &[u32]) -> Vec<SpuId> {
@@ -179,6 +279,9 @@ mod tests {
             spus.iter().map(|spu| (SpuId(*spu), vec![held(1, false, *spu)])).collect()
         };
         let down = |remove: &[u32]| Plan::Down { remove: ids(remove) };
+        let plan = |spus: &[SpuId], held: &BTreeMap<SpuId, Vec<Held>>, wanted| {
+            super::plan(spus, &users(held), wanted)
+        };
         assert_eq!(plan(&ids(&[1, 2, 3]), &none, 3), Plan::Same);
         assert_eq!(plan(&ids(&[1, 2, 3]), &on(&[1, 2, 3]), 5), Plan::Up { add: 2 });
         assert_eq!(plan(&ids(&[1, 2, 3]), &none, 1), down(&[3, 2]));
@@ -194,7 +297,7 @@ mod tests {
         // An entry without replicas is none.
         let empty = BTreeMap::from([(SpuId(2), vec![])]);
         assert_eq!(plan(&ids(&[1, 2]), &empty, 1), down(&[2]));
-        assert_eq!(in_the_way(&ids(&[2, 3]), &on(&[1, 3])).len(), 1);
+        assert_eq!(in_the_way(&ids(&[2, 3]), &users(&on(&[1, 3]))).len(), 1);
     }
 
     #[test]
@@ -202,14 +305,14 @@ mod tests {
         let mut all: Vec<_> = [0, 1, 2, 3, 7].iter().map(|p| held(1, false, *p)).collect();
         all.push(held(2, true, 5));
         let held = BTreeMap::from([(SpuId(1), all)]);
-        let Plan::Refuse { blocking, .. } = plan(&ids(&[1]), &held, 0) else { panic!() };
+        let Plan::Refuse { blocking, .. } = plan(&ids(&[1]), &users(&held), 0) else { panic!() };
         assert_eq!(
             told(&blocking),
             "SPU 1 holds t1 (partitions 0-3, 7), t2 (deleted, not purged) (partition 5)"
         );
         let many = (0..25).map(|topic| super::tests::held(topic, false, 0)).collect();
         let held = BTreeMap::from([(SpuId(1), many)]);
-        let Plan::Refuse { blocking, .. } = plan(&ids(&[1]), &held, 0) else { panic!() };
+        let Plan::Refuse { blocking, .. } = plan(&ids(&[1]), &users(&held), 0) else { panic!() };
         assert!(told(&blocking).ends_with("t19 (partition 0) and 5 more topics"));
     }
 
@@ -226,9 +329,10 @@ mod tests {
                 .map(|(spu, _)| (SpuId(*spu), vec![held(1, false, *spu)]))
                 .collect();
             let have = spus.len();
-            let decided = plan(&spus, &held, wanted);
+            let holdings = users(&held);
+            let decided = plan(&spus, &holdings, wanted);
             // Asked again before anything changed, the answer is the same.
-            prop_assert_eq!(&decided, &plan(&spus, &held, wanted));
+            prop_assert_eq!(&decided, &plan(&spus, &holdings, wanted));
             match decided {
                 Plan::Same => prop_assert_eq!(have, wanted as usize),
                 Plan::Up { add } => prop_assert_eq!(have + add as usize, wanted as usize),
@@ -239,7 +343,7 @@ mod tests {
                     // Done, there is nothing more to do.
                     let left: Vec<_> =
                         spus.iter().copied().filter(|spu| !remove.contains(spu)).collect();
-                    prop_assert_eq!(plan(&left, &held, wanted), Plan::Same);
+                    prop_assert_eq!(plan(&left, &holdings, wanted), Plan::Same);
                 }
                 Plan::Refuse { lacking, blocking } => {
                     prop_assert!(lacking > 0);

@@ -33,6 +33,8 @@ pub struct ConfigChange {
     pub segment_bytes: Option<u64>,
     /// How old a segment becomes, in milliseconds.
     pub segment_ms: Option<Option<u64>>,
+    /// Whether a replica may lead that lacks what is committed, where no other is left.
+    pub unclean_election: Option<bool>,
 }
 
 /// Why a choice cannot be.
@@ -88,6 +90,7 @@ impl ConfigChange {
             retention_bytes: self.retention_bytes.unwrap_or(before.retention_bytes),
             segment_bytes: self.segment_bytes.unwrap_or(before.segment_bytes),
             segment_ms: self.segment_ms.unwrap_or(before.segment_ms),
+            unclean_election: self.unclean_election.unwrap_or(before.unclean_election),
         };
         after.check()?;
         Ok(after)
@@ -127,6 +130,7 @@ mod tests {
         retention_bytes: Some(1),
         segment_bytes: 1 << 20,
         segment_ms: Some(60_000),
+        unclean_election: true,
     };
 
     #[test]
@@ -150,6 +154,7 @@ mod tests {
             retention_bytes: Some(None),
             segment_bytes: Some(SEGMENT_BYTES_MAX),
             segment_ms: Some(None),
+            unclean_election: Some(false),
         };
         assert_eq!(change.apply(&INTERVAL), Ok(TopicConfig::default()));
     }

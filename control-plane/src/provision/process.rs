@@ -41,7 +41,7 @@ const POLL: Duration = Duration::from_millis(25);
 const KILL_WAIT: Duration = Duration::from_secs(10);
 /// What an SPU inherits of the control plane's environment; everything else, such as the
 /// control plane's own secrets, stays here.
-const ENVIRONMENT: [&str; 20] = [
+const ENVIRONMENT: [&str; 21] = [
     "PATH",
     "HOME",
     "LANG",
@@ -62,6 +62,7 @@ const ENVIRONMENT: [&str; 20] = [
     "OTEL_TRACES_SAMPLER_ARG",
     "LLVM_PROFILE_FILE",
     "WEIR_SPU_UNSAFE_NO_FSYNC",
+    "WEIR_SPU_CATCH_UP_BYTES_PER_S",
 ];
 
 /// How far above its own port an SPU serves its metrics.

@@ -9,7 +9,10 @@ use std::{
 use weir_protocol::ids::{ClusterId, OrgId, SpuId};
 use weir_runtime::clock::Monotonic;
 
-use super::{Context, launch, outcome, prepare, prober::Prober, remove, snapshot::Snapshot, watch};
+use super::{
+    Context, balance::Balancer, damage, launch, lose, outcome, prepare, prober::Prober, reassign,
+    recover, remove, snapshot::Snapshot, unclean, watch,
+};
 use crate::{
     app::status_board::SpuSeen,
     plan::{
@@ -33,6 +36,9 @@ struct Worker {
     id: ClusterId,
     began: Monotonic,
     restarts: BTreeMap<SpuId, Restarts>,
+    absences: lose::Absences,
+    stuck: unclean::Stuck,
+    balancer: Balancer,
     /// Ports that were found taken, by the SPU that needs them.
     port_conflicts: BTreeMap<SpuId, String>,
     /// What the last pass decided. A row that says otherwise was changed by an order.
@@ -60,6 +66,9 @@ pub(super) async fn keep(context: Arc<Context>, org: OrgId, id: ClusterId) {
         org,
         id,
         restarts: BTreeMap::new(),
+        absences: lose::Absences::default(),
+        stuck: unclean::Stuck::default(),
+        balancer: Balancer::default(),
         port_conflicts: BTreeMap::new(),
         decided: None,
     };
@@ -93,12 +102,18 @@ impl Worker {
         let Some(mut snapshot) = Snapshot::load(&context.app, self.org, self.id).await? else {
             return Ok(Pass::Gone);
         };
-        if remove::remove_leaving(&context, &snapshot).await? {
+        // While it is frozen, or the first SPUs are heard after a start, nothing is decided.
+        let (app, id) = (&context.app, self.id);
+        let undecided = |snapshot: &Snapshot| {
+            snapshot.cluster.frozen.is_some() || app.board.calls(id, app.clock.now())
+        };
+        if !undecided(&snapshot) && remove::remove_leaving(&context, &snapshot).await? {
             return Ok(Pass::Acted);
         }
         let mut settled = false;
         for _ in 0..PREPARE_ROUNDS_MAX {
             settled = snapshot.cluster.desired != Desired::Running
+                || snapshot.cluster.frozen.is_some()
                 || !prepare::prepare(&context, &snapshot).await?;
             if settled {
                 break;
@@ -123,6 +138,18 @@ impl Worker {
 
         let seen = context.app.board.cluster(self.id);
         watch::store_presence(&context, &snapshot, &seen, self.began).await?;
+        self.absences.note(&snapshot, context.app.clock.now());
+        let mut moved = false;
+        if !undecided(&snapshot) {
+            lose::sweep(&context, &snapshot, &self.absences).await?;
+            damage::sweep(&context, &snapshot).await?;
+            // Last: where one who holds all can lead, it does by now.
+            let lost = self.absences.lost(context.app.clock.now(), context.app.defaults.lease);
+            unclean::sweep(&context, &snapshot, &lost, &mut self.stuck).await?;
+            self.balancer.pass(&context, &snapshot, self.began).await?;
+            recover::pass(&context, &snapshot).await?;
+            moved = reassign::pass(&context, &snapshot).await?;
+        }
         let readiness = judge(&snapshot, &seen);
         self.check_ports(&snapshot).await;
         let view = self.view(&snapshot, &seen, &readiness, ordered);
@@ -132,7 +159,7 @@ impl Worker {
         if snapshot.cluster.desired == Desired::Running {
             self.probe(&snapshot, &seen);
         }
-        let mut acted = !ended.is_empty();
+        let mut acted = moved || !ended.is_empty();
         let mut stops = Vec::new();
         for action in plan.actions {
             acted = true;
@@ -276,6 +303,7 @@ impl Worker {
             spus,
             all_ready: readiness.all_ready,
             blocked: self.blocked(snapshot),
+            frozen: snapshot.cluster.frozen.as_ref().map(|frozen| frozen.reason.clone()),
         }
     }
 

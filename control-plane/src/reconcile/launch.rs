@@ -8,7 +8,7 @@ use weir_protocol::ids::{LaunchId, SpuId};
 use super::{Context, ports, snapshot::Snapshot};
 use crate::{
     app::uuid_v4,
-    auth::{pepper::Purpose, random_secret},
+    auth::{launch_secret, pepper::Purpose},
     plan::operation,
     provision::{LaunchSpec, ProvisionError, spu_folder},
     store::{
@@ -57,7 +57,7 @@ pub(super) async fn start(
     let (app, cluster) = (&context.app, &snapshot.cluster);
     let listen = listen(context, snapshot, row).ok_or(StartError::NoPort)?;
     let launch_id = LaunchId(uuid_v4()?);
-    let secret = random_secret()?;
+    let secret = launch_secret::draw(&app.pepper, cluster.id, row.id, launch_id)?;
     let hash = app.pepper.hash(Purpose::Launch, &launch_id.to_string(), &secret);
     // A start that follows an order is none of its own accord.
     let unasked = row.launch_id.is_some() && row.state != SpuState::Stopped;

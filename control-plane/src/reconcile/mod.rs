@@ -11,6 +11,12 @@
 //! | `snapshot` | what the database holds of a cluster, in one read |
 //! | `prepare`, `offsets_topic` | SPU rows, ports, internal topics: what must be there before a start |
 //! | `watch` | launches that ended, SPUs that stayed away |
+//! | `lose` | who leads instead of SPUs that are gone |
+//! | `unclean` | who leads where nobody is left who holds all, if the owner wants that |
+//! | `damage` | who leads instead of replicas that are out of service on SPUs that are there |
+//! | `balance` | leaderships go back to who is preferred |
+//! | `recover` | who leads after a recovery |
+//! | `reassign` | partitions come to be held by other SPUs |
 //! | `spu_ports` | another port for an SPU whose own is taken |
 //! | `launch` | start, stop, destroy |
 //! | `remove` | SPUs that leave: the last check, the removal, their data |
@@ -18,17 +24,23 @@
 //! | `prober`, [`probe`] | does an SPU serve? |
 //! | [`ports`] | which ports a cluster listens on |
 
+mod balance;
 mod cluster;
+mod damage;
 mod launch;
+mod lose;
 mod offsets_topic;
 mod outcome;
 pub mod ports;
 mod prepare;
 pub mod probe;
 mod prober;
+mod reassign;
+mod recover;
 mod remove;
 mod snapshot;
 mod spu_ports;
+mod unclean;
 mod watch;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -36,7 +48,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use weir_protocol::ids::ClusterId;
 use weir_runtime::task::{self, CancellationToken, JoinHandle};
 
-use crate::{app::App, plan::restart::RestartPolicy, provision::Provisioner, store::clusters};
+use crate::{
+    app::App,
+    plan::restart::RestartPolicy,
+    provision::Provisioner,
+    store::{DbResult, Scoped, clusters, types::Desired},
+};
 
 /// How long workers may take to end once the control plane goes down.
 const END_TIMEOUT: Duration = Duration::from_secs(3);
@@ -54,6 +71,10 @@ pub struct Config {
     pub restart: RestartPolicy,
     /// How long an SPU may take to end before it is killed.
     pub stop_grace: Duration,
+    /// How long a partition waits for a replica that holds all that is committed, once every such
+    /// one has been gone for as long as its lease, before another leads that may lack some of it:
+    /// where its topic's owner chose that.
+    pub unclean_wait: Duration,
     /// How long a probe may take.
     pub probe_timeout: Duration,
     /// Pause after a probe that did not pass; doubles up to ten times this.
@@ -68,6 +89,8 @@ impl Default for Config {
             spu_listen_host: "127.0.0.1".to_owned(),
             restart: RestartPolicy::default(),
             stop_grace: Duration::from_secs(20),
+            // Most machines have started again by then.
+            unclean_wait: Duration::from_secs(60),
             probe_timeout: Duration::from_secs(5),
             probe_pause: Duration::from_millis(100),
         }
@@ -125,7 +148,15 @@ pub async fn run(
     }
 }
 
-async fn list(context: &Context) -> crate::store::DbResult<Vec<clusters::ClusterRow>> {
+/// Whether anything may be decided about a cluster, in the transaction that would store it: it is
+/// to run, its database did not go back as far as is known, and all SPUs were heard since a start.
+async fn decides(app: &App, scoped: &mut Scoped<'_>, cluster: ClusterId) -> DbResult<bool> {
+    let row = clusters::by_id(scoped, cluster).await?;
+    let runs = row.is_some_and(|row| row.desired == Desired::Running && row.frozen.is_none());
+    Ok(runs && !app.board.calls(cluster, app.clock.now()))
+}
+
+async fn list(context: &Context) -> DbResult<Vec<clusters::ClusterRow>> {
     let mut tx = context.app.store.read().await?;
     clusters::system_list(&mut tx).await
 }

@@ -7,8 +7,11 @@ use weir_protocol::{
 
 use super::{Context, snapshot::Snapshot};
 use crate::{
-    app::topic_create,
-    plan::names::OFFSETS_TOPIC,
+    app::{candidates, topic_create},
+    plan::{
+        names::OFFSETS_TOPIC,
+        placement::{self, Candidate},
+    },
     store::{
         DbError, DbResult,
         partitions::NewPartition,
@@ -20,7 +23,11 @@ use crate::{
 /// A consumer's coordinator is found by its name modulo this, so it never changes.
 const PARTITIONS: u32 = 8;
 
-/// Makes the offsets topic, once, as soon as there is an SPU.
+/// Replicas of each of its partitions, where there are as many SPUs.
+const REPLICATION: u32 = 3;
+
+/// Makes the offsets topic, once, as soon as all SPUs of the spec have their rows: its replicas
+/// are spread over them, and stay there.
 pub(super) async fn ensure(context: &Context, snapshot: &Snapshot) -> DbResult<bool> {
     if snapshot.offsets_topic {
         return Ok(false);
@@ -33,24 +40,41 @@ pub(super) async fn ensure(context: &Context, snapshot: &Snapshot) -> DbResult<b
     if topics::by_name(&mut scoped, id, OFFSETS_TOPIC).await?.is_some() {
         return Ok(true);
     }
-    // All on the SPU with the lowest id, which is in the spec for as long as there is one:
-    // a cluster that gets fewer SPUs need not move offsets, which nothing can do yet.
-    let spus = spus::list(&mut scoped, id).await?;
-    let Some(spu) = spus.into_iter().find(|spu| !spu.removed) else { return Ok(false) };
+    let rows = spus::list(&mut scoped, id).await?;
+    let wanted = usize::try_from(snapshot.cluster.spec.spus).unwrap_or(usize::MAX);
+    let spus: Vec<_> = rows
+        .iter()
+        .filter(|spu| spu.stays())
+        .take(wanted)
+        .map(|spu| Candidate { spu: spu.id, replicas: 0, held: 0, preferred: 0 })
+        .collect();
+    if spus.len() < wanted {
+        return Ok(false);
+    }
+    let count = u32::try_from(spus.len()).unwrap_or(u32::MAX);
+    let replication = REPLICATION.min(count);
+    let racks = candidates::racks(&rows);
+    let Ok(placed) = placement::place(&spus, &racks, PARTITIONS, replication) else {
+        // Without an SPU.
+        return Ok(false);
+    };
     let new = NewTopic {
         generation: TopicGenerationId(fresh),
         name: OFFSETS_TOPIC.to_owned(),
         internal: true,
-        replication: 1,
+        replication,
+        // Two, where there are two: also after it has lost replicas to a scale.
+        min_insync: None,
         // What is live in it is not what is young: it is kept short by its coordinator.
         config: TopicConfig::default(),
     };
-    let placed: Vec<_> = (0..PARTITIONS)
-        .map(|index| NewPartition {
+    let placed: Vec<_> = (0..)
+        .zip(placed)
+        .map(|(index, replicas)| NewPartition {
             index: PartitionIndex(index),
             label: String::new(),
-            replicas: vec![spu.id],
-            leader: (spu.incarnation.get() > 0).then_some((spu.id, spu.incarnation)),
+            leader: topic_create::first_to_lead(&rows, &replicas),
+            replicas,
         })
         .collect();
     let (_, revision) =

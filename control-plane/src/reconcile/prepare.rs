@@ -152,6 +152,7 @@ async fn extend_probe_topic(context: &Context, snapshot: &Snapshot) -> DbResult<
                 name: PROBE_TOPIC.to_owned(),
                 internal: true,
                 replication: 1,
+                min_insync: None,
                 config: TopicConfig::default(),
             };
             topics::insert(&mut scoped, id, &new, now).await?;

@@ -130,6 +130,7 @@ async fn round_trip(
             ..data::Start::default()
         }),
         max_bytes: FETCH_BYTES,
+        ..data::Subscribe::default()
     };
     let credit = data::Credit { bytes: u64::from(FETCH_BYTES) };
     let messages =

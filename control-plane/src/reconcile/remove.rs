@@ -1,22 +1,33 @@
 //! SPUs that leave their cluster. One transaction checks once more that they hold nothing and
 //! removes them; only then are they stopped, and last of all their data goes.
 
-use weir_protocol::ids::SpuId;
+use std::collections::{BTreeMap, BTreeSet};
+
+use weir_protocol::ids::{ClusterId, SpuId};
 
 use super::{Context, launch, probe::PROBE_TOPIC, snapshot::Snapshot};
 use crate::{
+    app::{App, holdings, leadership},
     plan::{
-        operation,
-        scale::{self, Blocking},
+        election, operation,
+        scale::{self, Blocking, Holdings},
     },
     store::{
         DbResult, Scoped,
         changes::{self, Change},
         clusters::{self, ClusterSpec},
-        operations, partitions, purges, spus, topics,
+        operations,
+        partition_state::{self, PartitionState},
+        partitions::PartitionRow,
+        purges, recovery,
+        spus::{self, SpuRow},
+        topics,
         types::{Desired, OperationKind},
     },
 };
+
+/// Most partitions that are looked at while their leaders are being found out.
+const RECOVERING_MAX: u32 = 100_000;
 
 /// Removes the SPUs that are to leave, or none of them where one holds a replica after all:
 /// then all stay, the spec counts them again, and the operation says why. `true` when the
@@ -32,9 +43,15 @@ pub(super) async fn remove_leaving(context: &Context, snapshot: &Snapshot) -> Db
     let rows = spus::list(&mut scoped, id).await?;
     let leaving = rows.iter().filter(|spu| spu.leaving && !spu.removed);
     let leaving: Vec<_> = leaving.map(|spu| spu.id).collect();
-    let held = partitions::held(&mut scoped, id, PROBE_TOPIC).await?;
-    let blocking = scale::in_the_way(&leaving, &held);
+    let recovering = recovery::recovering(&mut scoped, id, None, RECOVERING_MAX).await?;
+    if recovering.iter().any(|row| row.holders().iter().any(|spu| !leaving.contains(spu))) {
+        // Who is in sync is not known yet. (What only they hold stands in their way below.)
+        return Ok(false);
+    }
+    let holdings = holdings::load(&mut scoped, id).await?;
+    let blocking = scale::in_the_way(&leaving, &holdings);
     if blocking.is_empty() {
+        keep_offsets(app, &mut scoped, &rows, &holdings, id, &leaving).await?;
         take_away(&mut scoped, snapshot, &leaving, now).await?;
     } else {
         keep(&mut scoped, snapshot, &leaving, &blocking, now).await?;
@@ -62,7 +79,7 @@ async fn take_away(
     let probe = topics::by_name(scoped, id, PROBE_TOPIC).await?;
     for spu in leaving {
         if let Some(topic) = &probe {
-            partitions::drop_replicas(scoped, id, topic.generation, *spu).await?;
+            partition_state::drop_replicas(scoped, id, topic.generation, *spu).await?;
         }
         spus::remove(scoped, id, *spu, now).await?;
         purges::holder_gone(scoped, id, *spu, now).await?;
@@ -71,6 +88,49 @@ async fn take_away(
     if let Some(topic) = &probe {
         changes::record(scoped, id, &Change::Topic(topic.generation), now).await?;
     }
+    Ok(())
+}
+
+/// The offsets topic goes on without the replicas of those that leave, led by one that stays and
+/// is in sync. It has as many replicas now as its partition with the fewest.
+async fn keep_offsets(
+    app: &App,
+    scoped: &mut Scoped<'_>,
+    spus: &[SpuRow],
+    holdings: &Holdings,
+    id: ClusterId,
+    leaving: &[SpuId],
+) -> DbResult<()> {
+    let leaving: BTreeSet<_> = leaving.iter().copied().collect();
+    let stay = |row: &PartitionRow| {
+        row.replicas.iter().filter(|replica| !leaving.contains(&replica.spu)).count()
+    };
+    let goes = |row: &PartitionRow| stay(row) < row.replicas.len();
+    let Some(first) = holdings.offsets.first() else { return Ok(()) };
+    if !holdings.offsets.iter().any(goes) {
+        return Ok(());
+    }
+    let generation = first.key.generation;
+    let fewest = holdings.offsets.iter().map(stay).min().unwrap_or_default();
+    let replication = u32::try_from(fewest).unwrap_or(u32::MAX).max(1);
+    let lives: BTreeMap<_, _> = spus.iter().map(|spu| (spu.id, spu.incarnation)).collect();
+    let online = leadership::online(spus, &app.board.lives(id));
+    topics::set_replication(scoped, id, generation, replication, None).await?;
+    for row in &holdings.offsets {
+        // With fewer replicas fewer commit.
+        let before =
+            PartitionRow { min_insync: topics::min_insync(replication, None), ..row.clone() };
+        let after = election::without(&before, &leaving, &lives, |spu| online.contains_key(&spu));
+        // It was checked that one that stays is in sync.
+        let Some(after) = after else { continue };
+        if goes(row) || after != PartitionState::from(row) {
+            partition_state::set_state(scoped, id, &before, &after).await?;
+        }
+        for spu in leaving.iter().filter(|spu| row.is_held_by(**spu)) {
+            partition_state::drop_replica(scoped, id, row.key, *spu).await?;
+        }
+    }
+    changes::record(scoped, id, &Change::Topic(generation), app.now_unix_ms()).await?;
     Ok(())
 }
 

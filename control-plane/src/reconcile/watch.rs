@@ -1,12 +1,12 @@
 //! What has become of what was started: launches that ended, SPUs that stayed away. Both are
 //! transitions, so both are stored and told to watchers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weir_protocol::ids::{LaunchId, SpuId};
 use weir_runtime::clock::Monotonic;
 
-use super::{Context, snapshot::Snapshot};
+use super::{Context, lose, snapshot::Snapshot};
 use crate::{
     app::status_board::SpuSeen,
     provision::Observed,
@@ -76,7 +76,8 @@ async fn store_handle(
     tx.commit().await
 }
 
-/// Stores that a launch ended; its SPU is offline, or stopped where that was wanted.
+/// Stores that a launch ended; its SPU is offline, and others lead what it led, or stopped where
+/// that was wanted.
 pub(super) async fn store_ended(
     context: &Context,
     snapshot: &Snapshot,
@@ -93,6 +94,8 @@ pub(super) async fn store_ended(
             Desired::Shutdown | Desired::Deleted => (SpuState::Stopped, None),
         };
         if spus::set_state(&mut scoped, id, ended.spu, state, reason, now).await? {
+            // That its process has ended is certain: nobody waits for a lease.
+            lose::store(app, &mut scoped, id, &BTreeSet::from([ended.spu])).await?;
             let change = Change::Spu(ended.spu);
             revision = Some(changes::record(&mut scoped, id, &change, now).await?);
         }
@@ -105,7 +108,8 @@ pub(super) async fn store_ended(
 }
 
 /// SPUs that the database has online and that nobody has heard of for a lease: they are
-/// offline. A control plane that has just begun gives each a whole lease to come back.
+/// offline, and in the same transaction others lead what they led. A control plane that has just
+/// begun gives each a whole lease to come back.
 pub(super) async fn store_presence(
     context: &Context,
     snapshot: &Snapshot,
@@ -116,7 +120,9 @@ pub(super) async fn store_presence(
     let now = app.clock.now();
     for row in &snapshot.spus {
         let session = seen.get(&row.id).and_then(|seen| seen.session.as_ref());
-        let up = session.is_some_and(|s| s.up && Some(s.launch) == row.launch_id);
+        // The connection of a process that has ended may take a moment to break.
+        let live = |launch| snapshot.launches.iter().any(|live| live.id == launch);
+        let up = session.is_some_and(|s| s.up && Some(s.launch) == row.launch_id && live(s.launch));
         let heard = session.map_or(began, |session| session.heard.max(began));
         let (state, reason) = match row.state {
             SpuState::Online if !up && now.since(heard) >= app.defaults.lease => {
@@ -128,8 +134,15 @@ pub(super) async fn store_presence(
         };
         let unix_ms = app.now_unix_ms();
         let mut tx = app.store.write().await?;
+        // It may have come back while the database was busy.
+        if state == SpuState::Offline && app.board.spu(id, row.id).standing().is_some() {
+            continue;
+        }
         let mut scoped = tx.scoped(snapshot.cluster.org);
         if spus::set_state(&mut scoped, id, row.id, state, reason, unix_ms).await? {
+            if state == SpuState::Offline {
+                lose::store(app, &mut scoped, id, &BTreeSet::from([row.id])).await?;
+            }
             let revision = changes::record(&mut scoped, id, &Change::Spu(row.id), unix_ms).await?;
             tx.commit().await?;
             tracing::info!(cluster = %id, spu = %row.id, %state, "SPU changed");

@@ -53,10 +53,14 @@ impl Claim {
         if !app.pepper.verify(Purpose::Launch, &id, &self.secret, &launch.secret_hash) {
             return denied();
         }
-        let fits = clusters::by_id(scoped, self.cluster)
-            .await?
-            .is_some_and(|cluster| wanted.contains(&cluster.desired));
-        if !fits {
+        let cluster = clusters::by_id(scoped, self.cluster).await?;
+        if let Some(frozen) = cluster.as_ref().and_then(|cluster| cluster.frozen.as_ref()) {
+            return Ok(Err(Status::unavailable(format!(
+                "the cluster is frozen: {}",
+                frozen.reason
+            ))));
+        }
+        if !cluster.is_some_and(|cluster| wanted.contains(&cluster.desired)) {
             return Ok(Err(Status::permission_denied("the cluster is not to run")));
         }
         if spu.incarnation != self.incarnation {

@@ -3,9 +3,13 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`register`] | who may have a session, decided and stored in one transaction |
+//! | `went_back` | one that has seen more than the database holds: freezes its cluster |
+//! | `admit` | the beginning of a session |
+//! | `boot` | what is told of a machine that was started anew |
 //! | [`session`] | registration, the metadata snapshot, then deltas and heartbeats |
 //! | `claim` | who calls outside of a session, and the proof of it |
-//! | `removals` | orders to remove replicas of purged topics, until they are confirmed |
+//! | `removals` | orders to remove replicas, until they are confirmed |
+//! | `replication` | other in-sync replicas, other leaders |
 //! | `live` | at most one session per SPU |
 //! | [`producer_ids`] | ids for idempotent producers, never given out twice |
 //! | [`store_offsets`] | what consumers have committed, into SQL |
@@ -13,13 +17,17 @@
 //! Heartbeats stay in memory. The database hears of transitions only: of a registration
 //! here, and of an SPU that stayed away from the reconciler.
 
+mod admit;
+mod boot;
 mod claim;
 mod live;
 pub mod producer_ids;
 pub mod register;
 mod removals;
+mod replication;
 pub mod session;
 pub mod store_offsets;
+mod went_back;
 
 use std::{sync::Arc, time::Duration};
 

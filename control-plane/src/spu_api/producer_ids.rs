@@ -45,6 +45,10 @@ pub async fn allocate(
         tracing::warn!(%error, "no producer ids could be given out");
         Status::unavailable("the database did not answer; try again")
     };
+    if app.board.calls(asked.cluster, app.clock.now()) {
+        let text = "the control plane has just begun and is yet to hear every SPU; try again";
+        return Err(Status::unavailable(text));
+    }
     let mut tx = app.store.write().await.map_err(unavailable)?;
     let mut scoped = tx.scoped(asked.org);
     asked.check(app, &mut scoped, &[Desired::Running]).await.map_err(unavailable)??;

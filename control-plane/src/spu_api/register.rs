@@ -1,34 +1,48 @@
 //! A registration: from the wire to the plan's words, the decision, and one transaction that
 //! makes it so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weir_protocol::{
     ErrorCode, WireError,
     ids::{
-        ClusterId, DatabaseId, FolderId, Incarnation, LaunchId, LeaderEpoch, OrgId, PartitionKey,
-        ProcessId, ProducerId, RestoreNumber, Revision, SpuId, TopicGenerationId,
+        ClusterId, DatabaseId, FolderId, Incarnation, LaunchId, LeaderEpoch, OrgId, PartitionEpoch,
+        PartitionKey, ProcessId, ProducerId, RestoreNumber, Revision, SpuId,
     },
     pb::session::{Register, ReplicaStatus},
 };
 
+use weir_runtime::plant;
+
+use super::{
+    boot::{lives, tell},
+    went_back,
+};
 use crate::{
+    app::leadership,
     plan::{
-        election::{self, Leadership},
-        registration::{self, Asked, Decision, Known, KnownCluster, KnownLaunch, KnownSpu},
+        damage::{self, Damage},
+        election::Electorate,
+        names::PROBE_TOPIC,
+        registration::{self, Asked, Decision, Known, KnownCluster, KnownLaunch, KnownSpu, Proof},
+        scale::{self, Blocking, Holdings},
     },
     store::{
         DbResult, Scoped,
         changes::{self, Change},
         clusters, launch_handles, launches,
-        partitions::{self, PartitionRow},
-        spus::{self, Registration},
+        partition_state::PartitionState,
+        partitions::{self, Held, PartitionRow},
+        recovery,
+        spus::{self, Registration, SpuRow},
         types::{Desired, LaunchState, SpuState},
     },
 };
 
 /// Longest endpoint taken, in bytes: a DNS name and a port.
 const ENDPOINT_BYTES_MAX: usize = 262;
+/// Longest name of a rack taken, in bytes.
+const RACK_BYTES_MAX: usize = 255;
 
 /// A registration whose ids have the right form.
 #[derive(Clone, Debug)]
@@ -41,6 +55,8 @@ pub struct Request {
     pub spu: SpuId,
     /// Where clients reach it.
     pub endpoint: String,
+    /// What fails together with it, if it says.
+    pub rack: Option<String>,
     /// The rest.
     pub asked: Asked,
     /// Its replicas, for the status board.
@@ -58,6 +74,8 @@ pub enum Outcome {
         new_incarnation: bool,
         /// The cluster's revision after the transaction, where it took one.
         revision: Option<Revision>,
+        /// How often the history of its cluster was restored.
+        restore_number: RestoreNumber,
     },
     /// It is not.
     Refused {
@@ -91,6 +109,11 @@ pub fn parse(message: Register) -> Result<Request, WireError> {
     if !endpoint_ok {
         return Err(invalid("the endpoint is not host:port"));
     }
+    if message.rack.len() > RACK_BYTES_MAX || message.rack.contains('\0') {
+        return Err(invalid(format!(
+            "a rack's name has at most {RACK_BYTES_MAX} bytes, none of them 0"
+        )));
+    }
     let database = message
         .database
         .filter(|database| !database.database_id.is_empty())
@@ -113,14 +136,24 @@ pub fn parse(message: Register) -> Result<Request, WireError> {
         cluster: message.cluster_id.parse().map_err(invalid)?,
         spu: SpuId(message.spu_id),
         endpoint: message.endpoint,
+        rack: Some(message.rack).filter(|rack| !rack.is_empty()),
         asked: Asked {
             protocol_version: message.protocol_version,
             launch_id: message.launch_id.parse::<LaunchId>().map_err(invalid)?,
             folder_id: message.folder_id.parse::<FolderId>().map_err(invalid)?,
             process_id: message.process_id.parse::<ProcessId>().map_err(invalid)?,
+            boot_id: Some(message.boot_id)
+                .filter(|id| !id.is_empty())
+                .map(|id| id.parse().map_err(invalid))
+                .transpose()?,
             database,
             highest_revision: Revision(message.highest_revision),
+            revised_at_unix_ms: message.highest_revision_at_unix_ms,
             highest_producer_id: ProducerId(message.highest_producer_id),
+            highest_leader_epoch: LeaderEpoch(message.highest_leader_epoch),
+            highest_partition_epoch: PartitionEpoch(message.highest_partition_epoch),
+            highest_incarnation: Incarnation(message.highest_incarnation),
+            held: message.held.iter().filter_map(PartitionKey::from_wire).collect(),
             leader_epochs,
         },
         replicas: message.replicas,
@@ -132,67 +165,140 @@ pub fn parse(message: Register) -> Result<Request, WireError> {
 pub struct History {
     /// Another id is another history.
     pub database_id: DatabaseId,
-    /// How often it was restored.
+    /// How often the whole of it was restored.
     pub restore_number: RestoreNumber,
 }
 
+impl History {
+    /// That of a cluster which was recovered so often.
+    fn restored(self, recovered: RestoreNumber) -> RestoreNumber {
+        RestoreNumber(self.restore_number.0.saturating_add(recovered.0))
+    }
+}
+
+/// What this control plane knows beside its database.
+pub struct Around<'a> {
+    /// Which history that is.
+    pub history: History,
+    /// Replicas that nobody may elect.
+    pub damage: &'a BTreeMap<PartitionKey, Damage>,
+    /// Of which SPUs there is a session, in which life.
+    pub standing: &'a BTreeMap<SpuId, Incarnation>,
+    /// Notes that the SPU was heard, and says whether others are still waited for: no epoch is
+    /// given then.
+    pub alone: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// What an SPU's launch secret shows; the secret itself stays with the caller.
+pub struct Shown<'a> {
+    /// Whether it is the one of this hash.
+    pub matches: &'a (dyn Fn(&str) -> bool + Sync),
+    /// Whether it carries the proof of a control plane over this database.
+    pub origin: bool,
+    /// Its own hash.
+    pub hash: String,
+}
+
 /// Decides on the registration and writes what follows, all in the caller's write
-/// transaction: the SPU's row, new epochs for what it leads, and what watchers must hear.
+/// transaction: the SPU's row, who leads what it holds, and what watchers must hear.
 /// Repeating it after a commit of unknown outcome is safe: the process id is recognised.
 ///
 /// # Errors
 /// As the database.
 pub async fn apply(
     scoped: &mut Scoped<'_>,
-    history: History,
+    around: &Around<'_>,
     request: &Request,
-    secret_matches: impl Fn(&str) -> bool,
+    shown: &Shown<'_>,
     now_unix_ms: i64,
 ) -> DbResult<Outcome> {
     let (cluster, spu) = (request.cluster, request.spu);
-    let (known, led) = load(scoped, history, request, &secret_matches).await?;
-    let (incarnation, new_incarnation) = match registration::decide(&known, &request.asked) {
-        Decision::Accept { incarnation, new_incarnation } => (incarnation, new_incarnation),
-        Decision::Refuse { code, reason } => {
-            let proven = launches::get(scoped, cluster, request.asked.launch_id)
-                .await?
-                .is_some_and(|row| row.spu == spu && secret_matches(&row.secret_hash));
-            let revision = note_refusal(scoped, request, code, &reason, now_unix_ms).await?;
-            return Ok(Outcome::Refused {
-                error: WireError::new(code, reason),
-                known: known.spu.is_some(),
-                proven,
-                revision,
-            });
-        }
+    let (known, held) = load(scoped, around.history, request, shown).await?;
+    let refused = |code, reason, revision| Outcome::Refused {
+        error: WireError::new(code, reason),
+        known: known.spu.is_some(),
+        proven: known.proof != Proof::None,
+        revision,
     };
+    let (wiped, incarnation, new_incarnation, waits) =
+        match registration::decide(&known, &request.asked) {
+            Decision::Accept { wiped, incarnation, new_incarnation } => {
+                (wiped, incarnation, new_incarnation, (around.alone)())
+            }
+            Decision::Refuse { code, reason } => {
+                let revision = note_refusal(scoped, request, code, &reason, now_unix_ms).await?;
+                return Ok(refused(code, reason, revision));
+            }
+            Decision::WentBack { reason, believed, adopt } => {
+                let code = ErrorCode::DatabaseWentBack;
+                let mut revision = None;
+                if believed {
+                    (around.alone)();
+                    let why = (reason.as_str(), adopt);
+                    let noting = went_back::store(scoped, request, shown, why, now_unix_ms);
+                    revision = Box::pin(noting).await?;
+                }
+                return Ok(refused(code, reason, revision));
+            }
+        };
+    if waits && new_incarnation {
+        let reason = "the control plane has just begun and gives no new life before it has heard \
+                      every SPU of the cluster, or a lease is over";
+        let error = WireError::new(ErrorCode::NotYetAvailable, reason);
+        return Ok(Outcome::Refused { error, known: false, proven: false, revision: None });
+    }
     let changed = if new_incarnation {
         let row = Registration {
             incarnation,
             folder_id: request.asked.folder_id,
             process_id: request.asked.process_id,
             endpoint: request.endpoint.clone(),
+            rack: request.rack.clone(),
+            boot_id: request.asked.boot_id,
         };
         spus::register(scoped, cluster, spu, &row, now_unix_ms).await?
     } else {
         spus::set_state(scoped, cluster, spu, SpuState::Online, None, now_unix_ms).await?
     };
-    let mut revision = None;
-    if new_incarnation {
-        revision = lead(scoped, cluster, &led, spu, incarnation, now_unix_ms).await?;
+    let rows = spus::list(scoped, cluster).await?;
+    let electorate = electorate(&rows, spu, incarnation);
+    let refill = |row: &PartitionRow| {
+        let gone = wiped && !plant::active("wiped_stays_in_sync");
+        gone.then(|| without_what_is_gone(row, spu, &rows, &electorate)).flatten()
+    };
+    let anew = registration::booted_anew(&known, &request.asked);
+    let there = leadership::online(&rows, around.standing);
+    let refetch = |row: &PartitionRow| {
+        anew.then(|| damage::booted_anew(row, spu, &lives(&rows), &there)).flatten()
+    };
+    let elected = |row: &PartitionRow| damage::elect(row, &electorate, around.damage.get(&row.key));
+    let decided: Vec<_> = held
+        .iter()
+        .filter(|_| !waits)
+        .filter_map(|row| {
+            Some((row, refill(row).or_else(|| refetch(row)).or_else(|| elected(row))?))
+        })
+        .collect();
+    if wiped {
+        tracing::warn!(%cluster, %spu, folder = %request.asked.folder_id, partitions = held.len(), "its folder is new and empty: it is filled again from the others");
     }
+    if anew {
+        tell(cluster, spu, &held, |row| refetch(row).is_some());
+    }
+    let mut revision = leadership::store(scoped, cluster, &decided, now_unix_ms).await?;
     if changed {
         revision = Some(changes::record(scoped, cluster, &Change::Spu(spu), now_unix_ms).await?);
     }
-    Ok(Outcome::Accepted { incarnation, new_incarnation, revision })
+    let restore_number = known.cluster.map_or(RestoreNumber(0), |row| row.restore_number);
+    Ok(Outcome::Accepted { incarnation, new_incarnation, revision, restore_number })
 }
 
 async fn load(
     scoped: &mut Scoped<'_>,
     history: History,
     request: &Request,
-    secret_matches: &impl Fn(&str) -> bool,
-) -> DbResult<(Known, Vec<Leadership>)> {
+    shown: &Shown<'_>,
+) -> DbResult<(Known, Vec<PartitionRow>)> {
     let (cluster, spu) = (request.cluster, request.spu);
     let cluster_row = clusters::by_id(scoped, cluster).await?;
     let next_producer_id = launch_handles::next_producer_id(scoped, cluster).await?;
@@ -203,76 +309,104 @@ async fn load(
     };
     // What ended is not to come back, also not before the next launch is planned.
     let launch = launch.filter(|row| row.state != LaunchState::Ended);
+    let launch = launch.map(|row| KnownLaunch {
+        launch_id: row.id,
+        secret_matches: (shown.matches)(&row.secret_hash),
+    });
+    let proven =
+        launch.is_some_and(|it| it.launch_id == request.asked.launch_id && it.secret_matches);
+    let named = launches::get(scoped, cluster, request.asked.launch_id).await?;
+    let proof = match named {
+        Some(row) if row.spu == spu && (shown.matches)(&row.secret_hash) => Proof::Known,
+        Some(_) => Proof::None,
+        None if shown.origin => Proof::Origin,
+        None => Proof::None,
+    };
+    let seen = request.asked.highest_revision;
+    let revised_at_unix_ms = changes::made_at(scoped, cluster, seen).await?;
+    let histories = recovery::histories(scoped, cluster).await?;
     let held = partitions::of_spu(scoped, cluster, spu).await?;
+    let another = spu_row.as_ref().and_then(|row| row.folder_id);
+    let last_copies = match another.filter(|folder| *folder != request.asked.folder_id) {
+        Some(_) if proven => last_copies(scoped, request, &held).await?,
+        Some(_) | None => Vec::new(),
+    };
     let known = Known {
         cluster: cluster_row.map(|row| KnownCluster {
             desired: row.desired,
             revision: row.revision,
             database_id: history.database_id,
-            restore_number: history.restore_number,
+            restore_number: history.restored(row.restore_number),
             next_producer_id: next_producer_id.unwrap_or_default(),
+            revised_at_unix_ms,
+            histories,
+            frozen: row.frozen.map(|frozen| frozen.reason),
         }),
         spu: spu_row.map(|row| KnownSpu {
             removed: row.removed,
             folder_id: row.folder_id,
             process_id: row.process_id,
+            boot_id: row.boot_id,
             incarnation: row.incarnation,
         }),
-        launch: launch.map(|row| KnownLaunch {
-            launch_id: row.id,
-            secret_matches: secret_matches(&row.secret_hash),
-        }),
+        launch,
+        proof,
         leader_epochs: held.iter().map(|p| (p.key, p.leader_epoch)).collect::<BTreeMap<_, _>>(),
+        last_copies,
     };
-    Ok((known, held.into_iter().map(leadership).collect()))
+    Ok((known, held))
 }
 
-fn leadership(row: PartitionRow) -> Leadership {
-    Leadership {
-        key: row.key,
-        leader: row.leader,
-        candidates: row.replicas.iter().filter(|r| r.in_isr).map(|r| r.spu).collect(),
-        leader_incarnation: row.leader_incarnation,
-        leader_epoch: row.leader_epoch,
-        partition_epoch: row.partition_epoch,
-    }
-}
-
-/// Raises the epochs of what the SPU leads in its new life; one change per generation.
-async fn lead(
+/// What nobody else could serve if all that the SPU held were gone, without the probe topic.
+async fn last_copies(
     scoped: &mut Scoped<'_>,
-    cluster: ClusterId,
-    held: &[Leadership],
+    request: &Request,
+    held: &[PartitionRow],
+) -> DbResult<Vec<Blocking>> {
+    let (cluster, spu) = (request.cluster, request.spu);
+    let rows = spus::list(scoped, cluster).await?;
+    let electorate = electorate(&rows, spu, Incarnation(0));
+    let elsewhere = |row: &&PartitionRow| without_what_is_gone(row, spu, &rows, &electorate);
+    let last: BTreeSet<_> =
+        held.iter().filter(|row| elsewhere(row).is_none()).map(|row| row.key).collect();
+    let mut all = partitions::held(scoped, cluster, PROBE_TOPIC).await?;
+    let mut held = all.remove(&spu).unwrap_or_default();
+    held.retain(|replica| {
+        let Held { generation, partition, .. } = *replica;
+        last.contains(&PartitionKey { generation, partition })
+    });
+    let holdings = Holdings { held: BTreeMap::from([(spu, held)]), offsets: Vec::new() };
+    Ok(scale::in_the_way(&[spu], &holdings))
+}
+
+fn without_what_is_gone(
+    row: &PartitionRow,
     spu: SpuId,
-    incarnation: Incarnation,
-    now_unix_ms: i64,
-) -> DbResult<Option<Revision>> {
-    let mut last: Option<TopicGenerationId> = None;
-    let mut revision = None;
-    for (old, new) in election::on_new_incarnation(held, spu, incarnation) {
-        partitions::set_leader(
-            scoped,
-            cluster,
-            new.key,
-            old,
-            new.leader.map(|leader| (leader, new.leader_incarnation)),
-            new.leader_epoch,
-        )
-        .await?;
-        // They come sorted by generation.
-        if last != Some(new.key.generation) {
-            last = Some(new.key.generation);
-            let change = Change::Topic(new.key.generation);
-            revision = Some(changes::record(scoped, cluster, &change, now_unix_ms).await?);
-        }
-    }
-    Ok(revision)
+    spus: &[SpuRow],
+    electorate: &Electorate,
+) -> Option<PartitionState> {
+    damage::wiped(row, spu, &lives(spus), &electorate.may_lead)
+}
+
+/// Who may lead now that `spu` is there. What it leads it leads on, in a new epoch if this is a
+/// new life; what is led by one that is gone, or by nobody, is given to it or to another that
+/// may. One that is being started keeps what it leads: when a whole cluster comes up, its SPUs
+/// do so one after another. Should it not come, the reconciler sees to that.
+fn electorate(spus: &[SpuRow], spu: SpuId, incarnation: Incarnation) -> Electorate {
+    let others = || spus.iter().filter(|row| row.id != spu);
+    let gone =
+        |row: &SpuRow| row.removed || matches!(row.state, SpuState::Offline | SpuState::Refused);
+    let online = others().filter(|row| row.state == SpuState::Online && !row.removed);
+    let mut may_lead: BTreeMap<_, _> = online.map(|row| (row.id, row.incarnation)).collect();
+    may_lead.insert(spu, incarnation);
+    let lost = others().filter(|row| gone(row)).map(|row| row.id).collect();
+    Electorate { may_lead, lost, eligible_too: true }
 }
 
 /// Writes a refusal onto the SPU's row where the asker proved that it is the current launch
 /// and the cluster is to run: then it is this SPU that cannot serve, and people must see
 /// why. Nobody else may change what is shown.
-async fn note_refusal(
+pub(super) async fn note_refusal(
     scoped: &mut Scoped<'_>,
     request: &Request,
     code: ErrorCode,
@@ -305,59 +439,5 @@ async fn note_refusal(
 }
 
 #[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-    use weir_protocol::pb::data::PartitionRef;
-
-    use super::*;
-
-    fn good() -> Register {
-        Register {
-            org_id: OrgId(Uuid::from_u128(1)).to_string(),
-            cluster_id: ClusterId(Uuid::from_u128(2)).to_string(),
-            spu_id: 1,
-            launch_id: Uuid::from_u128(3).to_string(),
-            folder_id: Uuid::from_u128(4).to_string(),
-            process_id: Uuid::from_u128(5).to_string(),
-            endpoint: "127.0.0.1:9600".to_owned(),
-            protocol_version: 1,
-            ..Register::default()
-        }
-    }
-
-    #[test]
-    fn whatever_has_no_form_is_refused() {
-        assert!(parse(good()).is_ok());
-        type Change = fn(&mut Register);
-        let changes: [(&str, Change); 10] = [
-            ("org", |r| r.org_id = "cl_1".to_owned()),
-            ("cluster", |r| r.cluster_id.clear()),
-            ("launch", |r| r.launch_id = "1".to_owned()),
-            ("folder", |r| r.folder_id.clear()),
-            ("process", |r| r.process_id.clear()),
-            ("endpoint", |r| r.endpoint = "localhost".to_owned()),
-            ("endpoint without host", |r| r.endpoint = ":1".to_owned()),
-            ("endpoint that no text can be", |r| r.endpoint = "a\0b:1".to_owned()),
-            ("endless endpoint", |r| r.endpoint = format!("{}:1", "x".repeat(300))),
-            ("replica", |r| {
-                r.replicas = vec![ReplicaStatus {
-                    partition: Some(PartitionRef { generation_id: "short".into(), partition: 0 }),
-                    ..ReplicaStatus::default()
-                }];
-            }),
-        ];
-        for (name, change) in changes {
-            let mut message = good();
-            change(&mut message);
-            let error = parse(message).unwrap_err();
-            assert_eq!(error.code, ErrorCode::InvalidRequest, "{name}");
-        }
-    }
-
-    #[test]
-    fn a_fresh_folder_names_no_database() {
-        let mut message = good();
-        message.database = Some(weir_protocol::pb::metadata::DatabaseRef::default());
-        assert_eq!(parse(message).unwrap().asked.database, None);
-    }
-}
+#[path = "register_tests.rs"]
+mod tests;

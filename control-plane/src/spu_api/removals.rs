@@ -1,23 +1,26 @@
-//! Orders to remove replicas of purged topics: sent when the purge is asked for, at each
-//! registration, and on a period until the SPU confirms.
+//! Orders to remove replicas, of purged topics and those that a reassignment left behind: sent
+//! when that is stored, at each registration, and on a period until the SPU confirms.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use weir_protocol::{
-    ids::{ClusterId, OrgId, PartitionEpoch, PartitionKey, SpuId},
-    pb::session::{RemoveReplica, ReplicaRemoved},
+    ids::{ClusterId, OrgId, PartitionEpoch, PartitionKey, RestoreNumber, SpuId},
+    pb::{
+        metadata::DatabaseRef,
+        session::{RemoveReplica, ReplicaRemoved},
+    },
 };
 use weir_runtime::clock::Monotonic;
 
 use super::{PAUSE, TRIES, worth_repeating};
 use crate::{
     app::App,
-    store::{DbResult, Scoped, purges},
+    store::{self, DbResult, Scoped, purges},
 };
 
-/// Orders that an SPU may have open at once: it carries them out one after another, between
-/// its heartbeats.
-const OPEN_MAX: u32 = 64;
+/// Orders of each kind that an SPU may have open at once: it carries them out one after another,
+/// between its heartbeats.
+const OPEN_MAX: u32 = 32;
 /// After how long an order without a confirmation is sent again.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -59,15 +62,25 @@ pub(super) async fn due(
     cluster: ClusterId,
     spu: SpuId,
 ) -> DbResult<Vec<(PartitionKey, PartitionEpoch)>> {
-    purges::of_spu(scoped, cluster, spu, OPEN_MAX).await
+    let mut due = purges::of_spu(scoped, cluster, spu, OPEN_MAX).await?;
+    due.extend(store::removals::of_spu(scoped, cluster, spu, OPEN_MAX).await?);
+    Ok(due)
 }
 
 /// The order as it is sent.
-pub(super) fn order(app: &App, key: PartitionKey, epoch: PartitionEpoch) -> RemoveReplica {
+pub(super) fn order(
+    app: &App,
+    restore_number: RestoreNumber,
+    key: PartitionKey,
+    epoch: PartitionEpoch,
+) -> RemoveReplica {
     RemoveReplica {
         partition: Some(key.to_wire()),
         partition_epoch: epoch.0,
-        database: Some(app.database_ref()),
+        database: Some(DatabaseRef {
+            database_id: app.database_id.to_string(),
+            restore_number: restore_number.0,
+        }),
     }
 }
 
@@ -86,24 +99,26 @@ pub(super) async fn confirm(
     let mut tries = 0;
     loop {
         tries += 1;
-        match store(app, org, cluster, spu, key).await {
+        let epoch = PartitionEpoch(message.partition_epoch);
+        match confirmed(app, org, cluster, spu, (key, epoch)).await {
             Err(error) if worth_repeating(&error) && tries < TRIES => app.clock.sleep(PAUSE).await,
             done => return done.map(|()| Some(key)),
         }
     }
 }
 
-async fn store(
+async fn confirmed(
     app: &App,
     org: OrgId,
     cluster: ClusterId,
     spu: SpuId,
-    key: PartitionKey,
+    (key, epoch): (PartitionKey, PartitionEpoch),
 ) -> DbResult<()> {
     let mut tx = app.store.write().await?;
     let mut scoped = tx.scoped(org);
+    let left = store::removals::confirmed(&mut scoped, cluster, key, spu, epoch).await?;
     // Confirmed before, perhaps: then there is still the end of the purge to look for.
-    let removed = purges::removed(&mut scoped, cluster, key, spu).await?;
+    let removed = purges::removed(&mut scoped, cluster, key, spu, epoch).await? || left;
     let gone = purges::settle(&mut scoped, cluster, key.generation, app.now_unix_ms()).await?;
     tx.commit().await?;
     tracing::debug!(%cluster, %spu, partition = %key, removed, "replica removed");

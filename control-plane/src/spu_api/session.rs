@@ -8,17 +8,16 @@
 
 use std::time::Duration;
 
-use secrecy::SecretString;
 use tokio::sync::{mpsc, watch};
 use tonic::{Status, Streaming};
 use weir_protocol::{
     ErrorCode, WireError,
-    ids::{Incarnation, PartitionEpoch, PartitionKey, Revision},
+    ids::{Incarnation, PartitionEpoch, PartitionKey, RestoreNumber, Revision},
     pb::{
         metadata::MetadataUpdate,
         session::{
-            ControlMessage, Heartbeat, HeartbeatAck, Registered, ReplicaRemoved, SpuMessage,
-            control_message, spu_message,
+            ControlMessage, Heartbeat, HeartbeatAck, Leaving, Left, ProposeIsr, ReplicaRemoved,
+            ReplicaState, SpuMessage, control_message, spu_message,
         },
     },
 };
@@ -26,19 +25,22 @@ use weir_runtime::clock::{Clock, Monotonic};
 
 use super::{
     PAUSE, SpuApi, TRIES,
+    admit::{admit, replication_token},
     live::Seat,
-    register::{self, History, Outcome, Request},
+    register::Request,
     removals::{self, Removals},
+    replication::{self, Asker},
     worth_repeating,
 };
 use crate::{
     app::{self, App, AppError},
-    auth::pepper::Purpose,
-    store::{DbError, DbResult, spus},
+    store::{
+        DbError,
+        clusters::{self, ClusterRow},
+        spus,
+    },
 };
 
-/// How long a peer may take to register.
-const REGISTER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a message may wait for room before a slow SPU is disconnected.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Signals are a hint: so often the database is looked at without one.
@@ -57,7 +59,11 @@ impl Outgoing {
         Self { sender }
     }
 
-    async fn send(&self, clock: Clock, message: control_message::Message) -> Result<(), End> {
+    pub(super) async fn send(
+        &self,
+        clock: Clock,
+        message: control_message::Message,
+    ) -> Result<(), End> {
         let message = Ok(ControlMessage { message: Some(message) });
         match clock.timeout(SEND_TIMEOUT, self.sender.send(message)).await {
             Ok(Ok(())) => Ok(()),
@@ -69,7 +75,7 @@ impl Outgoing {
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
-enum End {
+pub(super) enum End {
     #[error("the SPU closed it")]
     Closed,
     #[error("the connection broke: {}", .0.message())]
@@ -91,16 +97,20 @@ enum End {
 }
 
 /// What a standing session knows of itself.
-struct Session<'a> {
-    app: &'a App,
-    request: Request,
-    incarnation: Incarnation,
-    seat: Seat,
+pub(super) struct Session<'a> {
+    pub(super) app: &'a App,
+    pub(super) request: Request,
+    pub(super) incarnation: Incarnation,
+    /// Of the history that it was told.
+    pub(super) restore_number: RestoreNumber,
+    pub(super) seat: Seat,
     /// The revision that the SPU was told last.
-    told: Revision,
-    looked: Monotonic,
-    heard: Monotonic,
-    removals: Removals,
+    pub(super) told: Revision,
+    pub(super) looked: Monotonic,
+    pub(super) heard: Monotonic,
+    /// When it was given the token that it fetches from others with.
+    pub(super) token_given: Monotonic,
+    pub(super) removals: Removals,
 }
 
 /// Runs a session to its end.
@@ -141,123 +151,6 @@ pub async fn run(api: &SpuApi, mut incoming: Streaming<SpuMessage>, outgoing: Ou
     let _ = outgoing.send(api.app.clock, message).await;
 }
 
-/// Takes the registration and answers it.
-async fn admit<'a>(
-    api: &'a SpuApi,
-    incoming: &mut Streaming<SpuMessage>,
-    outgoing: &Outgoing,
-) -> Result<Session<'a>, End> {
-    let app = api.app.as_ref();
-    let first = tokio::select! {
-        biased;
-        () = api.shutdown.cancelled() => return Err(End::ShuttingDown),
-        first = app.clock.timeout(REGISTER_TIMEOUT, incoming.message()) => first,
-    };
-    let message = match first {
-        Ok(Ok(Some(SpuMessage { message: Some(spu_message::Message::Register(message)) }))) => {
-            message
-        }
-        Ok(Ok(Some(_))) => {
-            let error = "a session begins with a registration";
-            return Err(End::Refused(WireError::new(ErrorCode::InvalidRequest, error)));
-        }
-        Ok(Ok(None)) => return Err(End::Closed),
-        Ok(Err(status)) => return Err(End::Broken(status)),
-        Err(_) => return Err(End::Silent),
-    };
-    let secret = SecretString::from(message.launch_secret.clone());
-    let mut request = register::parse(message).map_err(End::Refused)?;
-    let (incarnation, revision) = match store(app, &request, &secret).await? {
-        Outcome::Accepted { incarnation, new_incarnation, revision } => {
-            tracing::info!(cluster = %request.cluster, spu = %request.spu, launch = %request.asked.launch_id, %incarnation, new_incarnation, "SPU registered");
-            (incarnation, revision)
-        }
-        Outcome::Refused { error, known, proven, revision } => {
-            tracing::warn!(cluster = %request.cluster, spu = %request.spu, launch = %request.asked.launch_id, %error, "SPU registration refused");
-            if known {
-                let reason = proven.then(|| error.message());
-                app.board.refused(request.cluster, request.spu, reason);
-            }
-            if proven {
-                announce(app, &request, revision);
-            }
-            return Err(End::Refused(error));
-        }
-    };
-    let now = app.clock.now();
-    let key = (request.cluster, request.spu);
-    let seat = api
-        .live
-        .enter(&app.board, key, request.asked.launch_id, incarnation, now)
-        .ok_or(End::Replaced)?;
-    app.board.heartbeat(
-        request.cluster,
-        request.spu,
-        seat.id,
-        request.asked.highest_revision,
-        std::mem::take(&mut request.replicas),
-        now,
-    );
-    announce(app, &request, revision);
-    let defaults = &app.defaults;
-    let registered = Registered {
-        incarnation: incarnation.get(),
-        lease_ms: millis(defaults.lease),
-        heartbeat_interval_ms: millis(defaults.heartbeat_interval),
-        database: Some(app.database_ref()),
-        token_keys: Some(app.signer.token_keys()),
-        batch_bytes_max: defaults.batch_bytes_max,
-    };
-    outgoing.send(app.clock, control_message::Message::Registered(registered)).await?;
-    Ok(Session {
-        app,
-        request,
-        incarnation,
-        seat,
-        told: Revision(0),
-        looked: now,
-        heard: now,
-        removals: Removals::default(),
-    })
-}
-
-fn announce(app: &App, request: &Request, revision: Option<Revision>) {
-    if let Some(revision) = revision {
-        app.signals.metadata(request.cluster, revision);
-    }
-    app.signals.reconcile();
-}
-
-fn millis(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
-}
-
-/// The registration's transaction, again where that is safe and may help.
-async fn store(app: &App, request: &Request, secret: &SecretString) -> DbResult<Outcome> {
-    let history = History { database_id: app.database_id, restore_number: app.restore_number };
-    let launch = request.asked.launch_id.to_string();
-    let matches = |hash: &str| app.pepper.verify(Purpose::Launch, &launch, secret, hash);
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let attempt = async {
-            let mut tx = app.store.write().await?;
-            let now = app.now_unix_ms();
-            let outcome =
-                register::apply(&mut tx.scoped(request.org), history, request, matches, now)
-                    .await?;
-            tx.commit().await?;
-            Ok(outcome)
-        };
-        match attempt.await {
-            Err(error) if worth_repeating(&error) && tries < TRIES => {
-                app.clock.sleep(PAUSE).await;
-            }
-            done => return done,
-        }
-    }
-}
-
 /// There is no good end: every session ends with a reason.
 enum Never {}
 
@@ -285,16 +178,7 @@ impl Session<'_> {
                     }
                 }
                 message = incoming.message() => match message {
-                    Ok(Some(SpuMessage { message: Some(spu_message::Message::Heartbeat(beat)) })) => {
-                        self.heartbeat(outgoing, beat).await?;
-                    }
-                    Ok(Some(SpuMessage {
-                        message: Some(spu_message::Message::ReplicaRemoved(removed)),
-                    })) => self.removed(outgoing, &removed).await?,
-                    Ok(Some(_)) => {
-                        let error = "only heartbeats and confirmations follow a registration";
-                        return Err(End::Refused(WireError::new(ErrorCode::InvalidRequest, error)));
-                    }
+                    Ok(Some(message)) => self.hear(outgoing, message).await?,
                     Ok(None) => return Err(End::Closed),
                     Err(status) => return Err(End::Broken(status)),
                 },
@@ -303,19 +187,77 @@ impl Session<'_> {
         }
     }
 
+    async fn hear(&mut self, outgoing: &Outgoing, message: SpuMessage) -> Result<(), End> {
+        use spu_message::Message;
+        match message.message {
+            Some(Message::Heartbeat(beat)) => self.heartbeat(outgoing, beat).await,
+            Some(Message::ReplicaRemoved(removed)) => self.removed(outgoing, &removed).await,
+            Some(Message::ProposeIsr(proposed)) => self.propose(outgoing, &proposed).await,
+            Some(Message::Leaving(leaving)) => self.leave(outgoing, leaving).await,
+            Some(Message::Register(_)) | None => {
+                let error = "a registration only begins a session";
+                Err(End::Refused(WireError::new(ErrorCode::InvalidRequest, error)))
+            }
+        }
+    }
+
+    /// Whoever it is that speaks here, it must be in the life that the session was given.
+    fn check(&self, incarnation: u64, what: &str) -> Result<(), End> {
+        if incarnation == self.incarnation.get() {
+            return Ok(());
+        }
+        let error = format!("{what} of another incarnation");
+        Err(End::Refused(WireError::new(ErrorCode::StaleLaunch, error)))
+    }
+
+    fn asker(&self) -> Asker {
+        let Request { org, cluster, spu, .. } = self.request;
+        let replaced = self.seat.replaced.clone();
+        Asker { org, cluster, spu, incarnation: self.incarnation, replaced }
+    }
+
+    /// What is taken comes back with the map, for which this session waits as all do.
+    async fn propose(&self, outgoing: &Outgoing, proposed: &ProposeIsr) -> Result<(), End> {
+        let proposals = replication::parse(proposed).map_err(End::Refused)?;
+        for refused in replication::propose(self.app, &self.asker(), &proposals).await? {
+            outgoing.send(self.app.clock, control_message::Message::IsrRefused(refused)).await?;
+        }
+        Ok(())
+    }
+
+    async fn leave(&mut self, outgoing: &Outgoing, leaving: Leaving) -> Result<(), End> {
+        self.check(leaving.incarnation, "a farewell")?;
+        let Request { cluster, spu, .. } = self.request;
+        if !self.app.board.stopping(cluster, spu, self.seat.id) {
+            return Err(self.replaced());
+        }
+        replication::leave(self.app, &self.asker()).await?;
+        self.tell(outgoing).await?;
+        outgoing.send(self.app.clock, control_message::Message::Left(Left {})).await
+    }
+
     async fn heartbeat(&mut self, outgoing: &Outgoing, beat: Heartbeat) -> Result<(), End> {
         let now = self.app.clock.now();
-        if beat.incarnation != self.incarnation.get() {
-            let error = "a heartbeat of another incarnation";
-            return Err(End::Refused(WireError::new(ErrorCode::StaleLaunch, error)));
-        }
+        self.check(beat.incarnation, "a heartbeat")?;
         let (cluster, spu) = (self.request.cluster, self.request.spu);
         let applied = Revision(beat.applied_revision);
+        let offline = beat.replicas.iter().any(|status| status.state() == ReplicaState::Offline);
         if !self.app.board.heartbeat(cluster, spu, self.seat.id, applied, beat.replicas, now) {
             return Err(self.replaced());
         }
         self.heard = now;
-        let ack = HeartbeatAck { control_plane_unix_ms: self.app.now_unix_ms() };
+        if offline {
+            self.app.signals.reconcile();
+        }
+        let mut token = String::new();
+        if now.since(self.token_given) > app::REPLICATION_TOKEN_TTL / 2 {
+            token = replication_token(self.app, &self.request)?;
+            self.token_given = now;
+        }
+        let ack = HeartbeatAck {
+            control_plane_unix_ms: self.app.now_unix_ms(),
+            replication_token: token,
+        };
         outgoing.send(self.app.clock, control_message::Message::HeartbeatAck(ack)).await?;
         if now.since(self.looked) >= LOOK_PERIOD {
             self.tell(outgoing).await?;
@@ -365,20 +307,38 @@ impl Session<'_> {
         }
         // After the map that names the topics as purged: before it, they would be refused.
         for (key, epoch) in self.removals.send_now(&due, self.looked) {
-            let order = removals::order(self.app, key, epoch);
+            let order = removals::order(self.app, self.restore_number, key, epoch);
             outgoing.send(self.app.clock, control_message::Message::RemoveReplica(order)).await?;
         }
         Ok(())
     }
 
+    /// Nothing more is told from a database that went back, nor from another history than the
+    /// SPU was told when it registered.
+    fn same_history(&self, row: ClusterRow) -> Result<(), End> {
+        let other = "the cluster was taken up again in another history: register anew";
+        let reason = match row.frozen {
+            Some(frozen) => frozen.reason,
+            None if self.app.restored(row.restore_number) != self.restore_number => {
+                other.to_owned()
+            }
+            None => return Ok(()),
+        };
+        Err(End::Refused(WireError::new(ErrorCode::DatabaseWentBack, reason)))
+    }
+
     async fn look(&self) -> Result<(MetadataUpdate, Vec<(PartitionKey, PartitionEpoch)>), End> {
         let Request { org, cluster, spu, .. } = self.request;
-        let (row, due) = {
+        let (cluster_row, row, due) = {
             let mut tx = self.app.store.read().await?;
             let mut scoped = tx.scoped(org);
             let row = spus::get(&mut scoped, cluster, spu).await?;
-            (row, removals::due(&mut scoped, cluster, spu).await?)
+            let due = removals::due(&mut scoped, cluster, spu).await?;
+            (clusters::by_id(&mut scoped, cluster).await?, row, due)
         };
+        if let Some(row) = cluster_row {
+            self.same_history(row)?;
+        }
         match row {
             Some(row) if row.removed => {
                 let error = "this SPU was removed from its cluster for good";

@@ -88,6 +88,25 @@ pub async fn record(
     Ok(revision)
 }
 
+/// When a revision was made, in milliseconds since 1970; `None` when it is not kept, or never was.
+///
+/// # Errors
+/// As the database.
+pub async fn made_at(
+    scoped: &mut Scoped<'_>,
+    cluster: ClusterId,
+    revision: Revision,
+) -> DbResult<Option<i64>> {
+    let row = scoped
+        .query_optional(
+            "SELECT created_at_unix_ms FROM changes
+             WHERE org_id = $1 AND cluster_id = $2 AND revision = $3",
+            params![cluster, revision],
+        )
+        .await?;
+    row.map(|row| row.get("created_at_unix_ms")).transpose()
+}
+
 /// The changes after `from`, in order. `None` when some of them are not kept any more, or
 /// there would be more than [`KEPT`].
 ///

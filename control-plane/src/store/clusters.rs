@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use weir_protocol::ids::{ClusterId, OrgId, ProducerId, Revision};
+use weir_protocol::ids::{ClusterId, OrgId, ProducerId, RestoreNumber, Revision};
 
 use super::{
     DbError, DbResult, Row, Scoped, Tx,
+    recovery::Frozen,
     types::{ClusterState, Desired},
 };
 use crate::params;
@@ -44,12 +45,18 @@ pub struct ClusterRow {
     pub revision: Revision,
     /// The first producer id that was not given out.
     pub next_producer_id: ProducerId,
+    /// Why nothing is decided about it, if so: its database went back.
+    pub frozen: Option<Frozen>,
+    /// How often it was recovered; on top of the database's own restore number.
+    pub restore_number: RestoreNumber,
     /// Milliseconds since 1970.
     pub created_at_unix_ms: i64,
 }
 
 fn cluster(row: &Row) -> DbResult<ClusterRow> {
     let spec: String = row.get("spec")?;
+    let frozen: Option<String> = row.get("frozen_reason")?;
+    let since: Option<i64> = row.get("frozen_at_unix_ms")?;
     Ok(ClusterRow {
         org: row.get("org_id")?,
         id: row.get("cluster_id")?,
@@ -61,6 +68,8 @@ fn cluster(row: &Row) -> DbResult<ClusterRow> {
             .map_err(|_| DbError::Decode { column: "spec".to_owned(), expected: "cluster spec" })?,
         revision: row.get("last_revision")?,
         next_producer_id: row.get("next_producer_id")?,
+        frozen: frozen.map(|reason| Frozen { reason, since_unix_ms: since.unwrap_or_default() }),
+        restore_number: row.get("restore_number")?,
         created_at_unix_ms: row.get("created_at_unix_ms")?,
     })
 }
@@ -234,25 +243,6 @@ pub async fn take_producer_ids(
         )
         .await?;
     row.map(|row| row.get("first")).transpose()
-}
-
-/// Sees to it that no producer id up to and including `seen` is given out from now on.
-///
-/// # Errors
-/// As the database.
-pub async fn raise_producer_ids(
-    scoped: &mut Scoped<'_>,
-    id: ClusterId,
-    seen: ProducerId,
-) -> DbResult<()> {
-    scoped
-        .execute(
-            "UPDATE clusters SET next_producer_id = $3
-             WHERE org_id = $1 AND cluster_id = $2 AND next_producer_id < $3",
-            params![id, seen.next()],
-        )
-        .await?;
-    Ok(())
 }
 
 /// Removes a cluster with all its rows; only the audit remains. Its name is free again.

@@ -20,8 +20,12 @@
 //! | [`launch_handles`] | how a launch is found again; which ports a cluster got |
 //! | [`operations`] | what was ordered, and how far it has come |
 //! | [`topics`], [`partitions`] | generations and how they are kept, who leads, who holds replicas |
+//! | [`partition_state`] | what changes of a partition, under compare-and-set |
+//! | [`cuts`] | what elections may have cost that an owner preferred to waiting |
+//! | [`reassignments`], [`removals`] | who is to hold a partition instead; what SPUs are to remove then |
 //! | [`consumer_offsets`] | what named consumers have committed |
 //! | [`tombstones`], [`purges`] | deleted generations; those whose data is being removed |
+//! | [`recovery`], [`take_up`], [`history`] | a cluster whose database went back |
 //! | [`changes`] | what watchers must hear, by revision |
 //! | [`audit`], [`idempotency`], [`leadership`] | who did what; answers given before; who reconciles |
 
@@ -30,18 +34,26 @@ pub mod audit;
 pub mod changes;
 pub mod clusters;
 pub mod consumer_offsets;
+pub mod cuts;
 pub mod driver;
+pub mod history;
 pub mod idempotency;
 pub mod launch_handles;
 pub mod launches;
 pub mod leadership;
+mod load;
 pub mod meta;
 pub mod migrate;
 pub mod operations;
 pub mod orgs;
+pub mod partition_state;
 pub mod partitions;
 pub mod purges;
+pub mod reassignments;
+pub mod recovery;
+pub mod removals;
 pub mod spus;
+pub mod take_up;
 mod times;
 pub mod tombstones;
 pub mod topics;

@@ -1,14 +1,44 @@
-//! Partitions: who leads, at which epochs, and who holds replicas.
+//! Partitions: who leads, at which epochs, and who holds replicas. What changes of it later is
+//! written by [`super::partition_state`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weir_protocol::ids::{
     ClusterId, Incarnation, LeaderEpoch, PartitionEpoch, PartitionIndex, PartitionKey, SpuId,
     TopicGenerationId,
 };
 
-use super::{DbResult, Row, Scoped, types::TopicState};
+use super::{
+    DbResult, Row, Scoped,
+    reassignments::{self, Reassignment},
+    topics,
+    types::TopicState,
+};
 use crate::params;
+
+pub use super::load::{SpuLoad, load};
+
+/// The text of a query for whole partitions: `FROM` what names them as `p`, and the rest.
+macro_rules! select_partitions {
+    ($from:literal, $rest:literal) => {
+        concat!(
+            "SELECT p.generation_id, p.idx, p.label, p.leader_spu_id, p.leader_incarnation,
+                p.leader_epoch, p.partition_epoch, p.unclean_leader_epoch, p.recovering, p.target,
+                p.original, p.moving, r.spu_id, r.in_isr, r.eligible, g.replication, g.min_insync_replicas,
+                CASE WHEN g.state = 'active' THEN g.unclean_election ELSE 0 END AS unclean,
+                g.flush_interval_ms
+             FROM ",
+            $from,
+            " JOIN topic_generations g ON g.org_id = p.org_id AND g.cluster_id = p.cluster_id
+                AND g.generation_id = p.generation_id
+             LEFT JOIN replicas r ON r.org_id = p.org_id AND r.cluster_id = p.cluster_id
+                AND r.generation_id = p.generation_id AND r.idx = p.idx
+             WHERE ",
+            $rest
+        )
+    };
+}
+pub(super) use select_partitions;
 
 /// A partition with its replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +55,53 @@ pub struct PartitionRow {
     pub leader_epoch: LeaderEpoch,
     /// Version of the whole.
     pub partition_epoch: PartitionEpoch,
+    /// The newest leader epoch of one that may have lacked what was committed; 0: none ever did.
+    pub unclean_leader_epoch: LeaderEpoch,
+    /// Whether its leader is yet to be found out, after a recovery: then who is in sync says whose
+    /// logs are waited for, and nothing else may change its state.
+    pub recovering: bool,
+    /// Fewer replicas in sync than this commit nothing; never 0.
+    pub min_insync: u32,
+    /// Whether such a replica may lead where no other is left; never of a deleted topic.
+    pub unclean_election: bool,
+    /// Whether what is acknowledged is fsynced later: a loss of power may take it.
+    pub flush_interval: bool,
     /// In the order of preference for leadership.
     pub replicas: Vec<ReplicaRow>,
+    /// Who is to hold it instead, while that is being done.
+    pub reassignment: Option<Reassignment>,
+}
+
+impl PartitionRow {
+    /// Who holds it, in the order of preference for leadership.
+    #[must_use]
+    pub fn holders(&self) -> Vec<SpuId> {
+        self.replicas.iter().map(|replica| replica.spu).collect()
+    }
+
+    /// Who is to hold it in the end.
+    #[must_use]
+    pub fn destined(&self) -> Vec<SpuId> {
+        self.reassignment.as_ref().map_or_else(|| self.holders(), |goal| goal.target.clone())
+    }
+
+    /// Who is in sync.
+    #[must_use]
+    pub fn isr(&self) -> BTreeSet<SpuId> {
+        self.replicas.iter().filter(|replica| replica.in_isr).map(|replica| replica.spu).collect()
+    }
+
+    /// Who may lead without being in sync.
+    #[must_use]
+    pub fn eligible(&self) -> BTreeSet<SpuId> {
+        self.replicas.iter().filter(|replica| replica.eligible).map(|replica| replica.spu).collect()
+    }
+
+    /// Whether this SPU holds a replica.
+    #[must_use]
+    pub fn is_held_by(&self, spu: SpuId) -> bool {
+        self.replicas.iter().any(|replica| replica.spu == spu)
+    }
 }
 
 /// A replica.
@@ -36,6 +111,8 @@ pub struct ReplicaRow {
     pub spu: SpuId,
     /// Whether it is in sync.
     pub in_isr: bool,
+    /// Whether it may lead without being in sync: it holds all that is committed.
+    pub eligible: bool,
 }
 
 /// A partition to be. All its replicas are in sync: they are empty.
@@ -52,17 +129,6 @@ pub struct NewPartition {
     pub leader: Option<(SpuId, Incarnation)>,
 }
 
-/// What an SPU already carries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SpuLoad {
-    /// Replicas of active generations.
-    pub replicas: u32,
-    /// All replicas, those of tombstones and internal topics included.
-    pub held: u32,
-    /// Those of them that come first in their partition's order of preference.
-    pub preferred: u32,
-}
-
 /// A replica that an SPU holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
@@ -77,7 +143,7 @@ pub struct Held {
 }
 
 /// Folds rows of the join, ordered by partition and position, into partitions.
-fn partitions(rows: &[Row]) -> DbResult<Vec<PartitionRow>> {
+pub(super) fn partitions(rows: &[Row]) -> DbResult<Vec<PartitionRow>> {
     let mut found: Vec<PartitionRow> = Vec::new();
     for row in rows {
         let key =
@@ -90,11 +156,21 @@ fn partitions(rows: &[Row]) -> DbResult<Vec<PartitionRow>> {
                 leader_incarnation: row.get("leader_incarnation")?,
                 leader_epoch: row.get("leader_epoch")?,
                 partition_epoch: row.get("partition_epoch")?,
+                unclean_leader_epoch: row.get("unclean_leader_epoch")?,
+                recovering: row.get("recovering")?,
+                unclean_election: row.get("unclean")?,
+                flush_interval: row.get::<Option<u32>>("flush_interval_ms")?.is_some(),
+                min_insync: topics::min_insync(
+                    row.get("replication")?,
+                    row.get("min_insync_replicas")?,
+                ),
                 replicas: Vec::new(),
+                reassignment: reassignments::reassignment(row)?,
             });
         }
         if let (Some(partition), Some(spu)) = (found.last_mut(), row.get("spu_id")?) {
-            partition.replicas.push(ReplicaRow { spu, in_isr: row.get("in_isr")? });
+            let (in_isr, eligible) = (row.get("in_isr")?, row.get("eligible")?);
+            partition.replicas.push(ReplicaRow { spu, in_isr, eligible });
         }
     }
     Ok(found)
@@ -152,13 +228,11 @@ pub async fn of_generation(
 ) -> DbResult<Vec<PartitionRow>> {
     let rows = scoped
         .query(
-            "SELECT p.generation_id, p.idx, p.label, p.leader_spu_id, p.leader_incarnation,
-                p.leader_epoch, p.partition_epoch, r.spu_id, r.in_isr
-             FROM partitions p
-             LEFT JOIN replicas r ON r.org_id = p.org_id AND r.cluster_id = p.cluster_id
-                AND r.generation_id = p.generation_id AND r.idx = p.idx
-             WHERE p.org_id = $1 AND p.cluster_id = $2 AND p.generation_id = $3
-             ORDER BY p.idx, r.position",
+            select_partitions!(
+                "partitions p",
+                "p.org_id = $1 AND p.cluster_id = $2 AND p.generation_id = $3
+             ORDER BY p.idx, r.position"
+            ),
             params![cluster, generation],
         )
         .await?;
@@ -194,13 +268,11 @@ pub async fn of_cluster(
 ) -> DbResult<BTreeMap<TopicGenerationId, Vec<PartitionRow>>> {
     let rows = scoped
         .query(
-            "SELECT p.generation_id, p.idx, p.label, p.leader_spu_id, p.leader_incarnation,
-                p.leader_epoch, p.partition_epoch, r.spu_id, r.in_isr
-             FROM partitions p
-             LEFT JOIN replicas r ON r.org_id = p.org_id AND r.cluster_id = p.cluster_id
-                AND r.generation_id = p.generation_id AND r.idx = p.idx
-             WHERE p.org_id = $1 AND p.cluster_id = $2
-             ORDER BY p.generation_id, p.idx, r.position",
+            select_partitions!(
+                "partitions p",
+                "p.org_id = $1 AND p.cluster_id = $2
+             ORDER BY p.generation_id, p.idx, r.position"
+            ),
             params![cluster],
         )
         .await?;
@@ -223,15 +295,13 @@ pub async fn of_spu(
 ) -> DbResult<Vec<PartitionRow>> {
     let rows = scoped
         .query(
-            "SELECT p.generation_id, p.idx, p.label, p.leader_spu_id, p.leader_incarnation,
-                p.leader_epoch, p.partition_epoch, r.spu_id, r.in_isr
-             FROM replicas own
-             JOIN partitions p ON p.org_id = own.org_id AND p.cluster_id = own.cluster_id
-                AND p.generation_id = own.generation_id AND p.idx = own.idx
-             JOIN replicas r ON r.org_id = p.org_id AND r.cluster_id = p.cluster_id
-                AND r.generation_id = p.generation_id AND r.idx = p.idx
-             WHERE own.org_id = $1 AND own.cluster_id = $2 AND own.spu_id = $3
-             ORDER BY p.generation_id, p.idx, r.position",
+            select_partitions!(
+                "replicas own
+                 JOIN partitions p ON p.org_id = own.org_id AND p.cluster_id = own.cluster_id
+                    AND p.generation_id = own.generation_id AND p.idx = own.idx",
+                "own.org_id = $1 AND own.cluster_id = $2 AND own.spu_id = $3
+                 ORDER BY p.generation_id, p.idx, r.position"
+            ),
             params![cluster, spu],
         )
         .await?;
@@ -249,85 +319,15 @@ pub async fn get(
 ) -> DbResult<Option<PartitionRow>> {
     let rows = scoped
         .query(
-            "SELECT p.generation_id, p.idx, p.label, p.leader_spu_id, p.leader_incarnation,
-                p.leader_epoch, p.partition_epoch, r.spu_id, r.in_isr
-             FROM partitions p
-             LEFT JOIN replicas r ON r.org_id = p.org_id AND r.cluster_id = p.cluster_id
-                AND r.generation_id = p.generation_id AND r.idx = p.idx
-             WHERE p.org_id = $1 AND p.cluster_id = $2 AND p.generation_id = $3 AND p.idx = $4
-             ORDER BY r.position",
+            select_partitions!(
+                "partitions p",
+                "p.org_id = $1 AND p.cluster_id = $2 AND p.generation_id = $3 AND p.idx = $4
+             ORDER BY r.position"
+            ),
             params![cluster, key.generation, key.partition],
         )
         .await?;
     Ok(partitions(&rows)?.into_iter().next())
-}
-
-/// Gives the partition to a leader (or to nobody) under new epochs, if it is still at the
-/// partition epoch that the decision was made on. `false`, and nothing changed, if not.
-///
-/// # Errors
-/// As the database.
-pub async fn set_leader(
-    scoped: &mut Scoped<'_>,
-    cluster: ClusterId,
-    key: PartitionKey,
-    decided_on: PartitionEpoch,
-    leader: Option<(SpuId, Incarnation)>,
-    leader_epoch: LeaderEpoch,
-) -> DbResult<bool> {
-    let (leader, incarnation) = leader.unzip();
-    let rows = scoped
-        .execute(
-            "UPDATE partitions SET leader_spu_id = $5, leader_incarnation = $6, leader_epoch = $7,
-                partition_epoch = partition_epoch + 1
-             WHERE org_id = $1 AND cluster_id = $2 AND generation_id = $3 AND idx = $4
-                AND partition_epoch = $8",
-            params![
-                cluster,
-                key.generation,
-                key.partition,
-                leader,
-                incarnation.unwrap_or_default(),
-                leader_epoch,
-                decided_on
-            ],
-        )
-        .await?;
-    Ok(rows == 1)
-}
-
-/// What each SPU carries; those that carry nothing are not named.
-///
-/// # Errors
-/// As the database.
-pub async fn load(
-    scoped: &mut Scoped<'_>,
-    cluster: ClusterId,
-) -> DbResult<BTreeMap<SpuId, SpuLoad>> {
-    let rows = scoped
-        .query(
-            "SELECT r.spu_id, count(*) AS held,
-                count(CASE WHEN g.state = $3 AND g.internal = 0 THEN 1 END) AS replicas,
-                count(CASE WHEN g.state = $3 AND g.internal = 0 AND r.position = 0
-                    THEN 1 END) AS preferred
-             FROM replicas r
-             JOIN topic_generations g ON g.org_id = r.org_id AND g.cluster_id = r.cluster_id
-                AND g.generation_id = r.generation_id
-             WHERE r.org_id = $1 AND r.cluster_id = $2
-             GROUP BY r.spu_id",
-            params![cluster, TopicState::Active],
-        )
-        .await?;
-    rows.iter()
-        .map(|row| {
-            let load = SpuLoad {
-                replicas: row.get("replicas")?,
-                held: row.get("held")?,
-                preferred: row.get("preferred")?,
-            };
-            Ok((row.get("spu_id")?, load))
-        })
-        .collect()
 }
 
 /// What each SPU holds, by topic and partition, without the topic `except`; SPUs that hold
@@ -362,32 +362,4 @@ pub async fn held(
         });
     }
     Ok(held)
-}
-
-/// Takes an SPU off the partitions of one generation: for replicas whose data goes with their
-/// SPU. Those that it led have no leader any more.
-///
-/// # Errors
-/// As the database.
-pub async fn drop_replicas(
-    scoped: &mut Scoped<'_>,
-    cluster: ClusterId,
-    generation: TopicGenerationId,
-    spu: SpuId,
-) -> DbResult<()> {
-    scoped
-        .execute(
-            "UPDATE partitions SET leader_spu_id = NULL, partition_epoch = partition_epoch + 1
-             WHERE org_id = $1 AND cluster_id = $2 AND generation_id = $3 AND leader_spu_id = $4",
-            params![cluster, generation, spu],
-        )
-        .await?;
-    scoped
-        .execute(
-            "DELETE FROM replicas
-             WHERE org_id = $1 AND cluster_id = $2 AND generation_id = $3 AND spu_id = $4",
-            params![cluster, generation, spu],
-        )
-        .await?;
-    Ok(())
 }

@@ -9,7 +9,7 @@ use weir_protocol::ids::{
 use super::{
     DbResult, Scoped,
     changes::{self, Change},
-    partitions, topics,
+    partition_state, removals, topics,
     types::TopicState,
 };
 use crate::params;
@@ -76,8 +76,8 @@ pub async fn of_spu(
         .collect()
 }
 
-/// An SPU has nothing of a replica any more. `false`, and nothing changed, when it holds none
-/// that is to be removed.
+/// An SPU carried out an order of this epoch, and has nothing of the replica any more. `false`, and
+/// nothing changed, when it holds none that is to be removed, or came to hold it after that order.
 ///
 /// # Errors
 /// As the database.
@@ -86,6 +86,7 @@ pub async fn removed(
     cluster: ClusterId,
     key: PartitionKey,
     spu: SpuId,
+    epoch: PartitionEpoch,
 ) -> DbResult<bool> {
     let rows = scoped
         .execute(
@@ -94,15 +95,18 @@ pub async fn removed(
                 AND spu_id = $5
                 AND EXISTS (SELECT 1 FROM topic_generations g
                     WHERE g.org_id = $1 AND g.cluster_id = $2 AND g.generation_id = $3
-                        AND g.state = $6)",
-            params![cluster, key.generation, key.partition, spu, TopicState::Purging],
+                        AND g.state = $6)
+                AND EXISTS (SELECT 1 FROM partitions p
+                    WHERE p.org_id = $1 AND p.cluster_id = $2 AND p.generation_id = $3
+                        AND p.idx = $4 AND p.partition_epoch <= $7)",
+            params![cluster, key.generation, key.partition, spu, TopicState::Purging, epoch],
         )
         .await?;
     Ok(rows == 1)
 }
 
-/// Ends a purge that has nothing left to wait for: no SPU holds a replica, those that were
-/// removed from the cluster for good aside. Its rows go, offsets and all; the name keeps its
+/// Ends a purge that has nothing left to wait for: no SPU holds a replica or has one to remove
+/// that a reassignment left behind, those that were removed from the cluster for good aside. Its rows go, offsets and all; the name keeps its
 /// number. Answers the revision under which watchers hear of it.
 ///
 /// # Errors
@@ -125,7 +129,7 @@ pub async fn settle(
             params![cluster, generation],
         )
         .await?;
-    if held.is_some() {
+    if held.is_some() || removals::any_of(scoped, cluster, generation).await? {
         return Ok(None);
     }
     scoped
@@ -152,17 +156,22 @@ pub async fn holder_gone(
 ) -> DbResult<()> {
     let rows = scoped
         .query(
-            "SELECT DISTINCT r.generation_id FROM replicas r
-             JOIN topic_generations g ON g.org_id = r.org_id AND g.cluster_id = r.cluster_id
-                AND g.generation_id = r.generation_id
-             WHERE r.org_id = $1 AND r.cluster_id = $2 AND r.spu_id = $3 AND g.state = $4
-             ORDER BY r.generation_id",
+            "SELECT g.generation_id FROM topic_generations g
+             WHERE g.org_id = $1 AND g.cluster_id = $2 AND g.state = $4
+                AND (EXISTS (SELECT 1 FROM replicas r
+                        WHERE r.org_id = g.org_id AND r.cluster_id = g.cluster_id
+                            AND r.generation_id = g.generation_id AND r.spu_id = $3)
+                    OR EXISTS (SELECT 1 FROM replica_removals d
+                        WHERE d.org_id = g.org_id AND d.cluster_id = g.cluster_id
+                            AND d.generation_id = g.generation_id AND d.spu_id = $3))
+             ORDER BY g.generation_id",
             params![cluster, spu, TopicState::Purging],
         )
         .await?;
+    removals::holder_gone(scoped, cluster, spu).await?;
     for row in &rows {
         let generation = row.get("generation_id")?;
-        partitions::drop_replicas(scoped, cluster, generation, spu).await?;
+        partition_state::drop_replicas(scoped, cluster, generation, spu).await?;
         if settle(scoped, cluster, generation, now_unix_ms).await?.is_none() {
             // The others' orders name its new epochs.
             changes::record(scoped, cluster, &Change::Topic(generation), now_unix_ms).await?;

@@ -1,6 +1,6 @@
 //! SPUs of a cluster. Ids are given out once; removed ones keep their row.
 
-use weir_protocol::ids::{ClusterId, FolderId, Incarnation, LaunchId, ProcessId, SpuId};
+use weir_protocol::ids::{BootId, ClusterId, FolderId, Incarnation, LaunchId, ProcessId, SpuId};
 
 use super::{DbError, DbResult, Row, Scoped, types::SpuState};
 use crate::params;
@@ -24,12 +24,16 @@ pub struct SpuRow {
     pub port: Option<u16>,
     /// `host:port` of its data plane, once it registered.
     pub endpoint: Option<String>,
+    /// What fails together with it, as it said when it registered.
+    pub rack: Option<String>,
     /// Its data folder, once it registered.
     pub folder_id: Option<FolderId>,
     /// Of its last registration; 0 before the first.
     pub incarnation: Incarnation,
     /// The process of its last registration.
     pub process_id: Option<ProcessId>,
+    /// Which boot of its machine that was, if it said so.
+    pub boot_id: Option<BootId>,
     /// The launch that is allowed to register.
     pub launch_id: Option<LaunchId>,
     /// Launches after the first that nobody ordered.
@@ -49,6 +53,10 @@ pub struct Registration {
     pub process_id: ProcessId,
     /// Where clients reach it.
     pub endpoint: String,
+    /// What fails together with it, if it says.
+    pub rack: Option<String>,
+    /// Which boot of its machine this is, if it says.
+    pub boot_id: Option<BootId>,
 }
 
 impl SpuRow {
@@ -69,9 +77,11 @@ fn spu(row: &Row) -> DbResult<SpuRow> {
         destroyed: row.get("destroyed")?,
         port: row.get("port")?,
         endpoint: row.get("endpoint")?,
+        rack: row.get("rack")?,
         folder_id: row.get("folder_id")?,
         incarnation: row.get("incarnation")?,
         process_id: row.get("process_id")?,
+        boot_id: row.get("boot_id")?,
         launch_id: row.get("launch_id")?,
         restarts: row.get("restarts")?,
         updated_at_unix_ms: row.get("updated_at_unix_ms")?,
@@ -174,7 +184,7 @@ pub async fn register(
     let rows = scoped
         .execute(
             "UPDATE spus SET incarnation = $4, folder_id = $5, process_id = $6, endpoint = $7,
-                state = $8, reason = NULL, updated_at_unix_ms = $9
+                state = $8, reason = NULL, updated_at_unix_ms = $9, rack = $10, boot_id = $11
              WHERE org_id = $1 AND cluster_id = $2 AND spu_id = $3
                 AND removed = 0 AND incarnation < $4",
             params![
@@ -185,7 +195,9 @@ pub async fn register(
                 registration.process_id,
                 &registration.endpoint,
                 SpuState::Online,
-                now_unix_ms
+                now_unix_ms,
+                registration.rack.as_deref(),
+                registration.boot_id
             ],
         )
         .await?;

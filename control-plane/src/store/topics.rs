@@ -23,12 +23,29 @@ pub struct TopicRow {
     pub internal: bool,
     /// Replicas per partition.
     pub replication: u32,
+    /// What was chosen of [`TopicRow::min_insync_replicas`].
+    pub min_insync: Option<u32>,
     /// How its records are kept.
     pub config: TopicConfig,
     /// Milliseconds since 1970.
     pub created_at_unix_ms: i64,
     /// Milliseconds since 1970.
     pub deleted_at_unix_ms: Option<i64>,
+}
+
+impl TopicRow {
+    /// Fewer replicas in sync than this commit nothing; never 0.
+    #[must_use]
+    pub fn min_insync_replicas(&self) -> u32 {
+        min_insync(self.replication, self.min_insync)
+    }
+}
+
+/// The least number of replicas in sync that commit: as chosen, else two where there are two.
+/// Never 0, and never more than there are replicas.
+#[must_use]
+pub fn min_insync(replication: u32, chosen: Option<u32>) -> u32 {
+    chosen.unwrap_or(2).min(replication).max(1)
 }
 
 /// A generation to be.
@@ -42,6 +59,8 @@ pub struct NewTopic {
     pub internal: bool,
     /// Replicas per partition.
     pub replication: u32,
+    /// Fewer replicas in sync than this commit nothing; none: see [`min_insync`].
+    pub min_insync: Option<u32>,
     /// How its records are kept, checked.
     pub config: TopicConfig,
 }
@@ -61,6 +80,7 @@ pub(super) fn topic(row: &Row) -> DbResult<TopicRow> {
         state: row.get("state")?,
         internal: row.get("internal")?,
         replication: row.get("replication")?,
+        min_insync: row.get("min_insync_replicas")?,
         config: config(row)?,
         created_at_unix_ms: row.get("created_at_unix_ms")?,
         deleted_at_unix_ms: row.get("deleted_at_unix_ms")?,
@@ -75,6 +95,7 @@ fn config(row: &Row) -> DbResult<TopicConfig> {
         retention_bytes: row.get("retention_bytes")?,
         segment_bytes: row.get("segment_bytes")?,
         segment_ms: row.get("segment_ms")?,
+        unclean_election: row.get("unclean_election")?,
     })
 }
 
@@ -114,8 +135,8 @@ pub async fn insert(
         .execute(
             "INSERT INTO topic_generations (org_id, cluster_id, generation_id, name, number, state,
                 internal, replication, created_at_unix_ms, flush_interval_ms, retention_ms,
-                retention_bytes, segment_bytes, segment_ms)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+                retention_bytes, segment_bytes, segment_ms, min_insync_replicas, unclean_election)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
             params![
                 cluster,
                 new.generation,
@@ -129,7 +150,9 @@ pub async fn insert(
                 new.config.retention_ms,
                 new.config.retention_bytes,
                 new.config.segment_bytes,
-                new.config.segment_ms
+                new.config.segment_ms,
+                new.min_insync,
+                new.config.unclean_election
             ],
         )
         .await?;
@@ -246,7 +269,7 @@ pub async fn set_config(
     let rows = scoped
         .execute(
             "UPDATE topic_generations SET flush_interval_ms = $5, retention_ms = $6,
-                retention_bytes = $7, segment_bytes = $8, segment_ms = $9
+                retention_bytes = $7, segment_bytes = $8, segment_ms = $9, unclean_election = $10
              WHERE org_id = $1 AND cluster_id = $2 AND generation_id = $3 AND state = $4",
             params![
                 cluster,
@@ -256,11 +279,34 @@ pub async fn set_config(
                 config.retention_ms,
                 config.retention_bytes,
                 config.segment_bytes,
-                config.segment_ms
+                config.segment_ms,
+                config.unclean_election
             ],
         )
         .await?;
     Ok(rows == 1)
+}
+
+/// Stores how many replicas a generation has of each partition, and how many of them in sync
+/// commit.
+///
+/// # Errors
+/// As the database.
+pub async fn set_replication(
+    scoped: &mut Scoped<'_>,
+    cluster: ClusterId,
+    generation: TopicGenerationId,
+    replication: u32,
+    min_insync: Option<u32>,
+) -> DbResult<()> {
+    scoped
+        .execute(
+            "UPDATE topic_generations SET replication = $4, min_insync_replicas = $5
+             WHERE org_id = $1 AND cluster_id = $2 AND generation_id = $3",
+            params![cluster, generation, replication, min_insync],
+        )
+        .await?;
+    Ok(())
 }
 
 /// Turns an active generation into a tombstone and frees its name. `false`, and nothing

@@ -71,7 +71,8 @@ async fn bodies_that_are_not_what_they_should_be() {
         post().json(&json!({ "name": "orders", "partitions": -1 })),
         post().json(&json!({ "name": "orders", "partitions": 1, "surprise": 1 })),
         post().json(&json!({ "name": "a b", "partitions": 1 })),
-        post().json(&json!({ "name": "orders", "partitions": 1, "replication": 3 })),
+        post().json(&json!({ "name": "orders", "partitions": 1, "replication": 17 })),
+        post().json(&json!({ "name": "orders", "partitions": 1, "min_insync_replicas": 2 })),
     ] {
         call.send(&router).await.problem(400, "INVALID_REQUEST");
     }

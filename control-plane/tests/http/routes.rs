@@ -103,7 +103,7 @@ async fn the_life_of_a_topic() {
     assert!(!shown.header("etag").is_empty());
     let default = json!({ "flush": "before_ack", "flush_interval_ms": null,
         "retention_ms": 604_800_000, "retention_bytes": null, "segment_bytes": 1_073_741_824,
-        "segment_ms": null });
+        "segment_ms": null, "unclean_election": false });
     assert_eq!(topic["config"], default);
     let grown = call("POST", &format!("{one}:add-partitions"))
         .key(&f.admin_key)
@@ -170,7 +170,8 @@ async fn how_a_topic_is_kept_is_said_shown_and_changed() {
         "retention_bytes": 1_048_576, "segment_bytes": 2_097_152 } });
     let made = call("POST", topics).key(&f.admin_key).json(&body).send(&router).await.ok(201);
     let mut config = json!({ "flush": "interval", "flush_interval_ms": 100, "retention_ms": null,
-        "retention_bytes": 1_048_576, "segment_bytes": 2_097_152, "segment_ms": null });
+        "retention_bytes": 1_048_576, "segment_bytes": 2_097_152, "segment_ms": null,
+        "unclean_election": false });
     assert_eq!(made["config"], config);
     let patch =
         |change: Value| call("PATCH", &one).key(&f.admin_key).json(&json!({ "config": change }));
@@ -182,6 +183,7 @@ async fn how_a_topic_is_kept_is_said_shown_and_changed() {
         (json!({ "segment_ms": 60_000 }), "segment_ms", json!(60_000)),
         (json!({ "segment_ms": null }), "segment_ms", json!(null)),
         (json!({ "flush_interval_ms": 5 }), "flush_interval_ms", json!(5)),
+        (json!({ "unclean_election": true }), "unclean_election", json!(true)),
         (json!({}), "flush", json!("interval")),
     ] {
         let answer = patch(change).send(&router).await.ok(200);

@@ -34,12 +34,17 @@ fn operations() -> Vec<(String, String)> {
 fn body(operation: &str) -> Option<Value> {
     match operation {
         "POST /v1/clusters/{cluster}:scale" => Some(json!({ "spus": 2 })),
+        "POST /v1/clusters/{cluster}:recover" => Some(json!({ "dry_run": true })),
         "PUT /v1/clusters/{cluster}" => Some(json!({ "spus": 1 })),
         "POST /v1/clusters/{cluster}/topics" => Some(json!({ "name": "new", "partitions": 1 })),
         "PATCH /v1/clusters/{cluster}/topics/{topic}" => {
             Some(json!({ "config": { "retention_ms": 60_000 } }))
         }
         "POST /v1/clusters/{cluster}/topics/{topic}:add-partitions" => Some(json!({ "add": 1 })),
+        "POST /v1/clusters/{cluster}:drain" => Some(json!({ "spu_id": 1 })),
+        "POST /v1/clusters/{cluster}/topics/{topic}/partitions/{partition}:reassign" => {
+            Some(json!({ "replicas": [1] }))
+        }
         "POST /v1/clusters/{cluster}/consumers/{consumer}:reset" => {
             Some(json!({ "topic": "orders", "to": { "beginning": true } }))
         }
@@ -63,6 +68,7 @@ fn body(operation: &str) -> Option<Value> {
         | "DELETE /v1/clusters/{cluster}/topics/{topic}"
         | "POST /v1/clusters/{cluster}/topics/{topic}:undelete"
         | "POST /v1/clusters/{cluster}/topics/{topic}:purge"
+        | "GET /v1/clusters/{cluster}/reassignments"
         | "GET /v1/clusters/{cluster}/consumers"
         | "GET /v1/clusters/{cluster}/consumers/{consumer}"
         | "DELETE /v1/clusters/{cluster}/consumers/{consumer}" => None,
@@ -72,7 +78,7 @@ fn body(operation: &str) -> Option<Value> {
 
 fn build(method: &str, path: &str, cluster: &str, topic: &str) -> Call {
     let place = path.replace("{cluster}", cluster).replace("{topic}", topic);
-    let place = place.replace("{consumer}", "billing");
+    let place = place.replace("{consumer}", "billing").replace("{partition}", "0");
     let call = call(method, &place.replace("{operation}", NO_OPERATION));
     match body(&format!("{method} {path}")) {
         Some(body) => call.json(&body),
@@ -176,7 +182,7 @@ async fn the_document_and_the_router_are_in_step() {
     let f = fixture().await;
     let router = f.router();
     f.cluster("demo", 1).await;
-    let mut documented: [BTreeSet<String>; 3] = Default::default();
+    let mut documented: [BTreeSet<String>; 4] = Default::default();
     for (method, path) in operations() {
         let answer = build(&method, &path, "demo", "no-such-topic").key(&f.admin_key);
         let answer = answer.send(&router).await;
@@ -185,7 +191,7 @@ async fn the_document_and_the_router_are_in_step() {
         assert_ne!(answer.status, 405, "{method} {path}");
         assert!(answer.status.as_u16() < 500, "{method} {path}: {}", answer.text);
         if let Some((before, verb)) = path.rsplit_once(':') {
-            let nouns = ["{cluster}", "{topic}", "{consumer}"];
+            let nouns = ["{cluster}", "{topic}", "{partition}", "{consumer}"];
             let noun = nouns.iter().position(|noun| before.ends_with(noun)).unwrap();
             documented[noun].insert(verb.to_owned());
         }

@@ -11,8 +11,8 @@ use weir_control_plane::{
 };
 use weir_protocol::{
     ids::{
-        ClusterId, FolderId, Incarnation, LaunchId, PartitionIndex, PartitionKey, ProcessId,
-        Revision, SpuId, TopicGenerationId,
+        ClusterId, FolderId, Incarnation, LaunchId, PartitionEpoch, PartitionIndex, PartitionKey,
+        ProcessId, Revision, SpuId, TopicGenerationId,
     },
     pb::{metadata, session},
 };
@@ -30,6 +30,8 @@ async fn register(f: &Fixture, cluster: ClusterId, spu: SpuId, launch: LaunchId)
         folder_id: FolderId(Uuid::from_u128(5)),
         process_id: ProcessId(Uuid::from_u128(6)),
         endpoint: "127.0.0.1:9500".to_owned(),
+        rack: None,
+        boot_id: None,
     };
     let mut tx = f.app.store.write().await.unwrap();
     let mut org = tx.scoped(f.admin.org);
@@ -49,7 +51,7 @@ async fn deltas_name_what_changed_whole_and_snapshots_everything() {
     let orders = create(&f, "orders", 2).await;
     let all = app::metadata_snapshot(&f.app, org, cluster).await.unwrap();
     assert!(all.snapshot);
-    assert_eq!(all.database, Some(f.app.database_ref()));
+    assert_eq!(all.database, Some(f.app.database_ref(Default::default())));
     assert_eq!(all.spus.len(), 2);
     assert_eq!(all.topics.len(), 1);
     let at = Revision(all.revision);
@@ -100,7 +102,9 @@ async fn a_purged_generation_is_named_once_more() {
     assert_eq!(purges::settle(&mut org, cluster, orders, 1).await.unwrap(), None);
     assert!(purges::begin(&mut org, cluster, orders).await.unwrap());
     let key = PartitionKey { generation: orders, partition: PartitionIndex(0) };
-    assert!(purges::removed(&mut org, cluster, key, SpuId(1)).await.unwrap());
+    let late = purges::removed(&mut org, cluster, key, SpuId(1), PartitionEpoch(0)).await.unwrap();
+    assert!(!late, "an order from before it was held");
+    assert!(purges::removed(&mut org, cluster, key, SpuId(1), PartitionEpoch(9)).await.unwrap());
     assert!(purges::settle(&mut org, cluster, orders, 1).await.unwrap().is_some());
     tx.commit().await.unwrap();
     let from = Revision(before.revision);
@@ -151,6 +155,7 @@ async fn a_topic_is_ready_while_its_leaders_serve_it_at_its_epoch() {
         durable_end: 3,
         state: state.into(),
         problem: None,
+        last_epoch: None,
     };
     let (online, offline) = (session::ReplicaState::Online, session::ReplicaState::Offline);
     for (status, ready) in

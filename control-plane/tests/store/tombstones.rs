@@ -32,7 +32,8 @@ async fn purge(f: &Fixture, topic: &str) -> Result<TopicView, AppError> {
 async fn confirm(f: &Fixture, cluster: ClusterId, key: PartitionKey, spu: u32) -> bool {
     let mut tx = f.app.store.write().await.unwrap();
     let mut org = tx.scoped(f.admin.org);
-    let removed = purges::removed(&mut org, cluster, key, SpuId(spu)).await.unwrap();
+    let removed =
+        purges::removed(&mut org, cluster, key, SpuId(spu), PartitionEpoch(9)).await.unwrap();
     purges::settle(&mut org, cluster, key.generation, 9).await.unwrap();
     tx.commit().await.unwrap();
     removed

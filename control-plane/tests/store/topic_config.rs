@@ -21,6 +21,7 @@ const NOTHING: ConfigChange = ConfigChange {
     retention_bytes: None,
     segment_bytes: None,
     segment_ms: None,
+    unclean_election: None,
 };
 
 /// Every field is otherwise than by default.
@@ -31,6 +32,7 @@ const ALL: ConfigChange = ConfigChange {
     retention_bytes: Some(Some(i64::MAX as u64)),
     segment_bytes: Some(1 << 20),
     segment_ms: Some(Some(60_000)),
+    unclean_election: Some(true),
 };
 
 const ALL_SET: TopicConfig = TopicConfig {
@@ -39,6 +41,7 @@ const ALL_SET: TopicConfig = TopicConfig {
     retention_bytes: Some(i64::MAX as u64),
     segment_bytes: 1 << 20,
     segment_ms: Some(60_000),
+    unclean_election: true,
 };
 
 async fn create(f: &Fixture, name: &str, config: ConfigChange) -> Result<TopicView, AppError> {
@@ -47,7 +50,7 @@ async fn create(f: &Fixture, name: &str, config: ConfigChange) -> Result<TopicVi
 }
 
 async fn update(f: &Fixture, topic: &str, change: ConfigChange) -> Result<TopicView, AppError> {
-    app::topic_update(&f.app, &f.admin, "demo", topic, &change, None).await.map(fresh)
+    app::topic_update(&f.app, &f.admin, "demo", topic, &change.into(), None).await.map(fresh)
 }
 
 /// As the rows have it.
@@ -173,7 +176,14 @@ async fn only_what_is_served_and_one_s_own_is_changed() {
     let generation = weir_protocol::ids::TopicGenerationId(f.app.uuid_v7().unwrap());
     let name = "__offsets".to_owned();
     let config = TopicConfig::default();
-    let own = topics::NewTopic { generation, name, internal: true, replication: 1, config };
+    let own = topics::NewTopic {
+        generation,
+        name,
+        internal: true,
+        replication: 1,
+        min_insync: None,
+        config,
+    };
     let mut tx = f.app.store.write().await.unwrap();
     topics::insert(&mut tx.scoped(f.admin.org), cluster, &own, 1).await.unwrap();
     tx.commit().await.unwrap();
@@ -181,13 +191,13 @@ async fn only_what_is_served_and_one_s_own_is_changed() {
     assert_eq!(stored(&f, cluster, "__offsets").await, TopicConfig::default());
 
     let id = create(&f, "orders", ALL).await.unwrap().generation_id.to_string();
-    let foreign = app::topic_update(&f.app, &f.other, "demo", &id, &ever, None).await;
+    let foreign = app::topic_update(&f.app, &f.other, "demo", &id, &ever.into(), None).await;
     assert_eq!(foreign.unwrap_err().code(), "CLUSTER_NOT_FOUND");
     app::topic_delete(&f.app, &f.admin, "demo", "orders").await.unwrap();
     assert_eq!((code("orders").await, code(&id).await), ("TOPIC_NOT_FOUND", "TOPIC_DELETED"));
     // Whoever may only look.
     let (reader, _) = add_key(&f.app, f.admin.org, &[KeyScope::Read]).await;
-    let denied = app::topic_update(&f.app, &reader, "demo", &id, &ever, None).await;
+    let denied = app::topic_update(&f.app, &reader, "demo", &id, &ever.into(), None).await;
     assert_eq!(denied.unwrap_err().code(), "FORBIDDEN");
     // It comes back as it was.
     app::topic_undelete(&f.app, &f.admin, "demo", &id, None).await.unwrap();
@@ -215,7 +225,10 @@ async fn a_repetition_gets_the_first_answer_and_undoes_nothing() {
     let hour = ConfigChange { retention_ms: Some(Some(3_600_000)), ..NOTHING };
     let send = async |key: &str, change: &ConfigChange| {
         let request = request(key);
-        app::topic_update(&f.app, &f.admin, "demo", "orders", change, Some(&request)).await.unwrap()
+        let change = (*change).into();
+        app::topic_update(&f.app, &f.admin, "demo", "orders", &change, Some(&request))
+            .await
+            .unwrap()
     };
     // The first had nothing to do.
     let first = fresh(send("one", &hour).await);
@@ -246,6 +259,8 @@ async fn what_was_there_before_keeps_everything() {
         "ALTER TABLE topic_generations DROP COLUMN segment_bytes",
         "ALTER TABLE topic_generations DROP COLUMN segment_ms",
         "DELETE FROM _sqlx_migrations WHERE version = 5",
+        // What came later is as for what was there then.
+        "UPDATE topic_generations SET unclean_election = 0",
     ] {
         tx.execute(sql, vec![]).await.unwrap();
     }

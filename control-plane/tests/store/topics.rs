@@ -106,11 +106,16 @@ async fn what_cannot_be_is_refused() {
         topic("orders", 0),
         topic("orders", 10_001),
         TopicRequest { replication: 0, ..topic("orders", 1) },
-        TopicRequest { replication: 2, ..topic("orders", 1) },
+        TopicRequest { replication: 17, ..topic("orders", 1) },
+        TopicRequest { min_insync_replicas: Some(0), ..topic("orders", 1) },
+        TopicRequest { min_insync_replicas: Some(2), ..topic("orders", 1) },
     ] {
         let error = app::topic_create(&f.app, &f.admin, "demo", &wanted, None).await.unwrap_err();
         assert!(matches!(error, AppError::Invalid { .. }), "{wanted:?}: {error:?}");
     }
+    let wanted = TopicRequest { replication: 2, ..topic("orders", 1) };
+    let error = app::topic_create(&f.app, &f.admin, "demo", &wanted, None).await.unwrap_err();
+    assert_eq!(error.code(), "NOT_ENOUGH_SPUS");
     for (desired, expected) in
         [(Desired::Shutdown, "CLUSTER_SHUT_DOWN"), (Desired::Deleted, "CLUSTER_DELETING")]
     {

@@ -11,7 +11,10 @@ pub mod offsets;
 pub mod provisioner;
 pub mod spu;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use secrecy::SecretString;
 use tempfile::TempDir;
@@ -28,11 +31,13 @@ use weir_runtime::{
     clock::Clock,
     net::Listener,
     rpc::{self, ServerConfig},
-    task::{self, CancellationToken},
+    task::{self, CancellationToken, JoinHandle},
 };
 
 /// How long a test waits for what must happen.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
+/// Of clusters, where a test asks for no other.
+const LEASE: Duration = Duration::from_secs(2);
 
 /// One life of a control plane. The folder outlives it.
 pub struct ControlPlane {
@@ -43,6 +48,7 @@ pub struct ControlPlane {
     pub rpc: String,
     pub faults: SqlFaults,
     pub down: CancellationToken,
+    reconciling: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Drop for ControlPlane {
@@ -54,17 +60,27 @@ impl Drop for ControlPlane {
 impl ControlPlane {
     /// Opens the database in `folder` and serves SPU sessions.
     pub async fn start(folder: &TempDir) -> Self {
-        Self::start_at(folder, "127.0.0.1:0").await
+        Self::start_with(folder, LEASE).await
     }
 
-    /// The next life of a control plane, at the same address.
+    /// The same, with a lease of its own.
+    pub async fn start_with(folder: &TempDir, lease: Duration) -> Self {
+        Self::start_at(folder, "127.0.0.1:0", lease).await
+    }
+
+    /// The next life of a control plane, at the same address, once nothing of this one is at work.
     pub async fn restart(self, folder: &TempDir) -> Self {
-        let rpc = self.rpc.clone();
+        let (rpc, lease) = (self.rpc.clone(), self.app.defaults.lease);
+        self.down.cancel();
+        let reconciling = self.reconciling.lock().unwrap().take();
+        if let Some(reconciling) = reconciling {
+            reconciling.await.unwrap();
+        }
         drop(self);
-        Self::start_at(folder, &rpc).await
+        Self::start_at(folder, &rpc, lease).await
     }
 
-    async fn start_at(folder: &TempDir, rpc: &str) -> Self {
+    async fn start_at(folder: &TempDir, rpc: &str, lease: Duration) -> Self {
         let clock = Clock;
         let faults = SqlFaults::default();
         let database = database::open_with(folder, faults.clone()).await;
@@ -82,7 +98,7 @@ impl ControlPlane {
         let rpc = listener.local_addr().unwrap().to_string();
         let defaults = ClusterDefaults {
             heartbeat_interval: Duration::from_millis(50),
-            lease: Duration::from_secs(2),
+            lease,
             ..ClusterDefaults::default()
         };
         let app = Arc::new(App {
@@ -108,7 +124,8 @@ impl ControlPlane {
             key_id: ApiKeyId(uuid::Uuid::from_u128(1)),
             scopes: vec![KeyScope::Admin],
         };
-        Self { app, principal, admin_key: boot.fresh_admin_key, rpc, faults, down }
+        let (admin_key, reconciling) = (boot.fresh_admin_key, Mutex::default());
+        Self { app, principal, admin_key, rpc, faults, down, reconciling }
     }
 
     /// Starts reconciling with `provisioner`.
@@ -126,12 +143,13 @@ impl ControlPlane {
             probe_pause: Duration::from_millis(20),
             ..reconcile::Config::default()
         };
-        task::spawn(reconcile::run(
+        let reconciling = task::spawn(reconcile::run(
             Arc::clone(&self.app),
             Arc::new(provisioner.clone()),
             config,
             self.down.clone(),
         ));
+        *self.reconciling.lock().unwrap() = Some(reconciling);
     }
 
     pub const fn org(&self) -> OrgId {
@@ -182,7 +200,7 @@ pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let begin = Clock.now();
     while !condition().await {
         assert!(Clock.now().since(begin) < PATIENCE, "never: {what}");
-        Clock.sleep(Duration::from_millis(10)).await;
+        Clock.sleep(Duration::from_millis(50)).await;
     }
 }
 

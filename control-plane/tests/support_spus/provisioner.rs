@@ -68,6 +68,12 @@ impl InMemory {
         self.world.lock().unwrap().running.values().map(|(spu, _)| *spu).collect()
     }
 
+    /// The SPU's process is there, and is not heard of any more.
+    pub fn hang(&self, spu: SpuId) {
+        let world = self.world.lock().unwrap();
+        world.running.values().filter(|(running, _)| *running == spu).for_each(|(_, s)| s.cancel());
+    }
+
     pub fn destroyed(&self) -> Vec<String> {
         self.world.lock().unwrap().destroyed.clone()
     }
@@ -83,6 +89,12 @@ impl InMemory {
 
     pub fn free_port(&self, address: &str) {
         self.world.lock().unwrap().taken_ports.remove(address);
+    }
+
+    /// A launch that a test speaks for runs.
+    pub fn adopt(&self, launch: LaunchId, spu: SpuId) {
+        let stop = CancellationToken::new();
+        self.world.lock().unwrap().running.insert(launch, (spu, stop));
     }
 
     /// Kills an SPU, as a crash would.

@@ -1,5 +1,6 @@
 //! An SPU's side of a session.
 
+use futures::FutureExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -11,8 +12,9 @@ use weir_protocol::{
     pb::{
         metadata::MetadataUpdate,
         session::{
-            ControlMessage, Heartbeat, Register, Registered, RemoveReplica, ReplicaRemoved,
-            SpuMessage, control_message, spu_control_client::SpuControlClient, spu_message,
+            ControlMessage, Heartbeat, IsrRefused, Leaving, Register, Registered, RemoveReplica,
+            ReplicaRemoved, SpuMessage, control_message, spu_control_client::SpuControlClient,
+            spu_message,
         },
     },
 };
@@ -111,6 +113,39 @@ impl Session {
             let message = next(&mut self.incoming).await.expect("an order before the end");
             if let control_message::Message::RemoveReplica(order) = message {
                 return order;
+            }
+        }
+    }
+
+    /// Passes over all that has come by now: who takes nothing for long is disconnected.
+    pub fn pass_over(&mut self) {
+        while let Some(Ok(Some(_))) = self.incoming.message().now_or_never() {}
+    }
+
+    /// Says something.
+    pub async fn say(&self, message: spu_message::Message) {
+        self.outgoing.send(SpuMessage { message: Some(message) }).await.unwrap();
+    }
+
+    /// The next refusal of in-sync replicas; everything else is passed over.
+    pub async fn refused(&mut self) -> IsrRefused {
+        loop {
+            let message = next(&mut self.incoming).await.expect("a refusal before the end");
+            if let control_message::Message::IsrRefused(refused) = message {
+                return refused;
+            }
+        }
+    }
+
+    /// Says that it stops, and answers what it is told before it may.
+    pub async fn leave(&mut self) -> Vec<MetadataUpdate> {
+        self.say(spu_message::Message::Leaving(Leaving { incarnation: self.incarnation })).await;
+        let mut told = Vec::new();
+        loop {
+            match next(&mut self.incoming).await.expect("leave before the end") {
+                control_message::Message::Left(_) => return told,
+                control_message::Message::Metadata(update) => told.push(update),
+                _ => {}
             }
         }
     }

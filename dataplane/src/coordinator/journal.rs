@@ -136,6 +136,15 @@ impl Journal {
         })?;
         ack.map(|ack| ack.base_offset).map_err(ours)
     }
+
+    /// Waits until this leadership is known to have lasted until after this was asked: else
+    /// somebody else may have committed what this coordinator has not heard of.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub async fn confirm(&self) -> Result<(), WireError> {
+        self.partition.confirm().await.map(drop).map_err(ours)
+    }
 }
 
 /// Epochs are this SPU's own affair: the client knows none of this partition's.

@@ -162,7 +162,12 @@ impl<'a> Serving<'a> {
             next = if full { None } else { inbox.try_recv().ok() };
         }
         let records = staged.into_records();
-        let written = self.write(records, News::Yes).await;
+        // What is written proves by its commit that this coordinator still leads; without that
+        // it is asked.
+        let written = match records.is_empty() {
+            true => self.journal.confirm().await,
+            false => self.write(records, News::Yes).await,
+        };
         for (ask, answer) in decided {
             // What was decided on top of what failed does not hold either.
             ask.answer(written.as_ref().map_err(Clone::clone).and(answer));

@@ -78,7 +78,7 @@ impl Service<Request<Body>> for DataPlane {
     }
 }
 
-fn stream<M: Send + 'static>(
+pub(super) fn stream<M: Send + 'static>(
     request: Request<Body>,
     encode: Encode<M>,
     open: impl FnOnce(&MetadataMap, Incoming) -> Result<Responses<M>, WireError>,

@@ -4,11 +4,13 @@
 //! |---|---|
 //! | [`produce`] | `DataPlane.Produce`: one stream per pair, requests in order per partition |
 //! | [`fetch`] | `DataPlane.Fetch`: subscriptions, byte credits, whole batches |
+//! | `replicate` | `Replication.Replicate`: what is appended here, to followers |
+//! | [`throttle`] | how fast replicas that are not in sync are fed |
 //! | [`producer_id`] | `DataPlane.AllocateProducerId` |
 //! | [`list_offsets`] | `DataPlane.ListOffsets` |
 //! | [`offsets`] | `Offsets`: sessions and commits of named consumers |
 //! | [`metadata`] | `Metadata.WatchMetadata` |
-//! | `subscription`, `at_time` | one reader of a fetch stream; a start by time |
+//! | `subscription`, `reading`, `at_time` | one reader of a fetch stream; what it may have; a start by time |
 //! | [`auth`] | who is asking |
 //! | `data_plane` | which call of `DataPlane` is whose |
 //! | [`status`] | errors where a message has no room for them |
@@ -22,8 +24,11 @@ pub mod metadata;
 pub mod offsets;
 pub mod produce;
 pub mod producer_id;
+mod reading;
+mod replicate;
 pub mod status;
 mod subscription;
+pub mod throttle;
 mod turns;
 
 use std::sync::Arc;
@@ -48,7 +53,7 @@ use weir_protocol::{
 };
 use weir_runtime::{clock::Clock, task::CancellationToken};
 
-use self::data_plane::DataPlane;
+use self::{data_plane::DataPlane, replicate::Replication, throttle::Throttle};
 use crate::{
     config::{BATCH_BYTES_HARD_MAX, BATCH_BYTES_MAX_DEFAULT, Limits, MESSAGE_BYTES_MAX},
     coordinator::Coordinator,
@@ -80,6 +85,8 @@ pub struct Shared {
     pub coordinator: Coordinator,
     /// The session with the control plane.
     pub session: watch::Receiver<SessionView>,
+    /// What replicas that are not in sync are fed at.
+    pub catch_up: Throttle,
     /// What is counted.
     pub metrics: Metrics,
     /// Set when the SPU goes down.
@@ -117,6 +124,7 @@ pub fn routes(shared: Arc<Shared>) -> Routes {
         .max_decoding_message_size(offsets::REQUEST_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     Routes::new(DataPlane(shared.clone()))
+        .add_service(Replication(shared.clone()))
         .add_service(MetadataServer::new(Service(shared)))
         .add_service(offsets)
 }

@@ -188,10 +188,7 @@ impl Produce {
                     let text = "the replica ended without an answer";
                     Err(WireError::new(ErrorCode::Internal, text))
                 }
-                Err(_) => {
-                    let text = "not committed within the deadline; it may yet be";
-                    Err(WireError::new(ErrorCode::TimedOut, text))
-                }
+                Err(_) => Err(too_late(waiter.partition.as_deref())),
             };
             (waiter, answer)
         }));
@@ -231,6 +228,14 @@ impl Produce {
         let response = ProduceResponse { correlation_id, result: Some(outcome) };
         self.out.send(Ok(response)).await.map_err(drop)
     }
+}
+
+/// With what it waits for, where that is known.
+fn too_late(partition: Option<&Partition>) -> WireError {
+    let stall = partition.and_then(|partition| partition.view().borrow().stall);
+    let text = "not committed within the deadline; it may yet be";
+    let text = stall.map_or_else(|| text.to_owned(), |stall| format!("{text}: {stall}"));
+    WireError::new(ErrorCode::TimedOut, text)
 }
 
 /// Waits for room; for ever, if nobody does.

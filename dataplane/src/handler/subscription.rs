@@ -12,7 +12,10 @@ use weir_protocol::{
     token::Claims,
 };
 
-use super::{Shared, at_time};
+use super::{
+    Shared, at_time,
+    reading::{self, Reading},
+};
 use crate::{
     config::Limits,
     log::LogError,
@@ -27,6 +30,7 @@ pub struct Subscription {
     asked: Option<PartitionRef>,
     epoch: LeaderEpoch,
     max_bytes: usize,
+    reading: Reading,
     position: Position,
     partition: Option<Arc<Partition>>,
 }
@@ -66,6 +70,7 @@ impl Subscription {
             asked: asked.partition.clone(),
             epoch: LeaderEpoch(asked.leader_epoch),
             max_bytes: max_bytes.min(limits.fetch_bytes_max),
+            reading: Reading::asked(asked, start)?,
             position: Position::Start(start),
             partition: None,
         })
@@ -103,9 +108,11 @@ impl Subscription {
             return Err(WireError::new(ErrorCode::ReplicaOffline, "the replica's task has ended"));
         }
         if view.standing == Standing::Opening {
-            return Ok(wait(changes, view));
+            return Ok(wait(changes, view, self.reading));
         }
-        let readable = view.serves(self.epoch)?;
+        let in_sync = cached.map.in_sync(key, partition.me());
+        let served = reading::served(&view, self.reading, self.epoch, in_sync)?;
+        let (readable, end) = (served.starts, served.end);
         let next = match self.position {
             Position::Next(next) => next,
             Position::Start(start) => {
@@ -115,26 +122,26 @@ impl Subscription {
                 return Ok(Step::Send(Event::Started(started)));
             }
         };
-        if next >= readable.high_watermark {
-            return Ok(wait(changes, view));
+        if next >= end {
+            return Ok(wait(changes, view, self.reading));
         }
         if credit <= 0 {
             return Ok(Step::Starve);
         }
         let budget = self.max_bytes.min(usize::try_from(credit).unwrap_or(usize::MAX));
         let began = shared.clock.now();
-        let batches = read(&partition, next, readable, budget).await?;
+        let batches = read(&partition, next, end, budget).await?;
         if batches.is_empty() {
-            return Ok(wait(changes, view));
+            return Ok(wait(changes, view, self.reading));
         }
-        let (end, records) = end_of(&batches).map_err(|error| {
+        let (after, records) = end_of(&batches).map_err(|error| {
             WireError::new(ErrorCode::ReplicaOffline, format!("the log holds no batch: {error}"))
         })?;
-        self.position = Position::Next(end);
+        self.position = Position::Next(after);
         shared.metrics.fetched(records, batches.len(), shared.clock.now().since(began));
         Ok(Step::Send(Event::Records(Records {
             batches,
-            high_watermark: readable.high_watermark.get(),
+            high_watermark: end.get(),
             log_start: readable.log_start.get(),
         })))
     }
@@ -167,9 +174,14 @@ pub(super) fn started(
 }
 
 /// Until there is more to read, or the replica stands otherwise than when it was `seen`.
-fn wait(mut changes: watch::Receiver<View>, seen: View) -> Step {
+fn wait(mut changes: watch::Receiver<View>, seen: View, reading: Reading) -> Step {
     Step::Wait(Box::pin(async move {
-        let news = |now: &View| now.readable != seen.readable || now.standing != seen.standing;
+        let news = |now: &View| {
+            now.readable != seen.readable
+                || now.standing != seen.standing
+                || now.leader_epoch != seen.leader_epoch
+                || (reading == Reading::Uncommitted && now.log_end != seen.log_end)
+        };
         // An error means that the replica's task has ended: then there is something to say.
         let _ = changes.wait_for(news).await;
     }))
@@ -178,18 +190,18 @@ fn wait(mut changes: watch::Receiver<View>, seen: View) -> Step {
 async fn read(
     partition: &Partition,
     next: Offset,
-    readable: Readable,
+    end: Offset,
     budget: usize,
 ) -> Result<Bytes, WireError> {
     let log = partition.log().ok_or_else(|| {
         WireError::new(ErrorCode::NotYetAvailable, "the replica's log is not open")
     })?;
-    log.read(next, readable.high_watermark, budget).await.map_err(|error| {
+    log.read(next, end, budget).await.map_err(|error| {
         partition.read_failed(&error);
         let mut wire = WireError::new(error.code(), error.to_string());
         if matches!(error, LogError::OutOfRange { .. }) {
             wire.wire.log_start = Some(log.log_start().get());
-            wire.wire.high_watermark = Some(readable.high_watermark.get());
+            wire.wire.high_watermark = Some(end.get());
         }
         wire
     })

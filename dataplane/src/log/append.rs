@@ -73,10 +73,24 @@ struct Placed {
     buffers: Vec<Bytes>,
 }
 
-pub(super) async fn append(inner: &Inner, batches: Vec<Assigned>) -> Result<Offset, LogError> {
+/// Whose batches are appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// This replica's, as the leader.
+    Own,
+    /// Its leader's. They may be older than an epoch in which this replica led and wrote
+    /// nothing: such a one leaves no trace then.
+    Leader,
+}
+
+pub(super) async fn append(
+    inner: &Inner,
+    batches: Vec<Assigned>,
+    source: Source,
+) -> Result<Offset, LogError> {
     let mut writer = inner.writing.lock().await;
     inner.writable()?;
-    let (log_end, active, latest, roll) = {
+    let (log_end, active, epochs, roll) = {
         let state = inner.state();
         let roll = match state.segments.len() {
             0..SEGMENTS_MAX => state.roll,
@@ -87,13 +101,17 @@ pub(super) async fn append(inner: &Inner, batches: Vec<Assigned>) -> Result<Offs
             bytes: s.bytes,
             too_old: roll.age_ms_max.is_some_and(|max| age_ms(s.begun_ms) > max),
         });
-        (state.log_end, active, state.epochs.latest(), roll)
+        let mut epochs = state.epochs.clone();
+        if source == Source::Leader {
+            epochs.cut_end(state.log_end);
+        }
+        (state.log_end, active, epochs, roll)
     };
-    check(&batches, log_end, latest)?;
+    check(&batches, log_end, epochs.latest())?;
     if batches.is_empty() {
         return Ok(log_end);
     }
-    begin_epoch::persist_of(inner, batches.iter().map(|b| &b.header)).await?;
+    begin_epoch::persist_of(inner, epochs, batches.iter().map(|b| &b.header)).await?;
     let placed = place(batches, active, roll.bytes_max);
 
     let in_flight = inner.in_flight("append");

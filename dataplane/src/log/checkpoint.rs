@@ -126,14 +126,16 @@ impl Checkpoint {
         if bytes.len() < FIXED_BYTES + CRC_BYTES || !bytes.starts_with(MAGIC) {
             return Err(BadCheckpoint::Shape);
         }
+        // In every version the checksum of what comes before it ends the file. It is looked at
+        // first: a flipped bit must not pass for a version that this build is too old for.
+        let (content, mut crc) = bytes.split_at(bytes.len() - CRC_BYTES);
+        if crc.get_u32() != crc32c(content) {
+            return Err(BadCheckpoint::Checksum);
+        }
         at.advance(MAGIC.len());
         let version = at.get_u32();
         if version != VERSION && version != VERSION_WITHOUT_SEGMENTS {
             return Err(BadCheckpoint::Version(version));
-        }
-        let (content, mut crc) = bytes.split_at(bytes.len() - CRC_BYTES);
-        if crc.get_u32() != crc32c(content) {
-            return Err(BadCheckpoint::Checksum);
         }
         let recovery_point = Offset(at.get_u64());
         let log_start = Offset(at.get_u64());
@@ -267,6 +269,11 @@ mod tests {
     fn an_unknown_version_is_named() {
         let mut bytes = sample().encode().to_vec();
         bytes[11] = 3;
+        // Nobody wrote that.
+        assert_eq!(Checkpoint::decode(&bytes), Err(BadCheckpoint::Checksum));
+        let content = bytes.len() - CRC_BYTES;
+        let crc = crc32c(&bytes[..content]);
+        bytes[content..].copy_from_slice(&crc.to_be_bytes());
         assert_eq!(Checkpoint::decode(&bytes), Err(BadCheckpoint::Version(3)));
     }
 

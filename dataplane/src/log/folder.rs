@@ -12,6 +12,11 @@ use super::{
     segment,
 };
 
+/// Where it is, the log is not opened.
+const DAMAGED_FILE: &str = "damaged";
+/// A sentence.
+const DAMAGED_BYTES_MAX: usize = 4096;
+
 /// What is in a replica's folder.
 pub(super) struct Listing {
     /// Every file, and its length.
@@ -34,6 +39,36 @@ pub(super) async fn look(disk: &dyn Disk, folder: &str) -> Result<Listing, LogEr
     let content = disk::read_all(disk, &path, FORMAT_BYTES_MAX).await.on("read", &path)?;
     let old_format = format::check(&path, &content)?;
     Ok(Listing { files, old_format })
+}
+
+/// The folder's files are not what was written; what it says is why.
+pub(super) async fn mark_damaged(
+    disk: &dyn Disk,
+    folder: &str,
+    reason: &str,
+) -> Result<(), LogError> {
+    let path = format!("{folder}/{DAMAGED_FILE}");
+    let mut reason = reason.to_owned();
+    reason.truncate(reason.floor_char_boundary(DAMAGED_BYTES_MAX));
+    disk::replace(disk, &path, reason.into()).await.on("replace", &path)
+}
+
+/// Whether that was noted.
+pub(super) async fn check_undamaged(
+    disk: &dyn Disk,
+    folder: &str,
+    listing: &Listing,
+) -> Result<(), LogError> {
+    if !listing.files.contains_key(DAMAGED_FILE) {
+        return Ok(());
+    }
+    let file = format!("{folder}/{DAMAGED_FILE}");
+    let noted = disk::read_all(disk, &file, DAMAGED_BYTES_MAX).await.on("read", &file)?;
+    let reason = format!(
+        "it was found damaged before ({}); without this file it is opened all the same",
+        String::from_utf8_lossy(&noted)
+    );
+    Err(LogError::Corrupt { file, position: 0, offset: Offset::ZERO, reason })
 }
 
 /// Makes a new folder if there is none, checks the version, clears leftovers.
@@ -118,6 +153,29 @@ pub(super) async fn persist(
         }
         result => result,
     }
+}
+
+/// Empties a damaged replica's folder, but for what says its version and that it is damaged. A crash
+/// half-way leaves what is still told for damaged: the segments go first, and the checkpoint, which
+/// names them, after them. Fine where there is no folder.
+///
+/// # Errors
+/// As the disk; it may be tried again.
+pub async fn discard(disk: &dyn Disk, folder: &str) -> io::Result<()> {
+    let mut names: Vec<_> = match disk.list(folder).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        listed => listed?.into_iter().filter(|entry| !entry.is_dir).map(|e| e.name).collect(),
+    };
+    names.retain(|name| name != FORMAT_FILE && name != DAMAGED_FILE);
+    let (segments, others): (Vec<_>, Vec<_>) =
+        names.into_iter().partition(|name| segment::parse_log_name(name).is_some());
+    for names in [segments, others] {
+        for name in names {
+            disk.remove_file(&format!("{folder}/{name}")).await?;
+        }
+        disk.sync_dir(folder).await?;
+    }
+    Ok(())
 }
 
 /// Removes a segment's two files.

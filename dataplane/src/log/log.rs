@@ -7,13 +7,13 @@ use weir_protocol::ids::{LeaderEpoch, Offset};
 use weir_runtime::disk::{Disk, temporary};
 
 use super::{
-    append::{self, Assigned},
+    append::{self, Assigned, Source},
     begin_epoch,
     checkpoint::CHECKPOINT_FILE,
     cut,
     epochs::{EpochEnd, Epochs},
     error::LogError,
-    find_time,
+    find_time, folder,
     open_files::OpenFiles,
     producers_file::Producers,
     read,
@@ -103,7 +103,16 @@ impl Log {
     /// [`LogError::Io`] of opening a file. After any other the outcome is unknown and the log
     /// is failed: see [`Log::failure`].
     pub async fn append(&self, batches: Vec<Assigned>) -> Result<Offset, LogError> {
-        append::append(&self.inner, batches).await
+        append::append(&self.inner, batches, Source::Own).await
+    }
+
+    /// The same for batches that the leader sent. An epoch in which this replica led and wrote
+    /// nothing is forgotten: it never was, for the log that goes on without it.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub async fn follow(&self, batches: Vec<Assigned>) -> Result<Offset, LogError> {
+        append::append(&self.inner, batches, Source::Leader).await
     }
 
     /// Makes everything durable that was appended when this began, and returns the durable
@@ -231,6 +240,14 @@ impl Log {
     #[must_use]
     pub fn checkpoint_temporary(&self) -> String {
         temporary(&self.inner.path(CHECKPOINT_FILE))
+    }
+
+    /// Notes that what lies on the disk is not what was written: this log is not opened again.
+    ///
+    /// # Errors
+    /// As the disk.
+    pub async fn mark_damaged(&self, reason: &str) -> Result<(), LogError> {
+        folder::mark_damaged(&*self.inner.disk, &self.inner.folder, reason).await
     }
 
     /// Persists what producers wrote last, so that the next open need walk only the batches

@@ -71,6 +71,7 @@ mod walk;
 pub use append::Assigned;
 pub use epochs::{EpochEnd, EpochStart, Epochs};
 pub use error::LogError;
+pub use folder::discard;
 pub use log::{BATCH_BYTES_MAX, Log, LogConfig};
 pub use open_files::OpenFiles;
 pub use producers_file::Producers;

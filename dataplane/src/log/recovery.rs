@@ -36,7 +36,8 @@ use super::{
     checkpoint::{CHECKPOINT_FILE, Checkpoint, SegmentMark},
     error::{LogError, OnPath},
     folder::{
-        Listing, persist, prepare, read_checkpoint, remove_file, remove_segment, write_format,
+        Listing, check_undamaged, persist, prepare, read_checkpoint, remove_file, remove_segment,
+        write_format,
     },
     hints::Hints,
     index_file, listed,
@@ -100,6 +101,7 @@ pub(super) async fn open(
     config: &LogConfig,
 ) -> Result<(State, Recovered), LogError> {
     let listing = prepare(disk, folder).await?;
+    check_undamaged(disk, folder, &listing).await?;
     let written = read_checkpoint(disk, &format!("{folder}/{CHECKPOINT_FILE}")).await?;
     let mut old = written.clone();
     if old.segments.is_none() {

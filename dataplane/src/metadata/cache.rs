@@ -69,6 +69,7 @@ fn folded<'a>(
         database: last.database.clone(),
         topics: topics.into_values().cloned().collect(),
         spus: spus.into_values().cloned().collect(),
+        revised_at_unix_ms: last.revised_at_unix_ms,
     }))
 }
 

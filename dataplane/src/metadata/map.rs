@@ -104,12 +104,12 @@ impl Generation {
     }
 
     /// What the control plane says of a partition, as its replica on `me` takes it.
-    #[must_use]
-    pub fn assignment(
+    fn assignment(
         &self,
         partition: &wire::Partition,
         me: SpuId,
         incarnation: Option<Incarnation>,
+        online: impl Fn(SpuId) -> Option<Incarnation>,
     ) -> Assignment {
         let spus = |ids: &[u32]| ids.iter().copied().map(SpuId).collect::<BTreeSet<_>>();
         let replicas = spus(&partition.replica_spu_ids);
@@ -120,13 +120,26 @@ impl Generation {
             leader: partition.leader_spu_id.map(SpuId),
             leader_incarnation: Incarnation(partition.leader_incarnation),
             leader_epoch: LeaderEpoch(partition.leader_epoch),
+            unclean_epoch: LeaderEpoch(partition.unclean_leader_epoch),
             partition_epoch: PartitionEpoch(partition.partition_epoch),
+            online: replicas.iter().filter_map(|spu| Some((*spu, online(*spu)?))).collect(),
             isr: spus(&partition.isr_spu_ids),
-            min_insync: u32::try_from(replicas.len()).unwrap_or(u32::MAX).min(2),
+            min_insync: self.wire.min_insync_replicas.max(1),
             replicas,
             config: self.config,
         }
     }
+}
+
+/// The highest numbers of a map that fence the past.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fences {
+    /// Of any partition.
+    pub leader_epoch: LeaderEpoch,
+    /// Of any partition.
+    pub partition_epoch: PartitionEpoch,
+    /// Of any SPU.
+    pub incarnation: Incarnation,
 }
 
 /// What the control plane said last. Cheap to clone: the entries are shared.
@@ -134,6 +147,7 @@ impl Generation {
 pub struct ClusterMap {
     database: Option<Database>,
     revision: Revision,
+    revised_at_unix_ms: i64,
     generations: BTreeMap<TopicGenerationId, Generation>,
     by_name: BTreeMap<String, BTreeSet<(GenerationNumber, TopicGenerationId)>>,
     spus: BTreeMap<SpuId, wire::Spu>,
@@ -150,6 +164,27 @@ impl ClusterMap {
     #[must_use]
     pub const fn revision(&self) -> Revision {
         self.revision
+    }
+
+    /// When that version was made, as its database says; 0: it did not say.
+    #[must_use]
+    pub const fn revised_at_unix_ms(&self) -> i64 {
+        self.revised_at_unix_ms
+    }
+
+    /// The highest numbers in it that fence the past.
+    #[must_use]
+    pub fn fences(&self) -> Fences {
+        let mut fences = Fences::default();
+        for partition in self.generations.values().flat_map(|known| &known.wire.partitions) {
+            let leader_epoch = LeaderEpoch(partition.leader_epoch);
+            fences.leader_epoch = fences.leader_epoch.max(leader_epoch);
+            let partition_epoch = PartitionEpoch(partition.partition_epoch);
+            fences.partition_epoch = fences.partition_epoch.max(partition_epoch);
+        }
+        let lives = self.spus.values().map(|spu| Incarnation(spu.incarnation));
+        fences.incarnation = lives.max().unwrap_or_default();
+        fences
     }
 
     /// A generation that is active, a tombstone, or being purged.
@@ -175,6 +210,28 @@ impl ClusterMap {
     pub fn partition(&self, key: PartitionKey) -> Option<(&Generation, &wire::Partition)> {
         let generation = self.generation(key.generation)?;
         Some((generation, generation.partition(key.partition)?))
+    }
+
+    /// What the control plane says of a partition, as its replica on `me` takes it.
+    #[must_use]
+    pub fn assignment(
+        &self,
+        generation: &Generation,
+        partition: &wire::Partition,
+        me: SpuId,
+        incarnation: Option<Incarnation>,
+    ) -> Assignment {
+        generation.assignment(partition, me, incarnation, |spu| {
+            let spu = self.spus.get(&spu)?;
+            (spu.state() == wire::SpuState::Online).then_some(Incarnation(spu.incarnation))
+        })
+    }
+
+    /// Where an SPU listens, unless it is removed or has not registered yet.
+    #[must_use]
+    pub fn endpoint(&self, spu: SpuId) -> Option<&str> {
+        let spu = self.spus.get(&spu).filter(|spu| spu.state() != wire::SpuState::Removed)?;
+        Some(spu.endpoint.as_str()).filter(|endpoint| !endpoint.is_empty())
     }
 
     /// Takes an update. False: it brings nothing new.
@@ -205,6 +262,7 @@ impl ClusterMap {
             *self = Self::default();
         }
         (self.database, self.revision) = (Some(database), revision);
+        self.revised_at_unix_ms = update.revised_at_unix_ms;
         for (id, generation) in parsed {
             if let Some(id) = id {
                 self.forget(id);
@@ -219,6 +277,12 @@ impl ClusterMap {
             self.spus.insert(SpuId(spu.spu_id), spu.clone());
         }
         Ok(true)
+    }
+
+    /// Whether an SPU is in sync for a partition, as far as is known here.
+    #[must_use]
+    pub fn in_sync(&self, key: PartitionKey, spu: SpuId) -> bool {
+        self.partition(key).is_some_and(|(_, wire)| wire.isr_spu_ids.contains(&spu.get()))
     }
 
     fn forget(&mut self, id: TopicGenerationId) {
@@ -240,6 +304,7 @@ impl ClusterMap {
             database: Some(self.database?.to_wire()),
             topics: self.generations.values().map(|known| (*known.wire).clone()).collect(),
             spus: self.spus.values().cloned().collect(),
+            revised_at_unix_ms: self.revised_at_unix_ms,
         })
     }
 }
@@ -274,6 +339,7 @@ pub(crate) mod tests {
             internal: name.starts_with("__"),
             partitions: vec![partition(1), partition(0)],
             config: None,
+            min_insync_replicas: 1,
         }
     }
 
@@ -284,7 +350,7 @@ pub(crate) mod tests {
     ) -> MetadataUpdate {
         let database_id = Uuid::from_u128(50).to_string();
         let database = Some(wire::DatabaseRef { database_id, restore_number: 0 });
-        MetadataUpdate { revision, snapshot, database, topics, spus: Vec::new() }
+        MetadataUpdate { revision, snapshot, database, topics, ..MetadataUpdate::default() }
     }
 
     fn id(id: u128) -> TopicGenerationId {

@@ -14,4 +14,4 @@ pub mod map;
 pub mod resolve;
 
 pub use cache::Cache;
-pub use map::{ClusterMap, Generation, MapError};
+pub use map::{ClusterMap, Fences, Generation, MapError};

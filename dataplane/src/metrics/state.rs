@@ -51,21 +51,47 @@ fn partitions(encoder: &mut DescriptorEncoder<'_>, views: &[(PartitionKey, View)
     let help = "Led partitions that are not shown one by one";
     gauge(encoder, "weir_spu_partitions_left_out", help, [(NONE, number(left_out))])?;
 
-    let shown: Vec<_> = led().take(PARTITIONS_MAX).collect();
-    let mut each = |name, help, value: fn(&View) -> u64| {
-        let values = shown.iter().map(|(key, view)| {
-            let generation = ("generation", key.generation.to_string());
-            ([generation, ("partition", key.partition.to_string())], number(value(view)))
-        });
-        gauge(encoder, name, help, values)
-    };
-    each("weir_spu_partition_log_start", "Oldest kept offset of a led partition", |view| {
+    let led: Vec<_> = led().take(PARTITIONS_MAX).collect();
+    let followed = views.iter().filter(|(_, view)| matches!(view.standing, Standing::Follower));
+    let followed: Vec<_> = followed.take(PARTITIONS_MAX).collect();
+    each(encoder, &led, "log_start", "Oldest kept offset of a led partition", |view| {
         view.readable.log_start.get()
     })?;
-    each("weir_spu_partition_high_watermark", "First offset not committed yet", |view| {
+    each(encoder, &led, "high_watermark", "First offset not committed yet", |view| {
         view.readable.high_watermark.get()
     })?;
-    each("weir_spu_partition_log_end", "Next offset to write", |view| view.log_end.get())
+    each(encoder, &led, "log_end", "Next offset to write", |view| view.log_end.get())?;
+    each(encoder, &led, "leader_epoch", "Version of the leadership", |view| {
+        view.leader_epoch.get().into()
+    })?;
+    each(encoder, &led, "replicas", "Replicas that there are to be", |view| {
+        view.replicas.0.into()
+    })?;
+    each(encoder, &led, "in_sync_replicas", "Replicas that are in sync", |view| {
+        view.replicas.1.into()
+    })?;
+    each(encoder, &led, "stalled", "Whether something holds up what is to be committed", |view| {
+        view.stall.is_some().into()
+    })?;
+    let help = "Records that are committed and that this follower lacks";
+    each(encoder, &followed, "follower_lag", help, |view| {
+        view.heard_high_watermark.records_since(view.log_end)
+    })
+}
+
+/// One of `weir_spu_partition_*`, of each partition.
+fn each(
+    encoder: &mut DescriptorEncoder<'_>,
+    shown: &[&(PartitionKey, View)],
+    name: &str,
+    help: &str,
+    value: fn(&View) -> u64,
+) -> fmt::Result {
+    let values = shown.iter().map(|(key, view)| {
+        let generation = ("generation", key.generation.to_string());
+        ([generation, ("partition", key.partition.to_string())], number(value(view)))
+    });
+    gauge(encoder, &format!("weir_spu_partition_{name}"), help, values)
 }
 
 fn number(value: u64) -> i64 {

@@ -11,6 +11,7 @@ use weir_runtime::{
 };
 
 use super::{
+    follow::{Feed, Mail},
     queue::{Offer, Outlet, Queued, Respond},
     upkeep::{Moved, Upkeep},
     view::{Standing, View},
@@ -21,6 +22,7 @@ use crate::{
     replica::{
         Action, Assignment, Event, Problem, Produce, Refusal, Replica, RequestId, Role, Stamp,
     },
+    replication::Board,
 };
 
 /// What reaches the task from outside.
@@ -29,6 +31,7 @@ pub(super) struct Inbox {
     pub assignments: watch::Receiver<Assignment>,
     pub troubles: mpsc::Receiver<Problem>,
     pub starts: mpsc::Receiver<NewStart>,
+    pub mail: mpsc::Receiver<Mail>,
     pub stop: CancellationToken,
 }
 
@@ -40,19 +43,24 @@ pub(super) struct NewStart {
 
 /// The task's own.
 pub(super) struct Appender {
-    replica: Replica,
+    pub(super) replica: Replica,
     /// `None`: it could not be opened, and the replica is offline.
-    log: Option<Log>,
-    waiting: HashMap<RequestId, Respond>,
+    pub(super) log: Option<Log>,
+    pub(super) waiting: HashMap<RequestId, Respond>,
+    pub(super) feeding: HashMap<RequestId, Feed>,
     requests: u64,
+    began: Monotonic,
     /// A task of its own: it holds a lock of the log that an append may come to wait for, so
     /// it must go on while this one waits.
     syncing: Option<JoinHandle<Result<Offset, LogError>>>,
+    /// What the leader sent could not be written: when to ask for it again.
+    pub(super) refetch_due: Option<Monotonic>,
     /// With `flush=interval`: when what was written is to be synced.
     sync_due: Option<Monotonic>,
-    upkeep: Upkeep,
+    pub(super) upkeep: Upkeep,
     group_bytes_max: usize,
     view: watch::Sender<View>,
+    pub(super) board: Arc<Board>,
     /// Counts changes that the control plane should hear of at once.
     transitions: Arc<watch::Sender<u64>>,
     times: LogTimes,
@@ -65,19 +73,23 @@ impl Appender {
         upkeep: Upkeep,
         group_bytes_max: usize,
         view: watch::Sender<View>,
-        transitions: Arc<watch::Sender<u64>>,
+        (transitions, board): (Arc<watch::Sender<u64>>, Arc<Board>),
         times: LogTimes,
     ) -> Self {
         Self {
             replica,
             log,
             waiting: HashMap::new(),
+            feeding: HashMap::new(),
             requests: 0,
+            began: Clock.now(),
             syncing: None,
+            refetch_due: None,
             sync_due: None,
             upkeep,
             group_bytes_max,
             view,
+            board,
             transitions,
             times,
         }
@@ -90,6 +102,7 @@ impl Appender {
         let mut group = Vec::new();
         loop {
             self.begin_sync(false);
+            let time_due = self.time_due();
             tokio::select! {
                 biased;
                 () = inbox.stop.cancelled() => break,
@@ -98,15 +111,19 @@ impl Appender {
                     self.assign(latest).await;
                 }
                 synced = joined(&mut self.syncing) => self.synced(synced).await,
+                Some(mail) = inbox.mail.recv() => self.take_mail(mail).await,
+                () = reached(time_due) => {
+                    let now_ms = self.now_ms();
+                    self.happened(Event::Tick { now_ms }).await;
+                }
+                () = reached(self.refetch_due) => self.fetch_again(),
                 () = reached(self.sync_due), if self.syncing.is_none() => {}
                 () = reached(self.upkeep.checkpoint_due()) => {
                     self.upkeep.checkpoint(self.log.as_ref(), &self.replica);
                 }
                 () = reached(self.upkeep.retention_due()) => self.retain(),
                 moved = self.upkeep.moved() => self.start_moved(moved).await,
-                Some(problem) = inbox.troubles.recv() => {
-                    self.happened(Event::Broken(problem)).await;
-                }
+                Some(problem) = inbox.troubles.recv() => self.damaged(problem).await,
                 Some(wish) = inbox.starts.recv(), if !self.upkeep.moves() => {
                     self.move_start(wish);
                 }
@@ -117,6 +134,12 @@ impl Appender {
                     self.append(&mut group).await;
                 }
             }
+        }
+        // A replica that is removed was told just before that it leads no more: whoever waits for
+        // it has to hear that, and asks the next leader.
+        if inbox.assignments.has_changed().unwrap_or(false) {
+            let last = inbox.assignments.borrow_and_update().clone();
+            self.assign(last).await;
         }
         inbox.offers.close().await;
         self.close().await;
@@ -151,8 +174,7 @@ impl Appender {
         let mut batches = Vec::with_capacity(group.len());
         let mut rooms = Vec::with_capacity(group.len());
         for Queued { offer, respond, room } in group.drain(..) {
-            let request = RequestId(self.requests);
-            self.requests += 1;
+            let request = self.next_request();
             self.waiting.insert(request, respond);
             let first = actions.len();
             self.replica.handle(Event::Produce(describe(request, &offer)), &mut actions);
@@ -175,10 +197,7 @@ impl Appender {
             let event = match written {
                 Ok(()) => {
                     self.times.appended(Clock.now().since(began));
-                    if let (Flush::Interval { ms }, None) = (self.upkeep.flush(), self.sync_due) {
-                        let within = Duration::from_millis(ms.into());
-                        self.sync_due = Some(Clock.now().plus(within));
-                    }
+                    self.sync_within_interval();
                     Event::Appended
                 }
                 Err(LogError::StorageFull(reason)) => {
@@ -246,8 +265,46 @@ impl Appender {
         }
     }
 
+    pub(super) fn next_request(&mut self) -> RequestId {
+        let request = RequestId(self.requests);
+        self.requests += 1;
+        request
+    }
+
+    /// On this task's own clock.
+    pub(super) fn now_ms(&self) -> u64 {
+        u64::try_from(Clock.now().since(self.began).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn time_due(&self) -> Option<Monotonic> {
+        self.replica.time_due_ms().map(|ms| self.began.plus(Duration::from_millis(ms)))
+    }
+
+    /// With `flush=interval`: what was written is synced that late at the latest.
+    pub(super) fn sync_within_interval(&mut self) {
+        if let (Flush::Interval { ms }, None) = (self.upkeep.flush(), self.sync_due) {
+            self.sync_due = Some(Clock.now().plus(Duration::from_millis(ms.into())));
+        }
+    }
+
+    /// Waits until nothing is under way that will say something of the log as it is.
+    pub(super) async fn quiet(&mut self) {
+        if self.syncing.is_some() {
+            let synced = joined(&mut self.syncing).await;
+            let mut actions = Vec::new();
+            match synced {
+                Ok(durable_end) => {
+                    self.replica.handle(Event::Synced { durable_end }, &mut actions);
+                }
+                Err(error) => self.replica.handle(broken(&error), &mut actions),
+            }
+            debug_assert!(actions.is_empty(), "a follower answers nobody");
+        }
+        self.upkeep.quiet().await;
+    }
+
     /// Whether the log still takes writes.
-    fn usable(&self) -> bool {
+    pub(super) fn usable(&self) -> bool {
         self.log.as_ref().is_some_and(|log| log.failure().is_none())
     }
 
@@ -276,6 +333,18 @@ impl Appender {
         }
     }
 
+    /// A reader found the log damaged.
+    async fn damaged(&mut self, problem: Problem) {
+        // The last one there is serves what it still has, once its process starts again.
+        if let Some(log) = &self.log
+            && self.replica.others_are_in_sync()
+            && let Err(error) = log.mark_damaged(&problem.reason).await
+        {
+            tracing::error!(partition = %self.replica.key(), %error, "cannot note that the log is damaged: after a restart it will be found again");
+        }
+        self.happened(Event::Broken(problem)).await;
+    }
+
     async fn synced(&mut self, synced: Result<Offset, LogError>) {
         match synced {
             Ok(durable_end) => {
@@ -286,14 +355,14 @@ impl Appender {
         }
     }
 
-    async fn happened(&mut self, event: Event) {
+    pub(super) async fn happened(&mut self, event: Event) {
         let mut actions = Vec::new();
         self.replica.handle(event, &mut actions);
         self.settle(actions).await;
     }
 
     /// Wakes who reads, then answers who asked.
-    async fn settle(&mut self, actions: Vec<Action>) {
+    pub(super) async fn settle(&mut self, actions: Vec<Action>) {
         self.publish();
         let answers = actions.iter().any(|action| matches!(action, Action::Respond { .. }));
         if answers {
@@ -302,10 +371,16 @@ impl Appender {
             task::fault_point().await;
         }
         for action in actions {
-            let Action::Respond { request, answer } = action else { continue };
-            if let Some(respond) = self.waiting.remove(&request) {
-                // Whoever asked may be gone, or past his deadline.
-                let _ = respond.send(answer.map_err(WireError::from));
+            match action {
+                Action::Respond { request, answer } => {
+                    if let Some(respond) = self.waiting.remove(&request) {
+                        // Whoever asked may be gone, or past his deadline.
+                        let _ = respond.send(answer.map_err(WireError::from));
+                    }
+                }
+                Action::Feed { request, verdict } => self.feed(request, verdict),
+                // Performed by who handled the event.
+                Action::Append { .. } | Action::Take(_) | Action::Cut(_) => {}
             }
         }
     }
@@ -313,17 +388,24 @@ impl Appender {
     fn publish(&self) {
         let view = View::of(&self.replica);
         let mut transition = false;
+        let following = view.following;
+        let mut follows = false;
         self.view.send_if_modified(|current| {
-            transition = current.standing != view.standing;
+            let standing = current.standing != view.standing;
+            transition = standing || current.proposal != view.proposal;
+            follows = current.following != following;
             let changed = *current != view;
             if changed {
-                if transition {
+                if standing {
                     announce(&self.replica, &view.standing);
                 }
                 *current = view;
             }
             changed
         });
+        if follows {
+            self.board.set(self.replica.key(), following);
+        }
         if transition {
             self.transitions.send_modify(|count| *count += 1);
         }
@@ -344,6 +426,7 @@ impl Appender {
         {
             tracing::warn!(partition = %self.replica.key(), %error, "the log could not be closed cleanly");
         }
+        self.board.set(self.replica.key(), None);
         self.view.send_modify(|view| view.standing = Standing::Closed);
     }
 }
@@ -382,7 +465,7 @@ fn describe(request: RequestId, offer: &Offer) -> Produce {
     }
 }
 
-fn problem(error: &LogError) -> Problem {
+pub(super) fn problem(error: &LogError) -> Problem {
     let code = match error.code() {
         // Whatever it was, an append or an fsync did not end well.
         ErrorCode::ReplicaOffline => ErrorCode::ReplicaOffline,
@@ -391,7 +474,7 @@ fn problem(error: &LogError) -> Problem {
     Problem::new(code, error.to_string())
 }
 
-fn broken(error: &LogError) -> Event {
+pub(super) fn broken(error: &LogError) -> Event {
     Event::Broken(problem(error))
 }
 

@@ -24,9 +24,8 @@ impl From<LogError> for NotOpen {
     fn from(error: LogError) -> Self {
         let problem = |code| Problem::new(code, error.to_string());
         match error {
-            LogError::Corrupt { .. } | LogError::UnsupportedFormat { .. } => {
-                Self::Lasting(problem(error.code()))
-            }
+            LogError::Corrupt { .. } => Self::Lasting(problem(ErrorCode::ReplicaDamaged)),
+            LogError::UnsupportedFormat { .. } => Self::Lasting(problem(error.code())),
             _ => Self::Passing(problem(error.code())),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! A replica is opened when the map names this SPU as its holder. **Absence never deletes**:
 //! a replica that the map does not name any more is kept, not served; only
-//! [`Registry::remove`] (in `removal`) deletes, on an explicit order.
+//! [`Registry::remove`] (in `removal`) deletes, on an explicit order; and `repair`, a damaged log
+//! that nobody counts on.
 
 use std::{
     collections::BTreeMap,
@@ -37,10 +38,15 @@ use crate::{
     log::{LogConfig, OpenFiles},
     metadata::ClusterMap,
     metrics::LogTimes,
-    replica::{Assignment, ReplicaLimits},
+    replica::{Assignment, ReplicaLimits, followers::Proposal},
+    replication::Board,
     reserve::Reserve,
     wall_clock::WallClock,
 };
+
+/// Fetches of followers, and answers of the leader, that wait for a replica's task. A follower
+/// has one fetch under way per partition, and a leader answers one at a time with batches.
+const MAIL_MAX: usize = 64;
 
 /// The largest segment of an internal topic's log, in bytes.
 const INTERNAL_SEGMENT_BYTES_MAX: u64 = 4 << 20;
@@ -63,6 +69,7 @@ pub(super) struct Inner {
     transitions: Arc<watch::Sender<u64>>,
     opening: Arc<Semaphore>,
     open_files: Arc<OpenFiles>,
+    board: Arc<Board>,
     reserve: Arc<Reserve>,
     wall_clock: Arc<WallClock>,
     /// Nothing is started any more. Changes only while `partitions` is held for writing.
@@ -88,6 +95,7 @@ impl Registry {
             transitions: Arc::new(watch::channel(0).0),
             opening,
             open_files,
+            board: Arc::default(),
             closed: AtomicBool::new(false),
         };
         Self { inner: Arc::new(inner) }
@@ -100,6 +108,12 @@ impl Registry {
             inner.times = times;
         }
         self
+    }
+
+    /// What this SPU follows.
+    #[must_use]
+    pub fn board(&self) -> Arc<Board> {
+        self.inner.board.clone()
     }
 
     /// Sets room aside for when the disk is full.
@@ -141,6 +155,23 @@ impl Registry {
         partitions.iter().filter_map(status).collect()
     }
 
+    /// The in-sync sets that leaders here want.
+    #[must_use]
+    pub fn proposals(&self) -> BTreeMap<PartitionKey, Proposal> {
+        let partitions = self.inner.partitions.read().unwrap_or_else(PoisonError::into_inner);
+        let proposal = |(key, partition): (&PartitionKey, &Arc<Partition>)| {
+            Some((*key, partition.view.borrow().proposal.clone()?))
+        };
+        partitions.iter().filter_map(proposal).collect()
+    }
+
+    /// Whether a partition here has replicas elsewhere.
+    #[must_use]
+    pub fn replicates(&self) -> bool {
+        let partitions = self.inner.partitions.read().unwrap_or_else(PoisonError::into_inner);
+        partitions.values().any(|partition| partition.assignment.borrow().replicas.len() > 1)
+    }
+
     /// Brings the replicas in line with the map and this process's incarnation.
     pub fn reconcile(&self, map: &ClusterMap, incarnation: Option<Incarnation>) {
         let inner = &self.inner;
@@ -154,7 +185,7 @@ impl Registry {
             for partition in &generation.wire.partitions {
                 let key =
                     PartitionKey { generation: generation.id, partition: partition.index.into() };
-                let mut word = generation.assignment(partition, inner.me, incarnation);
+                let mut word = map.assignment(generation, partition, inner.me, incarnation);
                 bound_segments(&mut word.config, generation.internal(), &inner.log);
                 match partitions.get(&key) {
                     Some(known) => known.assign(word),
@@ -189,6 +220,7 @@ impl Registry {
         let (assignment, assignments) = watch::channel(word);
         let (troubles, trouble_receiver) = mpsc::channel(1);
         let (starts, start_receiver) = mpsc::channel(1);
+        let (mail, mail_receiver) = mpsc::channel(MAIL_MAX);
         let stop = CancellationToken::new();
         let log_cell = Arc::new(OnceLock::new());
         let inbox = Inbox {
@@ -196,6 +228,7 @@ impl Registry {
             assignments,
             troubles: trouble_receiver,
             starts: start_receiver,
+            mail: mail_receiver,
             stop: stop.clone(),
         };
 
@@ -204,11 +237,16 @@ impl Registry {
             disk: inner.disk.clone(),
             config: inner.log.clone(),
             open_files: inner.open_files.clone(),
-            limits: ReplicaLimits { producers_max: limits.producers_max },
+            limits: ReplicaLimits {
+                producers_max: limits.producers_max,
+                replica_lag_max_ms: u64::try_from(limits.replica_lag_max.as_millis())
+                    .unwrap_or(u64::MAX),
+            },
             at_once: inner.opening.clone(),
         };
         let group_bytes_max = limits.group_bytes_max;
         let (transitions, times) = (inner.transitions.clone(), inner.times.clone());
+        let board = inner.board.clone();
         let upkeep = Upkeep::new(inner.reserve.clone(), inner.wall_clock.clone());
         let cell = log_cell.clone();
         let task = task::spawn(async move {
@@ -224,7 +262,7 @@ impl Registry {
                 upkeep,
                 group_bytes_max,
                 view_sender,
-                transitions,
+                (transitions, board),
                 times,
             );
             appender.run(inbox).await;
@@ -236,6 +274,7 @@ impl Registry {
             assignment,
             troubles,
             starts,
+            mail,
             log: log_cell,
             stop,
             task: Mutex::new(Some(task)),

@@ -86,10 +86,8 @@ impl Registry {
 
     /// Closes the replica if it is open, and removes its folder, open or not: a tombstone's
     /// replica is not opened after a restart, and a removal may have been cut off by a crash.
-    async fn erase(&self, key: PartitionKey) -> io::Result<()> {
-        if let Some(partition) = self.take(key) {
-            partition.close().await;
-        }
+    pub(super) async fn erase(&self, key: PartitionKey) -> io::Result<()> {
+        self.close(key).await;
         let disk = self.inner.disk.as_ref();
         let generation = generation_folder(key);
         disk.remove_dir_all(&replica_folder(key)).await?;
@@ -105,6 +103,13 @@ impl Registry {
         }
         disk.remove_dir_all(&generation).await?;
         or_missing(disk.sync_dir(TOPICS_FOLDER).await).map(drop)
+    }
+
+    /// Closes the replica if it is open.
+    pub(super) async fn close(&self, key: PartitionKey) {
+        if let Some(partition) = self.take(key) {
+            partition.close().await;
+        }
     }
 
     fn take(&self, key: PartitionKey) -> Option<Arc<Partition>> {

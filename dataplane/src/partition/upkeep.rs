@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 use weir_protocol::{
     WireError,
     batch::ProducerStamp,
@@ -71,6 +71,11 @@ pub(super) struct Upkeep {
     retention_due: Option<Monotonic>,
     /// The log start is being moved.
     moving: Option<Moving>,
+    /// The recovery point is being moved.
+    checkpointing: Option<JoinHandle<()>>,
+    /// Whoever replaces the checkpoint has it, across I/O on purpose: on a full disk what is set
+    /// aside for a new log start must not be taken for a recovery point, which frees nothing.
+    turn: Arc<Mutex<()>>,
 }
 
 /// A move of the log start that goes on: where to, and by whose wish.
@@ -94,6 +99,8 @@ impl Upkeep {
             checkpoint_due: None,
             retention_due: None,
             moving: None,
+            checkpointing: None,
+            turn: Arc::default(),
         }
     }
 
@@ -146,7 +153,13 @@ impl Upkeep {
         self.bytes_since_checkpoint = 0;
         let Some(log) = log.cloned() else { return };
         let producers = self.snapshot(&log, replica, SNAPSHOT_EVERY_BYTES);
-        task::spawn(async move {
+        let (before, turn) = (self.checkpointing.take(), self.turn.clone());
+        self.checkpointing = Some(task::spawn(async move {
+            if let Some(before) = before {
+                // Whatever became of it, it has ended.
+                let _ = before.await;
+            }
+            let _turn = turn.lock().await;
             let kept = async {
                 if let Some(producers) = producers {
                     // It speaks for all that is written, so that must be durable first.
@@ -160,7 +173,15 @@ impl Upkeep {
                 Ok(()) | Err(LogError::Closed) => {}
                 Err(error) => tracing::warn!(%error, "cannot move the recovery point on"),
             }
-        });
+        }));
+    }
+
+    /// Waits until no snapshot of producers is being written.
+    pub async fn quiet(&mut self) {
+        if let Some(checkpointing) = self.checkpointing.take() {
+            // Whatever became of it, it has ended.
+            let _ = checkpointing.await;
+        }
     }
 
     /// The last touch, once everything is durable: the next open walks nothing.
@@ -240,9 +261,10 @@ impl Upkeep {
 
     /// Begins to move the log start, if it is not being moved already.
     pub fn move_start(&mut self, log: Option<&Log>, log_start: Offset, respond: Option<Respond>) {
-        let (log, reserve) = (log.cloned(), self.reserve.clone());
+        let (log, reserve, turn) = (log.cloned(), self.reserve.clone(), self.turn.clone());
         let task = task::spawn(async move {
             let log = log.ok_or(LogError::Closed)?;
+            let _turn = turn.lock().await;
             let moved = log.advance_log_start(log_start).await;
             if matches!(moved, Err(LogError::StorageFull(_))) {
                 let again = || log.advance_log_start(log_start);

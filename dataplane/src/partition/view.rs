@@ -6,7 +6,12 @@ use weir_protocol::{
     pb::session::{ReplicaState, ReplicaStatus},
 };
 
-use crate::replica::{Problem, Refusal, Replica, Role, start_offset::Readable};
+use crate::replica::{
+    Problem, Refusal, Replica, Role,
+    follower::Following,
+    followers::{Proposal, Stall},
+    start_offset::Readable,
+};
 
 /// What a replica is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,12 +41,27 @@ pub struct View {
     pub log_end: Offset,
     /// First offset not known to be on the disk.
     pub durable_end: Offset,
+    /// The epoch of the last record, also where that was removed for its age; none: there never was
+    /// one.
+    pub last_epoch: Option<LeaderEpoch>,
     /// Who leads, as far as is known here.
     pub leader: Option<SpuId>,
     /// At which epoch.
     pub leader_epoch: LeaderEpoch,
     /// The newest partition epoch heard.
     pub partition_epoch: PartitionEpoch,
+    /// On a follower: what it asks its leader with.
+    pub following: Option<Following>,
+    /// On a leader: the in-sync set that the control plane is to be asked for.
+    pub proposal: Option<Proposal>,
+    /// On a leader: the newest ping, and whether somebody waits until followers repeat it.
+    pub ping: (u64, bool),
+    /// On a leader: why nothing is committed, where that has gone on for a while.
+    pub stall: Option<Stall>,
+    /// How many replicas there are, and how many of them are in sync, as confirmed.
+    pub replicas: (u32, u32),
+    /// On a follower: how far the leader's log is committed, as was heard.
+    pub heard_high_watermark: Offset,
 }
 
 impl View {
@@ -54,9 +74,16 @@ impl View {
             readable: Readable { log_start: zero, high_watermark: zero, settled: false },
             log_end: zero,
             durable_end: zero,
+            last_epoch: None,
             leader: None,
             leader_epoch: LeaderEpoch(0),
             partition_epoch: PartitionEpoch(0),
+            following: None,
+            proposal: None,
+            ping: (0, false),
+            stall: None,
+            replicas: (0, 0),
+            heard_high_watermark: zero,
         }
     }
 
@@ -73,16 +100,23 @@ impl View {
         Self {
             standing: match replica.role() {
                 Role::Leader { epoch, .. } => Standing::Leader(*epoch),
-                Role::Follower => Standing::Follower,
+                Role::Follower { .. } => Standing::Follower,
                 Role::Offline(problem) => Standing::Offline(problem.clone()),
                 Role::None => Standing::Idle,
             },
             readable: replica.readable(),
             log_end: replica.log_end(),
             durable_end: replica.durable_end(),
+            last_epoch: replica.newest_epoch(),
             leader,
             leader_epoch,
             partition_epoch: replica.partition_epoch(),
+            following: replica.following(),
+            proposal: replica.proposal().cloned(),
+            ping: replica.ping(),
+            stall: replica.stall(),
+            replicas: replica.replicas(),
+            heard_high_watermark: replica.heard_high_watermark(),
         }
     }
 
@@ -131,6 +165,7 @@ impl View {
             durable_end: self.durable_end.get(),
             state: state.into(),
             problem,
+            last_epoch: self.last_epoch.map(LeaderEpoch::get),
         })
     }
 }

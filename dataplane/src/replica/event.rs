@@ -1,11 +1,19 @@
 //! What can happen to a replica, and what it asks of its surroundings.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use weir_protocol::{
     ErrorCode, WireError,
     ids::{Incarnation, LeaderEpoch, Offset, PartitionEpoch, ProducerEpoch, ProducerId, SpuId},
     topic_config::TopicConfig,
+};
+
+use super::{
+    follower::{Cut, FromLeader, Taken},
+    followers::{FollowerFetch, Verdict},
 };
 
 /// Names one request between its event and its answer. Unique within a replica.
@@ -40,10 +48,15 @@ pub struct Assignment {
     pub leader_incarnation: Incarnation,
     /// Version of the leadership.
     pub leader_epoch: LeaderEpoch,
+    /// The newest leader epoch that was given to a replica which may lack what was committed
+    /// before; 0: none ever was.
+    pub unclean_epoch: LeaderEpoch,
     /// Version of leader, in-sync set and replicas together.
     pub partition_epoch: PartitionEpoch,
     /// Every replica.
     pub replicas: BTreeSet<SpuId>,
+    /// Those of them that the control plane knows to be there, each in its present life.
+    pub online: BTreeMap<SpuId, Incarnation>,
     /// The replicas that an `acks=all` waits for.
     pub isr: BTreeSet<SpuId>,
     /// The high watermark stands still while the in-sync set is smaller than this.
@@ -105,12 +118,30 @@ pub enum Event {
     },
     /// The log is damaged, or an fsync failed: not to be trusted any more.
     Broken(Problem),
-    /// A follower reported what it has on its disk.
-    FollowerDurable {
-        /// Which one.
-        spu: SpuId,
-        /// First offset that it does not have durably.
-        durable_end: Offset,
+    /// A follower says what it holds, and wants what comes then.
+    Fetch(FollowerFetch),
+    /// The leader that this replica follows said something.
+    FromLeader(FromLeader),
+    /// What [`Action::Take`] asked for is in the log. (After [`Event::AppendRefused`] none of it
+    /// is, as with [`Action::Append`].)
+    Taken(Taken),
+    /// What [`Action::Cut`] asked for is done. (If the disk had no room for that, nothing was, and
+    /// nothing is said: the leader is asked again.)
+    WasCut {
+        /// That.
+        cut: Cut,
+        /// Where the log ends now.
+        log_end: Offset,
+    },
+    /// The control plane refused the in-sync set that was proposed on this partition epoch.
+    IsrRefused(PartitionEpoch),
+    /// Somebody must know whether this process still leads, and all that is committed: answered
+    /// like a produced batch, once every replica in sync has been heard at this epoch.
+    Confirm(RequestId),
+    /// Time has passed.
+    Tick {
+        /// On this process's own clock, ms.
+        now_ms: u64,
     },
 }
 
@@ -125,6 +156,17 @@ pub enum Action {
         base_offset: Offset,
         /// Epoch to write into its header.
         epoch: LeaderEpoch,
+    },
+    /// Write what the leader sent at the log's end, as it is.
+    Take(Taken),
+    /// Take something away from the log's end, or all of it.
+    Cut(Cut),
+    /// Tell the follower. Each fetch is answered exactly once.
+    Feed {
+        /// Which fetch.
+        request: RequestId,
+        /// What to do for it.
+        verdict: Result<Verdict, Refusal>,
     },
     /// Tell the client. Each request is answered exactly once.
     Respond {
@@ -191,6 +233,20 @@ pub enum Refusal {
     /// The replica is out of service.
     #[error("the replica is offline: {0}")]
     Offline(Problem),
+    /// A batch that is to be on so many replicas would wait for them.
+    #[error("{in_sync} of at least {min_insync} replicas are in sync; nothing was appended")]
+    NotEnoughReplicas {
+        /// How many are.
+        in_sync: u32,
+        /// How many the topic asks for.
+        min_insync: u32,
+    },
+    /// Somebody fetches who is no replica here, or not any more in that life.
+    #[error("SPU {spu} is no replica of the partition, as far as is known here")]
+    NoFollower {
+        /// Who.
+        spu: SpuId,
+    },
     /// A gap or a stray batch in the producer's sequence.
     #[error("sequence {got} does not follow; expected {expected}")]
     OutOfOrderSequence {
@@ -236,6 +292,8 @@ impl Refusal {
             Self::FencedEpoch { .. } => ErrorCode::FencedLeaderEpoch,
             Self::UnknownEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
             Self::Offline(_) => ErrorCode::ReplicaOffline,
+            Self::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
+            Self::NoFollower { .. } => ErrorCode::NotYetAvailable,
             Self::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequence,
             Self::ProducerFenced { .. } => ErrorCode::ProducerFenced,
             Self::OffsetsExhausted => ErrorCode::InvalidBatch,

@@ -4,6 +4,7 @@ use weir_protocol::{
     ids::{LeaderEpoch, Offset},
     topic_config::Flush,
 };
+use weir_runtime::plant;
 
 use super::{
     event::{Ack, Acks, Action, Produce, Refusal, RequestId},
@@ -26,7 +27,7 @@ impl Replica {
     }
 
     /// Whether this process leads, at the epoch that the client believes in.
-    fn leads_at(&self, asked: LeaderEpoch) -> Result<LeaderEpoch, Refusal> {
+    pub(super) fn leads_at(&self, asked: LeaderEpoch) -> Result<LeaderEpoch, Refusal> {
         match &self.role {
             Role::Leader { epoch, .. } if asked < *epoch => {
                 Err(Refusal::FencedEpoch { current: *epoch })
@@ -36,7 +37,7 @@ impl Replica {
             }
             Role::Leader { epoch, .. } => Ok(*epoch),
             Role::Offline(problem) => Err(Refusal::Offline(problem.clone())),
-            Role::Follower | Role::None => {
+            Role::Follower { .. } | Role::None => {
                 let (leader, epoch) = self.leader_hint;
                 Err(Refusal::NotLeader { leader, epoch })
             }
@@ -53,9 +54,17 @@ impl Replica {
         if let Some(stamp) = produce.stamp
             && let Check::Duplicate { base_offset, last_offset } = self.producers.check(stamp)?
         {
+            if plant::active("duplicate_at_once") {
+                self.for_committed.add(Offset::ZERO, request, Ack { base_offset, duplicate: true });
+                return Ok(None);
+            }
             // Whatever the retry asked to wait for: its original's fate is open until then.
             self.for_committed.add(last_offset, request, Ack { base_offset, duplicate: true });
             return Ok(None);
+        }
+        let in_sync = self.in_sync();
+        if produce.acks == Acks::All && in_sync < self.min_insync {
+            return Err(Refusal::NotEnoughReplicas { in_sync, min_insync: self.min_insync });
         }
         let base_offset = self.next_offset;
         let count = u64::from(produce.record_count.max(1));
@@ -75,6 +84,7 @@ impl Replica {
     }
 
     pub(super) fn appended(&mut self, actions: &mut Vec<Action>) {
+        self.followers.appended(self.log_end);
         self.log_end = self.next_offset;
         self.producers.commit();
         for (request, base_offset) in self.unwritten.drain(..) {

@@ -42,6 +42,13 @@ impl LeaderEpochs {
         Some((*known, self.entries.get(after).map_or(log_end, |(_, start)| *start)))
     }
 
+    /// The epoch that the record at `offset` has.
+    #[must_use]
+    pub fn at(&self, offset: Offset) -> Option<LeaderEpoch> {
+        let after = self.entries.partition_point(|(_, start)| *start <= offset);
+        after.checked_sub(1).map(|last| self.entries[last].0)
+    }
+
     /// Forgets epochs that begin at or after `log_end`.
     pub fn truncate_to(&mut self, log_end: Offset) {
         self.entries.retain(|(_, start)| *start < log_end);

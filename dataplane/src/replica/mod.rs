@@ -6,6 +6,8 @@
 //! | [`event`] | the vocabulary: what can happen to a replica, what it can ask for |
 //! | [`partition`] | the state, and who leads: [`Replica`] |
 //! | [`leader`] | what becomes of a produced batch, from its arrival to its acknowledgement |
+//! | [`followers`] | on a leader: what followers hold, and who is in sync |
+//! | [`follower`] | on a follower: what to take from the leader, where to cut |
 //! | [`waits`] | which acknowledgement waits for which offset |
 //! | [`high_watermark`] | how far the log is committed |
 //! | [`leader_epoch`] | where in the log each leadership began |
@@ -17,6 +19,8 @@
 //! end of them all.
 
 pub mod event;
+pub mod follower;
+pub mod followers;
 pub mod high_watermark;
 pub mod leader;
 pub mod leader_epoch;
@@ -25,6 +29,8 @@ pub mod producer_state;
 pub mod start_offset;
 pub mod waits;
 
+#[cfg(test)]
+mod explore;
 #[cfg(test)]
 mod tests;
 

@@ -1,15 +1,16 @@
 //! The state of one replica, and the decision whether this process leads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weir_protocol::{
     ids::{Incarnation, LeaderEpoch, Offset, PartitionEpoch, PartitionKey, SpuId},
     topic_config::Flush,
 };
+use weir_runtime::plant;
 
 use super::{
-    event::{Action, Assignment, Event, Problem, Refusal, RequestId, Stamp},
-    high_watermark,
+    event::{Ack, Action, Assignment, Event, Problem, Refusal, RequestId, Stamp},
+    followers::Followers,
     leader_epoch::LeaderEpochs,
     producer_state::{LastBatch, ProducerState},
     start_offset::Readable,
@@ -30,7 +31,14 @@ pub enum Role {
         began_at: Offset,
     },
     /// Holds a copy.
-    Follower,
+    Follower {
+        /// Whom it follows; none: nobody leads.
+        leader: Option<SpuId>,
+        /// In which epoch.
+        epoch: LeaderEpoch,
+        /// This process's incarnation.
+        incarnation: Incarnation,
+    },
     /// Out of service until the process starts again.
     Offline(Problem),
     /// Holds data that is not served: a tombstone, or before the first assignment.
@@ -42,10 +50,12 @@ pub enum Role {
 pub struct ReplicaLimits {
     /// Idempotent producers remembered.
     pub producers_max: usize,
+    /// A follower that has not held all that there is for so long is not in sync, ms.
+    pub replica_lag_max_ms: u64,
 }
 
 /// One replica: [`Replica::handle`] takes what happened and says what to do.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Replica {
     pub(super) key: PartitionKey,
     pub(super) role: Role,
@@ -59,12 +69,21 @@ pub struct Replica {
     pub(super) next_offset: Offset,
     pub(super) leader_hint: (Option<SpuId>, LeaderEpoch),
     pub(super) partition_epoch: PartitionEpoch,
+    /// The newest election that may have cut what was committed.
+    pub(super) unclean_epoch: LeaderEpoch,
     pub(super) min_insync: u32,
     pub(super) flush: Flush,
     pub(super) me: Option<SpuId>,
-    /// The in-sync set with what each is known to have durably; this SPU's own entry is
-    /// `durable_end`.
-    pub(super) isr: BTreeMap<SpuId, Offset>,
+    pub(super) limits: ReplicaLimits,
+    pub(super) replicas: BTreeSet<SpuId>,
+    pub(super) online: BTreeMap<SpuId, Incarnation>,
+    /// The in-sync set as the control plane confirmed it.
+    pub(super) isr: BTreeSet<SpuId>,
+    /// On a leader: what it knows of the others.
+    pub(super) followers: Followers,
+    /// On a follower: what its leader said is committed there, and where the log starts there.
+    pub(super) heard_high_watermark: Offset,
+    pub(super) leader_log_start: Offset,
     pub(super) epochs: LeaderEpochs,
     /// The leadership that this process holds or held last.
     pub(super) led: Option<(LeaderEpoch, Incarnation)>,
@@ -94,10 +113,17 @@ impl Replica {
             next_offset: log_end,
             leader_hint: (None, LeaderEpoch(0)),
             partition_epoch: PartitionEpoch(0),
+            unclean_epoch: LeaderEpoch(0),
             min_insync: 1,
             flush: Flush::BeforeAck,
             me: None,
-            isr: BTreeMap::new(),
+            limits,
+            replicas: BTreeSet::new(),
+            online: BTreeMap::new(),
+            isr: BTreeSet::new(),
+            followers: Followers::default(),
+            heard_high_watermark: Offset::ZERO,
+            leader_log_start: Offset::ZERO,
             epochs: LeaderEpochs::default(),
             led: None,
             producers: ProducerState::new(limits.producers_max),
@@ -111,7 +137,7 @@ impl Replica {
     #[must_use]
     pub fn offline(key: PartitionKey, problem: Problem) -> Self {
         let zero = Offset::ZERO;
-        let limits = ReplicaLimits { producers_max: 1 };
+        let limits = ReplicaLimits { producers_max: 1, replica_lag_max_ms: 0 };
         let replica = Self::recovered(key, zero, zero, zero, limits);
         Self { role: Role::Offline(problem), ..replica }
     }
@@ -148,9 +174,13 @@ impl Replica {
             Event::StartMoved { log_start } => {
                 self.log_start = self.log_start.max(log_start.min(self.high_watermark));
             }
-            Event::FollowerDurable { spu, durable_end } => {
-                self.follower_durable(spu, durable_end, actions);
-            }
+            Event::Fetch(fetch) => self.fetch(fetch, actions),
+            Event::FromLeader(said) => self.hear_leader(said, actions),
+            Event::Taken(taken) => self.taken(&taken.batches),
+            Event::WasCut { cut, log_end } => self.was_cut(cut, log_end),
+            Event::IsrRefused(on) => self.isr_refused(on),
+            Event::Confirm(request) => self.confirm(request, actions),
+            Event::Tick { now_ms } => self.tick(now_ms, actions),
         }
     }
 
@@ -178,6 +208,12 @@ impl Replica {
         self.leader_hint
     }
 
+    /// Whether others are in sync, as far as is known here.
+    #[must_use]
+    pub fn others_are_in_sync(&self) -> bool {
+        self.isr.iter().any(|spu| Some(*spu) != self.me)
+    }
+
     /// What of it can be read.
     #[must_use]
     pub fn readable(&self) -> Readable {
@@ -187,6 +223,24 @@ impl Replica {
         };
         let (log_start, high_watermark) = (self.log_start, self.high_watermark);
         Readable { log_start, high_watermark, settled }
+    }
+
+    /// How many replicas there are, and how many of them are in sync, as confirmed.
+    #[must_use]
+    pub fn replicas(&self) -> (u32, u32) {
+        (u32::try_from(self.replicas.len()).unwrap_or(u32::MAX), self.in_sync())
+    }
+
+    /// How far the log of the leader that is followed is committed, as was heard.
+    #[must_use]
+    pub const fn heard_high_watermark(&self) -> Offset {
+        self.heard_high_watermark
+    }
+
+    /// Where the leader that is followed has its log start.
+    #[must_use]
+    pub const fn leader_log_start(&self) -> Offset {
+        self.leader_log_start
     }
 
     /// Next offset of what was written.
@@ -199,6 +253,14 @@ impl Replica {
     #[must_use]
     pub const fn durable_end(&self) -> Offset {
         self.durable_end
+    }
+
+    /// The epoch of the last record that was written, also where that was removed for its age; none:
+    /// there never was one.
+    #[must_use]
+    pub fn newest_epoch(&self) -> Option<LeaderEpoch> {
+        let last = self.log_end.get().checked_sub(1).map(Offset);
+        last.and_then(|last| self.epochs.at(last))
     }
 
     /// First offset that this replica does not yet hold as an acknowledgement asks for: on its
@@ -227,17 +289,17 @@ impl Replica {
         if matches!(self.role, Role::Offline(_)) || word.partition_epoch < self.partition_epoch {
             return;
         }
+        if word.partition_epoch > self.partition_epoch {
+            self.followers.settled(&word.replicas);
+        }
         self.partition_epoch = word.partition_epoch;
         self.leader_hint = (word.leader, word.leader_epoch);
         self.min_insync = word.min_insync;
         self.flush = word.config.flush;
         self.me = Some(word.me);
-        let known = std::mem::take(&mut self.isr);
-        self.isr = word
-            .isr
-            .iter()
-            .map(|spu| (*spu, known.get(spu).copied().unwrap_or(Offset::ZERO)))
-            .collect();
+        self.replicas.clone_from(&word.replicas);
+        self.isr.clone_from(&word.isr);
+        self.online.clone_from(&word.online);
 
         let held = match self.role {
             Role::Leader { epoch, incarnation, .. } => Some((epoch, incarnation)),
@@ -252,16 +314,41 @@ impl Replica {
                 self.epochs.begin(epoch, self.log_end);
                 self.led = Some((epoch, incarnation));
                 self.role = Role::Leader { epoch, incarnation, began_at: self.log_end };
+                self.followers.begin();
             }
             None => {
                 if held.is_some() {
                     self.give_up(actions);
                 }
-                let holds = word.serving && word.replicas.contains(&word.me);
-                self.role = if holds { Role::Follower } else { Role::None };
+                self.forget_what_was_cut(word.unclean_epoch);
+                self.follow(word);
             }
         }
+        self.unclean_epoch = self.unclean_epoch.max(word.unclean_epoch);
         self.commit(actions);
+        self.propose();
+    }
+
+    /// Somebody leads who may lack what this replica knew to be committed: it knows as little of
+    /// that now as after a start, so it may be told to cut below.
+    fn forget_what_was_cut(&mut self, unclean_epoch: LeaderEpoch) {
+        if unclean_epoch > self.unclean_epoch {
+            self.high_watermark = self.log_start;
+            (self.heard_high_watermark, self.leader_log_start) = (Offset::ZERO, Offset::ZERO);
+        }
+    }
+
+    fn follow(&mut self, word: &Assignment) {
+        let before = std::mem::replace(&mut self.role, Role::None);
+        let Some(incarnation) = word.incarnation else { return };
+        if word.serving && word.replicas.contains(&word.me) {
+            let leader = word.leader.filter(|leader| *leader != word.me);
+            self.role = Role::Follower { leader, epoch: word.leader_epoch, incarnation };
+        }
+        if self.role != before {
+            // What another leader said of its log says nothing of this one's.
+            (self.heard_high_watermark, self.leader_log_start) = (Offset::ZERO, Offset::ZERO);
+        }
     }
 
     /// The leadership that the assignment gives to this very process. An epoch belongs to
@@ -272,7 +359,8 @@ impl Replica {
             && word.leader == Some(word.me)
             && word.incarnation == Some(word.leader_incarnation);
         let leadership = (word.leader_epoch, word.leader_incarnation);
-        let unused = self.epochs.latest().is_none_or(|latest| latest < word.leader_epoch);
+        let unused = self.epochs.latest().is_none_or(|latest| latest < word.leader_epoch)
+            || plant::active("incarnation_leads_on");
         (mine && (unused || self.led == Some(leadership))).then_some(leadership)
     }
 
@@ -282,7 +370,7 @@ impl Replica {
         self.answer_all(&Refusal::LeaderLost { leader, epoch }, actions);
     }
 
-    fn broken(&mut self, problem: Problem, actions: &mut Vec<Action>) {
+    pub(super) fn broken(&mut self, problem: Problem, actions: &mut Vec<Action>) {
         if matches!(self.role, Role::Offline(_)) {
             return;
         }
@@ -295,18 +383,12 @@ impl Replica {
     fn answer_all(&mut self, refusal: &Refusal, actions: &mut Vec<Action>) {
         let all = std::mem::take(&mut self.unwritten).into_iter().map(|(request, _)| request);
         let all = all.chain(self.for_durable.take_from(Offset::ZERO));
-        let all: Vec<_> = all.chain(self.for_committed.take_from(Offset::ZERO)).collect();
+        let all = all.chain(self.for_committed.take_from(Offset::ZERO));
+        let all: Vec<_> = all.chain(self.followers.unconfirmed()).collect();
         actions.extend(
             all.into_iter()
                 .map(|request| Action::Respond { request, answer: Err(refusal.clone()) }),
         );
-    }
-
-    fn follower_durable(&mut self, spu: SpuId, durable_end: Offset, actions: &mut Vec<Action>) {
-        if let Some(known) = self.isr.get_mut(&spu) {
-            *known = durable_end.max(*known);
-            self.commit(actions);
-        }
     }
 
     /// Moves the high watermark on and answers who waited for it.
@@ -314,11 +396,12 @@ impl Replica {
         if !matches!(self.role, Role::Leader { .. }) {
             return;
         }
-        let me = self.me;
-        let ends =
-            self.isr.iter().map(|(spu, end)| if Some(*spu) == me { self.held_end() } else { *end });
-        self.high_watermark = high_watermark::advance(self.high_watermark, self.min_insync, ends);
+        self.high_watermark = self.committed();
         for (request, ack) in self.for_committed.take_below(self.high_watermark) {
+            actions.push(Action::Respond { request, answer: Ok(ack) });
+        }
+        for request in self.confirmed() {
+            let ack = Ack { base_offset: self.high_watermark, duplicate: false };
             actions.push(Action::Respond { request, answer: Ok(ack) });
         }
     }

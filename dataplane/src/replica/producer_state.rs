@@ -14,6 +14,10 @@ use super::event::{Refusal, Stamp};
 /// is too few to hide an fsync behind.)
 pub const BATCHES_REMEMBERED: usize = 16;
 
+/// So many are kept: whatever of a producer's batches under way a follower has to cut off again,
+/// those before them are still known.
+const BATCHES_KEPT: usize = 2 * BATCHES_REMEMBERED;
+
 /// The sequence after `sequence`; after `i32::MAX` comes 0.
 #[must_use]
 pub const fn next_sequence(sequence: u32) -> u32 {
@@ -168,9 +172,9 @@ impl ProducerState {
         let before = self.producers.get(&stamp.id).cloned();
         let mut batches = match &before {
             Some(producer) if producer.epoch == stamp.epoch => producer.batches.clone(),
-            _ => VecDeque::with_capacity(BATCHES_REMEMBERED),
+            _ => VecDeque::new(),
         };
-        while batches.len() >= BATCHES_REMEMBERED {
+        while batches.len() >= BATCHES_KEPT {
             batches.pop_front();
         }
         batches.push_back(appended);
@@ -188,6 +192,19 @@ impl ProducerState {
     pub fn roll_back(&mut self) {
         while let Some((id, before)) = self.undo.pop() {
             self.put(id, before);
+        }
+    }
+
+    /// What was at or beyond `end` is not in the log any more.
+    pub fn truncate_to(&mut self, end: Offset) {
+        debug_assert!(self.undo.is_empty(), "between two groups of appends");
+        let cut: Vec<ProducerId> =
+            self.by_last_use.range((end, ProducerId(0))..).map(|(_, id)| *id).collect();
+        for id in cut {
+            let Some(mut producer) = self.producers.get(&id).cloned() else { continue };
+            producer.batches.retain(|batch| batch.base_offset < end);
+            let last_use = producer.batches.back().map(|batch| batch.base_offset);
+            self.put(id, last_use.map(|last_use| Producer { last_use, ..producer }));
         }
     }
 
@@ -251,7 +268,7 @@ mod tests {
     #[test]
     fn the_last_batches_are_known_again() {
         let mut state = ProducerState::new(9);
-        let remembered = BATCHES_REMEMBERED as u64;
+        let remembered = BATCHES_KEPT as u64;
         for n in 0..=remembered as u32 {
             write(&mut state, stamp(1, 0, n * 2, 2), u64::from(n) * 2, 2);
         }
@@ -283,6 +300,21 @@ mod tests {
             again.commit();
         }
         assert_eq!(again, state);
+    }
+
+    #[test]
+    fn what_is_cut_off_is_forgotten_and_what_was_before_is_known_again() {
+        let mut state = ProducerState::new(9);
+        for n in 0..20_u32 {
+            write(&mut state, stamp(1, 0, n * 2, 2), u64::from(n) * 2, 2);
+        }
+        let before = state.clone();
+        write(&mut state, stamp(1, 0, 40, 2), 40, 2);
+        write(&mut state, stamp(2, 0, 0, 1), 42, 1);
+        state.truncate_to(Offset(40));
+        assert_eq!(state, before);
+        state.truncate_to(Offset(0));
+        assert_eq!(state, ProducerState::new(9));
     }
 
     #[test]

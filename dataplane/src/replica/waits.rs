@@ -8,7 +8,7 @@ use super::event::{Ack, RequestId};
 
 /// Requests in the log whose acknowledgement waits until an offset has passed their end.
 /// As long as the in-flight bounds of the streams that they came from allow.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Waits {
     by_last_offset: BTreeMap<(Offset, RequestId), Ack>,
 }

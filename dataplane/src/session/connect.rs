@@ -8,17 +8,17 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use weir_protocol::{
     WireError,
-    ids::{Incarnation, PartitionKey, Revision},
+    ids::{Incarnation, PartitionKey, SpuId},
     pb::session::{
-        ControlMessage, Heartbeat, Register, Registered, ReplicaStatus, SpuMessage,
-        control_message::Message as FromControl, spu_control_client::SpuControlClient,
-        spu_message::Message as FromSpu,
+        ControlMessage, Heartbeat, IsrMember, Leaving, ProposeIsr, ProposedIsr, Register,
+        Registered, ReplicaStatus, SpuMessage, control_message::Message as FromControl,
+        spu_control_client::SpuControlClient, spu_message::Message as FromSpu,
     },
 };
 use weir_runtime::{clock::Monotonic, task::CancellationToken};
 
 use super::{Ended, Session};
-use crate::{config::SESSION_MESSAGE_BYTES_MAX, error::SpuError};
+use crate::{config::SESSION_MESSAGE_BYTES_MAX, error::SpuError, replica::followers::Proposal};
 
 /// What this build speaks.
 const PROTOCOL_VERSION: u32 = 1;
@@ -28,6 +28,10 @@ const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
 const TRANSITION_DELAY: Duration = Duration::from_millis(10);
 /// Messages of ours that may wait for the connection.
 const OUTBOX: usize = 16;
+/// How long an answer to a proposal is waited for before it is sent again.
+const PROPOSE_AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// Partitions of one such message.
+const PROPOSALS_MAX: usize = 1_000;
 /// Bounds of what the control plane may ask for.
 const HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_millis(50);
 const HEARTBEAT_INTERVAL_MAX: Duration = Duration::from_secs(60);
@@ -36,13 +40,18 @@ const HEARTBEAT_INTERVAL_MAX: Duration = Duration::from_secs(60);
 struct Reported {
     incarnation: Incarnation,
     replicas: BTreeMap<PartitionKey, ReplicaStatus>,
+    /// What was asked for, and when: it is asked for again while no answer comes.
+    proposals: BTreeMap<PartitionKey, (Proposal, Monotonic)>,
+    /// The map came since, so that it is of this life.
+    told: bool,
+    leaving: bool,
 }
 
 impl Session {
     pub(super) async fn connect(&self, stop: &CancellationToken) -> Ended {
         let (outbox, messages) = mpsc::channel(OUTBOX);
         // The channel is empty, so this does not wait.
-        if outbox.send(message(FromSpu::Register(self.registration()))).await.is_err() {
+        if outbox.send(message(FromSpu::Register(self.registration().await))).await.is_err() {
             return lost("the connection closed at once", false);
         }
         let mut client = SpuControlClient::new(self.channel.clone())
@@ -69,8 +78,9 @@ impl Session {
         }
     }
 
-    fn registration(&self) -> Register {
+    async fn registration(&self) -> Register {
         let identity = &self.identity;
+        let held = self.registry.held().await;
         let seen = self.seen.highest();
         Register {
             org_id: identity.org_id.to_string(),
@@ -87,6 +97,13 @@ impl Session {
             replicas: self.registry.statuses().into_values().collect(),
             highest_producer_id: seen.producer_id.map_or(0, |id| id.get()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            rack: identity.rack.clone(),
+            highest_revision_at_unix_ms: seen.revision_at_unix_ms,
+            highest_leader_epoch: seen.leader_epoch.get(),
+            highest_partition_epoch: seen.partition_epoch.get(),
+            highest_incarnation: seen.incarnation.get(),
+            held: held.into_iter().map(PartitionKey::to_wire).collect(),
+            boot_id: identity.boot_id.map(|id| id.to_string()).unwrap_or_default(),
         }
     }
 
@@ -105,7 +122,13 @@ impl Session {
         let lease = Duration::from_millis(registered.lease_ms.into());
         // A control plane that is silent for a whole lease counts us as gone: so do we it.
         let silence_max = lease.max(interval * 3);
-        let mut reported = Reported { incarnation, replicas: BTreeMap::new() };
+        let mut reported = Reported {
+            incarnation,
+            replicas: BTreeMap::new(),
+            proposals: BTreeMap::new(),
+            told: false,
+            leaving: false,
+        };
         let mut transitions = self.registry.transitions();
         let mut heard = self.clock.now();
         let mut next = self.clock.now();
@@ -116,6 +139,14 @@ impl Session {
                 // Once in an interval: many orders in a row, each slow, do not cost the lease.
                 () = self.until(next) => None,
                 incoming = inbound.message() => Some(incoming),
+                () = self.leave.wanted.cancelled(), if !reported.leaving => {
+                    reported.leaving = true;
+                    let leaving = Leaving { incarnation: incarnation.get() };
+                    if outbox.send(message(FromSpu::Leaving(leaving))).await.is_err() {
+                        return lost("the connection closed", true);
+                    }
+                    continue;
+                }
                 _ = transitions.changed() => {
                     // Soon, but many transitions in one heartbeat.
                     next = next.min(self.clock.now().plus(TRANSITION_DELAY));
@@ -136,10 +167,16 @@ impl Session {
                         return lost("the connection closed", true);
                     }
                 }
+                self.propose(&mut reported, &outbox);
+                if reported.told {
+                    let cached = self.cache.current();
+                    self.registry.repair(&cached.map, Some(incarnation)).await;
+                }
                 continue;
             };
             match incoming {
                 Ok(Some(ControlMessage { message: Some(message) })) => {
+                    reported.told |= matches!(message, FromControl::Metadata(_));
                     if let Err(ended) = self.obey(message, incarnation, &outbox).await {
                         return ended;
                     }
@@ -162,6 +199,7 @@ impl Session {
             view.incarnation = Some(incarnation);
             view.batch_bytes_max = limit;
         });
+        self.take_token(&registered.replication_token);
         if let Some(keys) = &registered.token_keys {
             self.tokens.replace_keys(keys);
         }
@@ -183,6 +221,28 @@ impl Session {
         (heartbeat, replicas)
     }
 
+    /// Asks for the in-sync sets that leaders here want, where that is new or long ago.
+    fn propose(&self, reported: &mut Reported, outbox: &mpsc::Sender<SpuMessage>) {
+        let (now, proposals) = (self.clock.now(), self.registry.proposals());
+        reported.proposals.retain(|key, _| proposals.contains_key(key));
+        let asked = &mut reported.proposals;
+        let due = |key: &PartitionKey, proposal: &Proposal| {
+            asked.get(key).is_none_or(|(before, at)| {
+                before != proposal || now.since(*at) >= PROPOSE_AGAIN_AFTER
+            })
+        };
+        let due: Vec<_> =
+            proposals.into_iter().filter(|(key, proposal)| due(key, proposal)).collect();
+        for chunk in due.chunks(PROPOSALS_MAX) {
+            let partitions = chunk.iter().map(|(key, proposal)| proposed(*key, proposal)).collect();
+            // A slow connection hears of them with a later heartbeat.
+            if outbox.try_send(message(FromSpu::ProposeIsr(ProposeIsr { partitions }))).is_err() {
+                return;
+            }
+            asked.extend(chunk.iter().map(|(key, proposal)| (*key, (proposal.clone(), now))));
+        }
+    }
+
     async fn until(&self, point: Monotonic) {
         let left = point.since(self.clock.now());
         // Even a sleep of no time at all may let others go first.
@@ -191,11 +251,22 @@ impl Session {
         }
     }
 
-    /// What this folder has seen of the revisions, for a control plane that went back.
-    pub(super) fn note_revision(&self) {
-        let cached = self.cache.current();
-        let revision: Revision = cached.map.revision();
-        self.seen.revision(cached.map.database(), revision);
+    /// What this folder has seen, for a control plane that went back.
+    pub(super) fn note_map(&self) {
+        self.seen.map(&self.cache.current().map);
+    }
+}
+
+fn proposed(key: PartitionKey, proposal: &Proposal) -> ProposedIsr {
+    let member = |(spu, incarnation): (&SpuId, &Incarnation)| IsrMember {
+        spu_id: spu.get(),
+        incarnation: incarnation.get(),
+    };
+    ProposedIsr {
+        partition: Some(key.to_wire()),
+        leader_epoch: proposal.leader_epoch.get(),
+        partition_epoch: proposal.partition_epoch.get(),
+        members: proposal.members.iter().map(member).collect(),
     }
 }
 

@@ -16,7 +16,9 @@ mod orders;
 
 use secrecy::SecretString;
 use tokio::sync::watch;
-use weir_protocol::ids::{ClusterId, FolderId, Incarnation, LaunchId, OrgId, ProcessId, SpuId};
+use weir_protocol::ids::{
+    BootId, ClusterId, FolderId, Incarnation, LaunchId, OrgId, ProcessId, SpuId,
+};
 use weir_runtime::{
     clock::Clock,
     rpc::{Channel, ChannelConfig},
@@ -58,6 +60,10 @@ pub struct Identity {
     pub process_id: ProcessId,
     /// Where clients reach it.
     pub endpoint: String,
+    /// What fails together with it; empty: it does not say.
+    pub rack: String,
+    /// Which boot of its machine this is, where that is known.
+    pub boot_id: Option<BootId>,
 }
 
 /// One SPU's session.
@@ -71,6 +77,18 @@ pub struct Session {
     pub(crate) tokens: Tokens,
     pub(crate) seen: Seen,
     pub(crate) view: watch::Sender<SessionView>,
+    /// The token to fetch from other SPUs with; empty before the first.
+    pub(crate) replication_token: watch::Sender<String>,
+    pub(crate) leave: Leave,
+}
+
+/// How an SPU that is about to stop hands over what it leads.
+#[derive(Clone, Debug)]
+pub(crate) struct Leave {
+    /// Set when it wants to.
+    pub(crate) wanted: CancellationToken,
+    /// Set when the control plane has done what it could.
+    pub(crate) done: CancellationToken,
 }
 
 /// How a connection ended.

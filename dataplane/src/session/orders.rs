@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use weir_protocol::{
+    WireError,
     ids::{Incarnation, PartitionEpoch, PartitionKey},
     pb::session::{
-        RemoveReplica, ReplicaRemoved, SpuMessage, control_message::Message as FromControl,
-        spu_message::Message as FromSpu,
+        IsrRefused, RemoveReplica, ReplicaRemoved, SpuMessage,
+        control_message::Message as FromControl, spu_message::Message as FromSpu,
     },
 };
 
@@ -38,7 +39,7 @@ impl Session {
                     Ok(true) => {
                         let cached = self.cache.current();
                         self.registry.reconcile(&cached.map, Some(incarnation));
-                        self.note_revision();
+                        self.note_map();
                         tracing::debug!(revision, "metadata applied");
                     }
                     Ok(false) => {}
@@ -49,12 +50,32 @@ impl Session {
             FromControl::RemoveReplica(order) => self.remove_replica(&order, outbox).await,
             FromControl::TokenKeys(keys) => self.tokens.replace_keys(&keys),
             FromControl::Refused(error) => return Err(refused(error.into())),
-            FromControl::HeartbeatAck(ack) => self.registry.told_time(ack.control_plane_unix_ms),
+            FromControl::HeartbeatAck(ack) => {
+                self.registry.told_time(ack.control_plane_unix_ms);
+                self.take_token(&ack.replication_token);
+            }
+            FromControl::IsrRefused(refused) => self.isr_refused(refused),
+            FromControl::Left(_) => self.leave.done.cancel(),
             FromControl::Registered(_) => {
                 return Err(lost("the control plane answered the registration twice", false));
             }
         }
         Ok(())
+    }
+
+    fn isr_refused(&self, refused: IsrRefused) {
+        let key = refused.partition.as_ref().and_then(PartitionKey::from_wire);
+        let Some(partition) = key.and_then(|key| self.registry.get(key)) else { return };
+        let error = WireError::from(refused.error.unwrap_or_default());
+        tracing::info!(partition = %partition.key(), %error, "the in-sync replicas stay as they are");
+        partition.isr_refused(PartitionEpoch(refused.partition_epoch));
+    }
+
+    /// An empty one means that the last one is good.
+    pub(super) fn take_token(&self, token: &str) {
+        if !token.is_empty() {
+            self.replication_token.send_replace(token.to_owned());
+        }
     }
 
     async fn remove_replica(&self, order: &RemoveReplica, outbox: &mpsc::Sender<SpuMessage>) {

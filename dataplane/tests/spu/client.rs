@@ -226,6 +226,21 @@ impl Fetcher {
             leader_epoch,
             start: Some(Start { position: Some(position), ..Start::default() }),
             max_bytes,
+            ..Subscribe::default()
+        };
+        self.tell(fetch_message::Message::Subscribe(subscribe)).await;
+    }
+
+    /// From the beginning, with what is not committed.
+    pub async fn subscribe_uncommitted(&self, id: u64, key: PartitionKey) {
+        let position = Some(Position::Beginning(true));
+        let subscribe = Subscribe {
+            subscription_id: id,
+            partition: Some(key.to_wire()),
+            leader_epoch: 1,
+            start: Some(Start { position, ..Start::default() }),
+            uncommitted: true,
+            ..Subscribe::default()
         };
         self.tell(fetch_message::Message::Subscribe(subscribe)).await;
     }

@@ -17,7 +17,9 @@ use weir_protocol::{
     ErrorCode, WireError,
     ids::{PartitionIndex, PartitionKey, TopicGenerationId},
     pb::{
-        metadata::{DatabaseRef, GenerationState, MetadataUpdate, Partition, TopicGeneration},
+        metadata::{
+            DatabaseRef, GenerationState, MetadataUpdate, Partition, Spu, SpuState, TopicGeneration,
+        },
         session::{
             AllocateProducerIdsRequest, AllocateProducerIdsResponse, ControlMessage, HeartbeatAck,
             Register, Registered, ReplicaStatus, SpuMessage, StoreOffsetsRequest,
@@ -103,6 +105,7 @@ pub fn topic(generation: u128, number: u32, name: &str) -> TopicGeneration {
         internal: name.starts_with("__"),
         partitions: vec![partition(0), partition(1)],
         config: None,
+        min_insync_replicas: 1,
     }
 }
 
@@ -244,7 +247,12 @@ impl ControlPlane {
 }
 
 pub fn update(revision: u64, snapshot: bool, topics: Vec<TopicGeneration>) -> MetadataUpdate {
-    MetadataUpdate { revision, snapshot, database: Some(database()), topics, spus: Vec::new() }
+    // One that is there, and cannot be reached.
+    let online = SpuState::Online.into();
+    let other = Spu { spu_id: 2, state: online, incarnation: 1, ..Spu::default() };
+    let database = Some(database());
+    let spus = vec![other];
+    MetadataUpdate { revision, snapshot, database, topics, spus, ..MetadataUpdate::default() }
 }
 
 struct Service(Arc<State>);
@@ -284,6 +292,7 @@ impl SpuControl for Service {
                 database: Some(database()),
                 token_keys: Some(TokenKeys { keys }),
                 batch_bytes_max: BATCH_BYTES_MAX,
+                replication_token: String::new(),
             };
             let topics = state.topics.lock().unwrap().clone();
             let snapshot = update(state.revision.load(Ordering::SeqCst), true, topics);
@@ -293,6 +302,7 @@ impl SpuControl for Service {
             *state.session.lock().unwrap() = Some(out);
             while let Ok(Some(SpuMessage { message: Some(message) })) = inbound.message().await {
                 let heartbeat = match message {
+                    FromSpu::ProposeIsr(_) | FromSpu::Leaving(_) => continue,
                     FromSpu::Heartbeat(heartbeat) => heartbeat,
                     FromSpu::ReplicaRemoved(removed) => {
                         let key = PartitionKey::from_wire(removed.partition.as_ref().unwrap());
@@ -304,7 +314,7 @@ impl SpuControl for Service {
                 };
                 let control_plane_unix_ms =
                     Clock.unix_ms() + state.clock_ahead_ms.load(Ordering::SeqCst);
-                let ack = HeartbeatAck { control_plane_unix_ms };
+                let ack = HeartbeatAck { control_plane_unix_ms, replication_token: String::new() };
                 if let Some(out) = &*state.session.lock().unwrap() {
                     let _ = out.try_send(send(Message::HeartbeatAck(ack)));
                 }

@@ -1,17 +1,31 @@
 //! Acknowledged records whose bytes went bad on the disk.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tempfile::TempDir;
+use weir_dataplane::{Deps, run};
+use weir_protocol::{
+    ErrorCode, WireError,
+    pb::{
+        metadata::TopicGeneration,
+        session::{ReplicaState, ReplicaStatus},
+    },
+};
 use weir_runtime::{
     clock::Clock,
     disk::counting::{CountingDisk, Event},
+    task::{self, CancellationToken},
 };
 
 use crate::{
-    client::{batch, request},
+    client::{batch, request, soon},
     control_plane::{ControlPlane, key, led, topic},
-    node::{Node, real_disk},
+    node::{Node, config, real_disk},
 };
 
 fn copy(from: &Path, to: &Path) {
@@ -80,4 +94,62 @@ async fn a_flipped_byte_and_a_crash_cut_no_acknowledged_record() {
     let kept =
         segments(after.path()).iter().map(|path| fs::metadata(path).unwrap().len()).sum::<u64>();
     assert!(kept > 3_000, "only {kept} bytes are left");
+}
+
+/// Led by SPU 2, with a replica here.
+fn followed(epoch: u32, in_sync: &[u32], eligible: &[u32]) -> TopicGeneration {
+    let mut topic = led(topic(1, 1, "t"), epoch, 1);
+    for partition in &mut topic.partitions {
+        partition.leader_spu_id = Some(2);
+        partition.replica_spu_ids = vec![2, 1];
+        partition.isr_spu_ids = in_sync.to_vec();
+        partition.eligible_spu_ids = eligible.to_vec();
+    }
+    topic
+}
+
+#[tokio::test]
+async fn a_damaged_log_is_emptied_once_nobody_counts_on_it() {
+    let node = Node::start().await;
+    let mut producer = node.client.produce().await;
+    for partition in 0..2 {
+        producer.send(request(key(1, partition), batch(9, 100, None))).await.unwrap();
+    }
+    let (ended, control_plane, folder, disk) = node.stop().await;
+    ended.unwrap();
+    let damaged = segments(folder.path())
+        .into_iter()
+        .find(|path| path.parent().is_some_and(|replica| replica.ends_with("0")))
+        .unwrap();
+    // Cut below the recovery point: these records were promised.
+    fs::OpenOptions::new().write(true).open(&damaged).unwrap().set_len(40).unwrap();
+
+    control_plane.state.replicas.send_modify(|all| all.clear());
+    control_plane.state.incarnation.store(2, Ordering::SeqCst);
+    *control_plane.state.topics.lock().unwrap() = vec![followed(2, &[1, 2], &[])];
+    let shutdown = CancellationToken::new();
+    let deps = Deps { disk, clock: Clock };
+    let task = task::spawn(run(config(&control_plane.endpoint), deps, shutdown.clone()));
+    let is_damaged = |status: &ReplicaStatus| {
+        let problem = status.problem.clone().map(WireError::from);
+        problem.is_some_and(|problem| problem.code == ErrorCode::ReplicaDamaged)
+    };
+    control_plane.reported(key(1, 0), is_damaged).await;
+    // In sync, or eligible: what it holds may be the last of it.
+    for (epoch, in_sync, eligible) in [(3, &[1, 2][..], &[][..]), (4, &[2], &[1])] {
+        control_plane.state.replicas.send_modify(|all| all.clear());
+        control_plane.change(vec![followed(epoch, in_sync, eligible)]).await;
+        control_plane.reported(key(1, 1), |status| status.leader_epoch == epoch).await;
+        assert!(damaged.exists());
+    }
+    control_plane.change(vec![followed(5, &[2], &[])]).await;
+    let empty = |status: &ReplicaStatus| {
+        status.state() == ReplicaState::Online && (status.leader_epoch, status.log_end) == (5, 0)
+    };
+    control_plane.reported(key(1, 0), empty).await;
+    assert!(!damaged.exists());
+    // The other one is whole, and stays.
+    control_plane.reported(key(1, 1), |status| status.log_end == 9).await;
+    shutdown.cancel();
+    soon(task).await.unwrap().unwrap();
 }

@@ -1,5 +1,8 @@
 //! What a reader is sent, and when.
 
+use std::sync::Arc;
+
+use tempfile::TempDir;
 use weir_protocol::{
     ErrorCode,
     pb::data::{self, fetch_message::Message, fetch_response::Event, start::Position},
@@ -7,8 +10,8 @@ use weir_protocol::{
 
 use crate::{
     client::{at, batch, request},
-    control_plane::{key, led, topic},
-    node::Node,
+    control_plane::{ControlPlane, key, led, topic},
+    node::{Node, real_disk},
 };
 
 async fn filled() -> Node {
@@ -173,4 +176,47 @@ async fn responses_keep_to_their_bound() {
             next += 1;
         }
     }
+}
+
+/// Leads a topic of which nothing is committed: the other replica is in sync, and never there.
+async fn alone() -> Node {
+    let mut shared = topic(1, 1, "t");
+    for partition in &mut shared.partitions {
+        partition.replica_spu_ids = vec![1, 2];
+        partition.isr_spu_ids = vec![1, 2];
+    }
+    shared.min_insync_replicas = 2;
+    let folder = Arc::new(TempDir::new().unwrap());
+    let disk = real_disk(&folder).await;
+    let control_plane = ControlPlane::start(vec![shared]).await;
+    Node::on(folder, disk, control_plane).await
+}
+
+#[tokio::test]
+async fn what_is_not_committed_is_sent_to_who_asks_for_it_alone() {
+    let node = alone().await;
+    let mut producer = node.client.produce().await;
+    let mut fetcher = node.client.fetch().await;
+    fetcher.credit(1 << 20).await;
+    fetcher.subscribe(1, key(1, 0), Position::Beginning(true), 0).await;
+    assert_eq!(fetcher.started(1).await, 0);
+    fetcher.subscribe_uncommitted(2, key(1, 0)).await;
+    assert_eq!(fetcher.started(2).await, 0);
+    for n in 0..5 {
+        let acks = data::Acks::Leader.into();
+        let record = data::ProduceRequest { acks, ..request(key(1, 0), batch(1, 10, None)) };
+        producer.send(record).await.unwrap();
+        assert_eq!(fetcher.records(2).await, [n]);
+    }
+}
+
+#[tokio::test]
+async fn a_deadline_that_passes_says_who_was_waited_for() {
+    let node = alone().await;
+    let mut producer = node.client.produce().await;
+    let record =
+        data::ProduceRequest { timeout_ms: 3_000, ..request(key(1, 0), batch(1, 10, None)) };
+    let error = producer.send(record).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::TimedOut);
+    assert!(error.to_string().contains("SPU 2 is in sync and lacks"), "{error}");
 }

@@ -40,6 +40,7 @@ pub fn config(control_plane: &str) -> Config {
         control_plane: control_plane.to_owned(),
         listen: "127.0.0.1:0".to_owned(),
         advertise: None,
+        rack: None,
         limits: Limits::default(),
         log: LogConfig::default(),
     }

@@ -1,5 +1,6 @@
 //! Every acknowledged record is in the final content of its generation, at the offset
-//! that the acknowledgement named; and no record that was refused is there.
+//! that the acknowledgement named; and no record that was refused is there. Where a cut was told, what
+//! had been acknowledged above it until then may be lost; nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,9 +30,16 @@ pub fn check(events: &[Event]) -> Result<(), String> {
             }
         }
     }
-    for event in events {
+    let cuts = events.iter().enumerate().filter_map(|(at, event)| match event {
+        Event::Cut { place } => Some((at, place)),
+        _ => None,
+    });
+    let cuts: Vec<(usize, &Place)> = cuts.collect();
+    for (at, event) in events.iter().enumerate() {
         let Event::Produced { id, outcome } = event else { continue };
         match outcome {
+            ProduceOutcome::Acknowledged(place)
+                if cuts.iter().any(|(told, cut)| at < *told && place.is_from(cut)) => {}
             ProduceOutcome::Acknowledged(place) if judged.contains(place.generation.as_str()) => {
                 match content.get(place) {
                     Some(value) if RecordId::from_value(value) == Some(*id) => {}
@@ -60,7 +68,7 @@ pub fn check(events: &[Event]) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracle::testing::{acknowledged, consumed, final_read, not_done};
+    use crate::oracle::testing::{acknowledged, consumed, cut, final_read, not_done};
 
     #[test]
     fn holds_when_all_is_there() {
@@ -72,5 +80,15 @@ mod tests {
         assert!(check(&[acknowledged(1, 0, 0), final_read(9)]).is_err());
         assert!(check(&[acknowledged(1, 0, 0), consumed(9, 0, "1:7"), final_read(9)]).is_err());
         assert!(check(&[not_done(1, 0), consumed(9, 0, "1:0"), final_read(9)]).is_err());
+    }
+
+    #[test]
+    fn only_what_was_acknowledged_above_a_cut_before_it_was_told_may_be_lost() {
+        let old = [acknowledged(1, 0, 0), acknowledged(1, 1, 1), cut(1)];
+        let read = |events: &[Event]| [&old[..], events, &[final_read(9)]].concat();
+        assert_eq!(check(&read(&[consumed(9, 0, "1:0")])), Ok(()));
+        assert_eq!(check(&read(&[consumed(9, 0, "1:0"), consumed(9, 1, "2:0")])), Ok(()));
+        assert!(check(&read(&[])).is_err(), "below the cut");
+        assert!(check(&read(&[consumed(9, 0, "1:0"), acknowledged(2, 0, 1)])).is_err(), "after it");
     }
 }

@@ -16,6 +16,10 @@ pub(super) fn not_done(producer: u32, sequence: u32) -> Event {
     Event::Produced { id: RecordId { producer, sequence }, outcome }
 }
 
+pub(super) fn cut(offset: u64) -> Event {
+    Event::Cut { place: place(offset) }
+}
+
 pub(super) fn consumed(consumer: u32, offset: u64, value: &str) -> Event {
     Event::Consumed { consumer, place: place(offset), value: value.as_bytes().to_vec() }
 }

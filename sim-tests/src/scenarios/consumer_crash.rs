@@ -6,10 +6,9 @@
 use std::time::Duration;
 
 use super::{
-    Least, Scenario,
+    Least, Scenario, schedule,
     setup::{
-        acknowledged_more, between, cluster, drained, draw_schedule, on_client_node, running,
-        tell_on, told, topic,
+        acknowledged_more, between, cluster, drained, on_client_node, running, tell_on, told, topic,
     },
 };
 use crate::{
@@ -32,7 +31,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             acknowledged_more(&world, 20, Duration::from_secs(20)).await?;
 
             tell_on(&world, &node, NAME);
-            let schedule = draw_schedule(between(2, 4), 3, 12_000);
+            let schedule = schedule::draw_against_one(between(2, 4), 3, 12_000);
             let faults = nemesis::run(world.clone(), schedule, vec![node.id()]);
             let faults = madsim::task::spawn(faults);
             let lives = u32::try_from(between(3, 7)).unwrap_or(3);

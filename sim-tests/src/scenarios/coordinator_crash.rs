@@ -1,5 +1,5 @@
-//! The coordinator of a consumer loses power between a commit and its way into SQL, with a
-//! slow disk and with the control plane away. What was acknowledged holds, what SQL tells
+//! The coordinator of a consumer loses power between a commit and its way into SQL, alone or with
+//! its follower, with a slow disk and with the control plane away. What was acknowledged holds, what SQL tells
 //! survives, and in the end SQL tells what the coordinator knows.
 
 use std::{sync::atomic::Ordering, time::Duration};
@@ -24,6 +24,8 @@ use crate::{
 const NAME: &str = "billing";
 /// Leads all partitions of the offsets topic.
 const COORDINATOR: u32 = 1;
+/// Follows them.
+const OTHER: u32 = 2;
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "coordinator-crash",
@@ -55,9 +57,14 @@ pub(super) const SCENARIO: Scenario = Scenario {
                 // application's too: nobody is left to commit once more what was lost.
                 let at_ms = between(500, 4_000);
                 let down_ms = between(50, 2_000);
-                let slow = Fault::SlowDisk { spu: COORDINATOR, for_ms: at_ms + down_ms };
-                let crash = Fault::CrashSpu { spu: COORDINATOR, down_ms };
-                let steps = vec![Step { at_ms: 0, fault: slow }, Step { at_ms, fault: crash }];
+                let for_ms = at_ms + down_ms;
+                let slow = |spu| Step { at_ms: 0, fault: Fault::SlowDisk { spu, for_ms } };
+                // Or both do, for the other one may have it in its log already.
+                let spus =
+                    [&[COORDINATOR][..], &[COORDINATOR, OTHER]][usize::from(between(0, 2) == 0)];
+                let mut steps: Vec<_> = spus.iter().copied().map(slow).collect();
+                steps
+                    .push(Step { at_ms, fault: Fault::CrashSpus { spus: spus.to_vec(), down_ms } });
                 let faults = madsim::task::spawn(nemesis::run(world.clone(), steps, vec![]));
                 Clock.sleep(Duration::from_millis(at_ms)).await;
                 Handle::current().kill(machine.id());

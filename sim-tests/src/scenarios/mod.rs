@@ -6,15 +6,23 @@ mod consumer_crash;
 mod consumer_fence;
 mod control_plane_crash;
 mod coordinator_crash;
+mod interval_power_loss;
+mod nearest_reads;
+mod old_backup;
 mod partition_growth;
 mod recreate_offsets;
+mod replica_move;
+mod replica_refill;
+mod replication;
 mod retention;
 mod scale_down;
+mod schedule;
 mod setup;
 mod spu_crash;
 mod stale_spu;
 mod topic_recreate;
 mod topic_tombstone;
+mod unclean_election;
 
 use std::{future::Future, pin::Pin};
 
@@ -63,6 +71,13 @@ pub const ALL: &[Scenario] = &[
     consumer_fence::SCENARIO,
     coordinator_crash::SCENARIO,
     retention::SCENARIO,
+    replication::SCENARIO,
+    replica_refill::SCENARIO,
+    replica_move::SCENARIO,
+    nearest_reads::SCENARIO,
+    old_backup::SCENARIO,
+    unclean_election::SCENARIO,
+    interval_power_loss::SCENARIO,
 ];
 
 /// A scenario by its name.

@@ -9,10 +9,10 @@ use weir_protocol::ids::PartitionIndex;
 use weir_runtime::clock::Clock;
 
 use super::{
-    Least, Scenario,
+    Least, Scenario, schedule,
     setup::{
-        acknowledged_more, between, cluster, draw_schedule, every_partition_takes, on_client_node,
-        running, topic, until,
+        acknowledged_more, between, cluster, every_partition_takes, on_client_node, running, topic,
+        until,
     },
 };
 use crate::{
@@ -46,7 +46,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             grow(&world, 2).await?;
             no_such_partition(&world).await?;
 
-            let schedule = draw_schedule(between(3, 6), 3, 8_000);
+            let schedule = schedule::draw_against_one(between(3, 6), 3, 8_000);
             nemesis::run(world.clone(), schedule, vec![node.id(), other.id()]).await;
             running(&world).await?;
             every_partition_takes(&world, 3, Duration::from_secs(30)).await?;

@@ -13,10 +13,10 @@ use weir_protocol::ids::Offset;
 use weir_runtime::clock::Clock;
 
 use super::{
-    Least, Scenario,
+    Least, Scenario, schedule,
     setup::{
-        acknowledged_more, between, cluster, draw_schedule, every_partition_takes, on_client_node,
-        running, topic_as, until,
+        acknowledged_more, between, cluster, every_partition_takes, on_client_node, running,
+        topic_as, until,
     },
 };
 use crate::{
@@ -54,7 +54,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             let producer = workload::produce(&world, &node, producing);
             acknowledged_more(&world, 50, Duration::from_secs(20)).await?;
 
-            let schedule = draw_schedule(between(2, 5), 2, 8_000);
+            let schedule = schedule::draw_against_one(between(2, 5), 2, 8_000);
             nemesis::run(world.clone(), schedule, vec![node.id()]).await;
             running(&world).await?;
             every_partition_takes(&world, 2, Duration::from_secs(30)).await?;

@@ -17,7 +17,6 @@ use weir_runtime::{clock::Clock, rng};
 use super::Played;
 use crate::{
     application::{self, Working},
-    faults::{Fault, Schedule, Step},
     history::{Event, Place, ProduceOutcome},
     world::{CLUSTER, World},
 };
@@ -390,43 +389,4 @@ fn newest_commits(world: &World, name: &str) -> BTreeMap<(String, u32), u64> {
 #[must_use]
 pub fn between(low: u64, high: u64) -> u64 {
     low + rng::below(high - low)
-}
-
-/// Draws a schedule of `count` faults against `spus` SPUs over `over_ms`; the first is a
-/// crash, so that every run has one.
-#[must_use]
-pub fn draw_schedule(count: u64, spus: u64, over_ms: u64) -> Schedule {
-    let mut steps: Vec<Step> = (0..count)
-        .map(|number| {
-            let spu = u32::try_from(between(1, spus + 1)).unwrap_or(1);
-            let for_ms = between(200, 8_000);
-            let kind = if number == 0 { 0 } else { between(0, 11) };
-            let fault = match kind {
-                0..=2 => Fault::CrashSpu { spu, down_ms: between(50, 4_000) },
-                3 => Fault::IsolateSpu { spu, for_ms },
-                4 => Fault::MuteSpuToClients { spu, for_ms },
-                5 => Fault::PauseSpu { spu, for_ms: between(100, 4_000) },
-                6 => Fault::SlowDisk { spu, for_ms },
-                7 => Fault::DiskFull { spu, for_ms: between(200, 4_000) },
-                8 => Fault::FailedFsync {
-                    spu,
-                    crash_after_ms: between(10, 2_000),
-                    down_ms: between(50, 2_000),
-                },
-                9 => Fault::SqlTrouble {
-                    busy_per_million: 50_000,
-                    unknown_per_million: 100_000,
-                    for_ms,
-                },
-                _ => Fault::SkewClock {
-                    spu,
-                    offset_ms: i64::try_from(between(0, 4_000)).unwrap_or(0) - 2_000,
-                    rate_ppm: i32::try_from(between(0, 2_000)).unwrap_or(0) - 1_000,
-                },
-            };
-            Step { at_ms: between(0, over_ms), fault }
-        })
-        .collect();
-    steps.sort_by_key(|step| step.at_ms);
-    steps
 }

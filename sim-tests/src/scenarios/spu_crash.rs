@@ -6,10 +6,9 @@ use std::time::Duration;
 use weir_client::ConsumerConfig;
 
 use super::{
-    Least, Scenario,
+    Least, Scenario, schedule,
     setup::{
-        acknowledged_more, between, cluster, draw_schedule, every_partition_takes, on_client_node,
-        running, topic,
+        acknowledged_more, between, cluster, every_partition_takes, on_client_node, running, topic,
     },
 };
 use crate::{
@@ -31,7 +30,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             let reader = workload::consume(&world, &other, 1, ConsumerConfig::new("orders"));
             acknowledged_more(&world, 50, Duration::from_secs(20)).await?;
 
-            let schedule = draw_schedule(between(4, 8), 3, 15_000);
+            let schedule = schedule::draw_against_one(between(4, 8), 3, 15_000);
             nemesis::run(world.clone(), schedule, vec![node.id(), other.id()]).await;
 
             running(&world).await?;

@@ -29,9 +29,13 @@ const IP: [u8; 4] = [10, 0, 0, 1];
 const HTTP_PORT: u16 = 9400;
 const RPC_PORT: u16 = 9401;
 
+/// A copy of a control plane's database, as it was at one moment.
+pub struct Backup(PathBuf);
+
 struct Life {
     database: PathBuf,
     number: u32,
+    up: bool,
 }
 
 /// The control plane of a world. Clones are the same one.
@@ -52,7 +56,7 @@ impl ControlPlane {
     pub(super) fn start(folder: PathBuf, admin_key: SecretString, machines: Machines) -> Self {
         let database = folder.join("0").join("weir.db");
         fs::create_dir_all(folder.join("0")).expect("the run's folder can be made");
-        let life = Arc::new(Mutex::new(Life { database, number: 0 }));
+        let life = Arc::new(Mutex::new(Life { database, number: 0, up: true }));
         let sql_faults = SqlFaults::default();
         let provisioner = Arc::new(SimProvisioner::new(machines));
         let (shared, faults) = (life.clone(), sql_faults.clone());
@@ -81,18 +85,41 @@ impl ControlPlane {
         format!("http://{}:{HTTP_PORT}", IpAddr::from(IP))
     }
 
+    /// Whether it runs.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner).up
+    }
+
     /// Kills it. What its database had committed is there for the next life.
     pub fn crash(&self) {
         {
             let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
             life.number += 1;
-            life.database = copied(&life.database, life.number);
+            life.up = false;
+            life.database = copied(&life.database, &life.number.to_string());
         }
         Handle::current().kill(self.node);
     }
 
+    /// Copies its database as it is now.
+    #[must_use]
+    pub fn back_up(&self) -> Backup {
+        let life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        Backup(copied(&life.database, "backup"))
+    }
+
+    /// Kills it. Its next life runs on the backup.
+    pub fn crash_back_to(&self, backup: &Backup) {
+        self.crash();
+        let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        life.number += 1;
+        life.database = copied(&backup.0, &life.number.to_string());
+    }
+
     /// Starts it again.
     pub fn restart(&self) {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner).up = true;
         Handle::current().restart(self.node);
     }
 }
@@ -101,11 +128,11 @@ fn path(life: &Mutex<Life>) -> PathBuf {
     life.lock().unwrap_or_else(PoisonError::into_inner).database.clone()
 }
 
-/// Copies a database with its write-ahead log into the folder of its next life. The `-shm`
-/// file is shared memory, which a crash empties.
-fn copied(database: &Path, number: u32) -> PathBuf {
+/// Copies a database with its write-ahead log into another folder of the run. The `-shm` file is
+/// shared memory, which a crash empties.
+fn copied(database: &Path, to: &str) -> PathBuf {
     let folder = database.parent().and_then(Path::parent).expect("<run>/<life>/weir.db");
-    let target = folder.join(number.to_string()).join("weir.db");
+    let target = folder.join(to).join("weir.db");
     fs::create_dir_all(target.parent().expect("has a folder")).expect("the folder can be made");
     for suffix in ["", "-wal"] {
         let with = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use madsim::{
@@ -167,7 +168,12 @@ async fn boot(state: Arc<Mutex<State>>, ip: IpAddr) {
         control_plane: spec.control_plane_rpc.clone(),
         listen,
         advertise: None,
-        limits: weir_dataplane::Limits::default(),
+        rack: Some(format!("rack-{}", spec.spu_id)),
+        // Short, or the in-sync sets would hardly change in a run.
+        limits: weir_dataplane::Limits {
+            replica_lag_max: Duration::from_secs(2),
+            ..weir_dataplane::Limits::default()
+        },
         log: weir_dataplane::log::LogConfig::default(),
     };
     let deps = weir_dataplane::Deps { disk: SimDisk::of_this_node(), clock: Clock };

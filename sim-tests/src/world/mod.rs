@@ -23,9 +23,11 @@ use secrecy::SecretString;
 use weir_client::{Admin, AdminConfig, Client, ClientConfig};
 use weir_runtime::{clock::Clock, http, net::cuts};
 
-pub use control_plane::ControlPlane;
+pub use control_plane::{Backup, ControlPlane};
 pub use machine::{Machine, Machines};
 pub use provisioner::SimProvisioner;
+/// The topic by which the control plane finds out whether an SPU serves: it comes and goes by itself.
+pub use weir_control_plane::plan::names::PROBE_TOPIC;
 
 use crate::history::History;
 
@@ -41,6 +43,8 @@ pub struct Counters {
     pub faults: AtomicU64,
     /// SPU processes started again after a death.
     pub recoveries: AtomicU64,
+    /// Leaders elected after the first ones, where a scenario counts them.
+    pub elections: AtomicU64,
 }
 
 /// The simulated world of one run. Clones are the same world.
@@ -54,6 +58,8 @@ pub struct World {
     pub control_plane: ControlPlane,
     /// The SPUs' nodes.
     pub machines: Machines,
+    /// Held while a replica is being filled again.
+    pub refilling: Arc<tokio::sync::Mutex<()>>,
     admin_key: SecretString,
     clients: Arc<Mutex<Vec<NodeId>>>,
 }
@@ -73,6 +79,7 @@ impl World {
             counters,
             control_plane,
             machines,
+            refilling: Arc::default(),
             admin_key,
             clients: Arc::default(),
         }

@@ -51,13 +51,14 @@ pub async fn run(command: &SpuCommand, context: &Context) -> Result<()> {
 /// SPUs for people.
 pub fn table(spus: &[Spu]) -> String {
     out::table(
-        ["SPU", "STATE", "READY", "ENDPOINT", "INCARNATION", "RESTARTS", "REASON"],
+        ["SPU", "STATE", "READY", "ENDPOINT", "RACK", "INCARNATION", "RESTARTS", "REASON"],
         spus.iter().map(|spu| {
             [
                 spu.spu_id.to_string(),
                 if spu.leaving { "leaving".to_owned() } else { spu.state.to_string() },
                 if spu.ready { "yes" } else { "no" }.to_owned(),
                 or_dash(spu.endpoint.as_ref()),
+                or_dash(spu.rack.as_ref()),
                 or_dash(spu.incarnation),
                 spu.restarts.to_string(),
                 spu.reason.clone().unwrap_or_default(),

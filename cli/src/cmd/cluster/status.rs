@@ -78,6 +78,13 @@ pub(super) fn describe(cluster: &Cluster, operation: Option<&Operation>, url: &s
     if let Some(reason) = &cluster.reason {
         lines.push(format!("reason         {reason}"));
     }
+    if let Some(frozen) = &cluster.frozen {
+        lines.push(format!(
+            "frozen         since {}: its database went back; see weir control-plane recover {}",
+            timestamp(frozen.since_unix_ms),
+            cluster.name
+        ));
+    }
     match operation {
         Some(operation) if operation.state == OperationState::Running => {
             let step = operation::step(operation);

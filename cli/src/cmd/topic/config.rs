@@ -45,6 +45,22 @@ pub struct ConfigArgs {
     /// takes to fill it. By default none for a new topic
     #[arg(long, value_name = "TIME|none", value_parser = age)]
     segment_age: Option<Limit<u64>>,
+    /// Where no copy is left that holds all that is committed, let one lead that may lack some of it
+    /// (on): the partition is served again after a while, and what that copy lacks is lost; weir
+    /// partition describe says from where on. Else (off) it waits for such a copy. By default off
+    /// for a new topic
+    #[arg(long, value_enum, value_name = "on|off", num_args = 0..=1, default_missing_value = "on",
+        hide_possible_values = true)]
+    unclean_election: Option<Switch>,
+}
+
+/// Whether something may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    /// It may
+    On,
+    /// It may not
+    Off,
 }
 
 /// When a record is acknowledged.
@@ -87,6 +103,7 @@ impl ConfigArgs {
             retention_bytes: self.retention_bytes.map(Option::from),
             segment_bytes: self.segment_bytes,
             segment_ms: self.segment_age.map(Option::from),
+            unclean_election: self.unclean_election.map(|switch| switch == Switch::On),
         }
     }
 
@@ -193,7 +210,7 @@ fn either(age: Option<String>, bytes: Option<String>) -> String {
 }
 
 /// Each choice with its name.
-pub fn lines(config: &TopicConfig) -> [(&'static str, String); 3] {
+pub fn lines(config: &TopicConfig) -> [(&'static str, String); 4] {
     let flush = match (config.flush, config.flush_interval_ms) {
         (FlushMode::BeforeAck, _) => "before the acknowledgement".to_owned(),
         (FlushMode::Interval, Some(ms)) => {
@@ -203,7 +220,13 @@ pub fn lines(config: &TopicConfig) -> [(&'static str, String); 3] {
     };
     let age = config.segment_ms.map_or_else(String::new, |ms| format!(", {}", time(ms)));
     let segments = format!("at most {}{age}", size(config.segment_bytes));
-    [("retention", retention(config)), ("flush", flush), ("segments", segments)]
+    let unclean = if config.unclean_election {
+        "on: where no copy is left that holds all that is committed, another may lead"
+    } else {
+        "off"
+    };
+    let unclean = ("unclean", unclean.to_owned());
+    [("retention", retention(config)), ("flush", flush), ("segments", segments), unclean]
 }
 
 /// What is otherwise by now, a line each.
@@ -240,13 +263,14 @@ mod tests {
         retention_bytes: None,
         segment_bytes: 1 << 30,
         segment_ms: None,
+        unclean_election: false,
     };
 
     #[test]
     fn options_say_what_should_be_otherwise() {
         assert!(parse("").unwrap().change().is_empty());
         let all = "--retention 7d --retention-bytes 10GiB --flush interval --flush-interval 100ms \
-                   --segment-bytes 64MiB --segment-age 1d";
+                   --segment-bytes 64MiB --segment-age 1d --unclean-election on";
         let expected = TopicConfigChange {
             flush: Some(FlushMode::Interval),
             flush_interval_ms: Some(100),
@@ -254,6 +278,7 @@ mod tests {
             retention_bytes: Some(Some(10 << 30)),
             segment_bytes: Some(64 << 20),
             segment_ms: Some(Some(DAY)),
+            unclean_election: Some(true),
         };
         assert_eq!(parse(all).unwrap().change(), expected);
         let none = "--retention none --retention-bytes none --segment-age none --flush before-ack";
@@ -265,6 +290,11 @@ mod tests {
             ..TopicConfigChange::default()
         };
         assert_eq!(parse(none).unwrap().change(), expected);
+        for (line, unclean) in
+            [("--unclean-election", true), ("--unclean-election off --retention 7d", false)]
+        {
+            assert_eq!(parse(line).unwrap().change().unclean_election, Some(unclean), "{line}");
+        }
     }
 
     #[test]
@@ -282,6 +312,7 @@ mod tests {
             ("--flush-interval 500us", "from 1 ms to 1 minute"),
             ("--flush-interval 61s", "from 1 ms to 1 minute"),
             ("--flush never", "invalid value"),
+            ("--unclean-election maybe", "invalid value"),
         ] {
             let error = parse(wrong).err().unwrap().to_string();
             assert!(error.contains(part), "{wrong}: {error}");
@@ -340,12 +371,15 @@ mod tests {
             retention_ms: None,
             segment_bytes: 64 << 20,
             segment_ms: Some(DAY),
+            unclean_election: true,
             ..KEPT
         };
         let expected = [
             "retention    7 days → for ever",
             "flush        before the acknowledgement → within 100 ms after the acknowledgement",
             "segments     at most 1.0 GiB → at most 64.0 MiB, 1 day",
+            "unclean      off → on: where no copy is left that holds all that is committed, another \
+             may lead",
         ];
         assert_eq!(changes(&KEPT, &after), expected);
     }

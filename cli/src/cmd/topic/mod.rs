@@ -1,8 +1,12 @@
 //! `weir topic`.
 
+mod assignment;
 mod config;
+mod describe;
 mod tombstones;
 mod update;
+
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use weir_client::{
@@ -14,7 +18,7 @@ use crate::{
     consume::template::timestamp,
     context::Context,
     error::{self, CliError, Result},
-    out::{self, OutputArg, or_dash},
+    out::{self, OutputArg},
     suggest,
 };
 use config::ConfigArgs;
@@ -33,8 +37,9 @@ pub enum TopicCommand {
     #[command(after_help = "\
 Examples:
   weir topic create orders
-  weir topic create orders --partitions 6
+  weir topic create orders --partitions 6 --replication 3
   weir topic create audit --retention none
+  weir topic create pinned --replica-assignment pinned.json     such as [[1,2],[2,3]]
   weir topic create clicks --retention 12h --retention-bytes 10GiB --segment-bytes 64MiB
   weir topic create metrics --flush interval --flush-interval 100ms
 
@@ -51,13 +56,16 @@ Examples:
     /// Show a topic and its partitions
     #[command(after_help = "Examples:\n  weir topic describe orders")]
     Describe(DescribeArgs),
-    /// Change how a topic's records are kept, while it is in use too
+    /// Change how a topic's records are kept, how many copies there are and how many commit, while it
+    /// is in use too
     #[command(after_help = "\
 Examples:
   weir topic update orders --retention 30d
   weir topic update orders --retention none --retention-bytes 100GiB
   weir topic update orders --flush interval --flush-interval 50ms
   weir topic update orders --flush before-ack
+  weir topic update orders --min-insync-replicas 2
+  weir topic update orders --replication 3
 
 What is not said stays as it is. A shorter retention removes records that are older, and nothing
 brings them back.")]
@@ -102,9 +110,19 @@ pub struct CreateArgs {
     /// How many partitions
     #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     partitions: u32,
-    /// How many copies of each partition
-    #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    /// How many copies of each partition, each on an SPU of its own
+    #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
     replication: u32,
+    /// With fewer copies in sync than this, nothing is committed; by default two, where there are two
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
+    min_insync_replicas: Option<u32>,
+    /// Place copies by load alone, whatever racks SPUs stand on
+    #[arg(long)]
+    ignore_rack: bool,
+    /// Take who holds each partition from this file: JSON, a list of SPU ids for each partition, the
+    /// first preferred as its leader
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["partitions", "replication", "ignore_rack"])]
+    replica_assignment: Option<PathBuf>,
     #[command(flatten)]
     output: OutputArg,
     #[command(flatten)]
@@ -168,9 +186,9 @@ pub async fn run(command: TopicCommand, context: &Context) -> Result<()> {
         TopicCommand::List(args) => list(&args, &admin, &cluster).await,
         TopicCommand::Describe(args) => {
             let topic = find(&admin, &cluster, &args.topic).await?;
-            out::print(args.output.format, &topic, || describe(&topic))
+            out::print(args.output.format, &topic, || describe::describe(&topic))
         }
-        TopicCommand::Update(args) => update::run(&args, &admin, &cluster).await,
+        TopicCommand::Update(args) => update::run(&args, context, &admin, &cluster).await,
         TopicCommand::Delete(args) => tombstones::delete(&args, context, &admin, &cluster).await,
         TopicCommand::Undelete(args) => tombstones::undelete(&args, &admin, &cluster).await,
         TopicCommand::Purge(args) => tombstones::purge(&args, context, &admin, &cluster).await,
@@ -189,17 +207,25 @@ pub async fn run(command: TopicCommand, context: &Context) -> Result<()> {
 }
 
 async fn create(args: &CreateArgs, admin: &Admin, cluster: &str) -> Result<()> {
+    let assignment = args.replica_assignment.as_deref().map(assignment::read).transpose()?;
+    let (partitions, replication) = match &assignment {
+        Some(of) => assignment::numbers(of)?,
+        None => (args.partitions, args.replication),
+    };
     let wanted = TopicCreate {
         name: args.topic.clone(),
-        partitions: args.partitions,
-        replication: args.replication,
+        partitions,
+        replication,
+        min_insync_replicas: args.min_insync_replicas,
         config: args.config.change(),
+        ignore_rack: args.ignore_rack,
+        assignment,
     };
     let topic = match admin.topic_create(cluster, &wanted).await {
         Err(error) => return Err(explain(admin, cluster, &args.topic, error).await),
         Ok(topic) => topic,
     };
-    let count = u64::from(args.partitions);
+    let count = u64::from(partitions);
     out::print(args.output.format, &topic, || {
         let kept = topic.config.as_ref().map(config::kept);
         let kept = kept.map_or_else(String::new, |kept| format!("; its records are kept {kept}"));
@@ -307,40 +333,6 @@ pub fn check_name(name: &str) -> Result<()> {
     }
 }
 
-fn describe(topic: &Topic) -> String {
-    let mut lines = vec![
-        format!("name         {}", topic.name),
-        format!("generation   {} (number {})", topic.generation_id, topic.generation_number),
-        format!("state        {}", topic.state),
-        format!("ready        {}", yes_no(topic.ready)),
-        format!("replication  {}", topic.replication),
-        format!("created      {}", timestamp(topic.created_at_unix_ms)),
-    ];
-    if let Some(config) = &topic.config {
-        let lines_of = config::lines(config).into_iter();
-        lines.extend(lines_of.map(|(name, value)| format!("{name:<11}  {value}")));
-    }
-    if let Some(deleted) = topic.deleted_at_unix_ms {
-        lines.push(format!("deleted      {}", timestamp(deleted)));
-    }
-    lines.push(String::new());
-    lines.push(out::table(
-        ["PARTITION", "LEADER", "EPOCH", "REPLICAS", "IN SYNC", "START", "END"],
-        topic.partitions.iter().map(|partition| {
-            [
-                partition.index.to_string(),
-                or_dash(partition.leader_spu_id),
-                partition.leader_epoch.to_string(),
-                join(&partition.replica_spu_ids),
-                join(&partition.isr_spu_ids),
-                or_dash(partition.log_start),
-                or_dash(partition.high_watermark),
-            ]
-        }),
-    ));
-    lines.join("\n")
-}
-
 /// `1, 2, 3`, or a dash.
 pub fn join(items: &[impl ToString]) -> String {
     let text = items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -364,38 +356,5 @@ mod tests {
         for bad in ["", ".", "..", "__probe", "a b", "ä", "a/b", &"x".repeat(250)] {
             assert_eq!(check_name(bad).unwrap_err().exit(), Exit::Usage, "{bad}");
         }
-    }
-
-    #[test]
-    fn a_topic_is_described_whole() {
-        let topic: Topic = serde_json::from_value(serde_json::json!({
-            "generation_id": "tg_00000000000000000000000000000007",
-            "generation_number": 2, "name": "orders", "state": "active", "ready": true,
-            "replication": 1,
-            "config": {"flush": "before_ack", "retention_ms": 604_800_000_u64,
-                "segment_bytes": 1 << 30},
-            "partitions": [
-                {"index": 0, "leader_spu_id": 1, "replica_spu_ids": [1], "isr_spu_ids": [1],
-                 "high_watermark": 10, "log_start": 0},
-                {"index": 1},
-            ],
-        }))
-        .unwrap();
-        let text = describe(&topic);
-        assert!(text.contains("(number 2)") && text.contains("1970-01-01"));
-        for line in [
-            "retention    7 days",
-            "flush        before the acknowledgement",
-            "segments     at most 1.0 GiB",
-        ] {
-            assert!(text.lines().any(|this| this == line), "{text}");
-        }
-        let of_before = describe(&Topic { config: None, ..topic });
-        assert!(!of_before.contains("retention"), "{of_before}");
-        let last = text.lines().last().unwrap();
-        assert_eq!(
-            last.split_whitespace().collect::<Vec<_>>(),
-            ["1", "-", "0", "-", "-", "-", "-"]
-        );
     }
 }

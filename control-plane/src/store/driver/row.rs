@@ -5,9 +5,9 @@ use std::{str::FromStr, sync::Arc};
 
 use secrecy::SecretString;
 use weir_protocol::ids::{
-    ApiKeyId, ClusterId, ControllerTerm, DatabaseId, FolderId, GenerationNumber, Incarnation,
-    LaunchId, LeaderEpoch, OperationId, OrgId, PartitionEpoch, PartitionIndex, ProcessId,
-    ProducerId, RestoreNumber, Revision, SpuId, TopicGenerationId,
+    ApiKeyId, BootId, ClusterId, ControllerTerm, DatabaseId, FolderId, GenerationNumber,
+    Incarnation, LaunchId, LeaderEpoch, OperationId, OrgId, PartitionEpoch, PartitionIndex,
+    ProcessId, ProducerId, RestoreNumber, Revision, SpuId, TopicGenerationId,
 };
 
 use super::{DbError, DbResult, Value};
@@ -179,6 +179,7 @@ macro_rules! texts {
 
 texts!(
     ApiKeyId,
+    BootId,
     ClusterId,
     DatabaseId,
     FolderId,

@@ -2,9 +2,9 @@
 
 use secrecy::{ExposeSecret as _, SecretString};
 use weir_protocol::ids::{
-    ApiKeyId, ClusterId, ControllerTerm, DatabaseId, FolderId, GenerationNumber, Incarnation,
-    LaunchId, LeaderEpoch, OperationId, OrgId, PartitionEpoch, PartitionIndex, ProcessId,
-    ProducerId, RestoreNumber, Revision, SpuId, TopicGenerationId,
+    ApiKeyId, BootId, ClusterId, ControllerTerm, DatabaseId, FolderId, GenerationNumber,
+    Incarnation, LaunchId, LeaderEpoch, OperationId, OrgId, PartitionEpoch, PartitionIndex,
+    ProcessId, ProducerId, RestoreNumber, Revision, SpuId, TopicGenerationId,
 };
 
 use super::{DbError, DbResult};
@@ -137,6 +137,7 @@ macro_rules! texts {
 
 texts!(
     ApiKeyId,
+    BootId,
     ClusterId,
     DatabaseId,
     FolderId,

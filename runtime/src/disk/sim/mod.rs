@@ -96,6 +96,11 @@ impl DiskSim {
         lock(&self.node(node)).wipe(self.time.elapsed(), &mut self.rng.clone());
     }
 
+    /// How often the node that the calling task runs on has lost its power.
+    pub(crate) fn crashes_of_this_node(&self) -> u64 {
+        lock(&self.node(plugin::node())).stats.crashes
+    }
+
     /// What has happened to a node's disk.
     #[must_use]
     pub fn stats(&self, node: NodeId) -> Stats {

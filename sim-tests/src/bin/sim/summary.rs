@@ -13,13 +13,14 @@ pub(super) fn print(scenario: &str, reports: &[Report], plants: &[String], wall:
     let total = |get: fn(&Report) -> u64| reports.iter().map(get).sum::<u64>();
     let simulated_s = total(|r| r.simulated_ms) as f64 / 1000.0;
     println!(
-        "{scenario}: {} seeds, {} failed; acknowledged {}, faults {}, recoveries {}, told {}; \
+        "{scenario}: {} seeds, {} failed; acknowledged {}, faults {}, recoveries {}, elections {}, told {}; \
          {simulated_s:.0} simulated s in {:.1} s ({:.0} per wall second)",
         reports.len(),
         failed.len(),
         total(|r| r.acknowledged),
         total(|r| r.faults),
         total(|r| r.recoveries),
+        total(|r| r.elections),
         total(|r| r.told),
         wall.as_secs_f64(),
         simulated_s / wall.as_secs_f64().max(0.001),
