@@ -16,10 +16,7 @@ use weir_runtime::{
 };
 
 use crate::{
-    app::{
-        self, App, AppError, Signals, StatusBoard,
-        bootstrap::{AdminKey, Bootstrapped},
-    },
+    app::{self, App, AppError, Signals, StatusBoard, bootstrap::AdminKey},
     config::Config,
     http,
     metrics::Metrics,
@@ -29,9 +26,9 @@ use crate::{
     store::{Database, DbError, Store, migrate::MigrateError},
 };
 
-/// Tries at bootstrapping while the database is busy or its answer is lost.
-const BOOTSTRAP_TRIES_MAX: u32 = 20;
-const BOOTSTRAP_PAUSE: Duration = Duration::from_millis(100);
+/// Tries at each step of the start while the database is busy or its answer is lost.
+const START_TRIES_MAX: u32 = 20;
+const START_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the control plane works with.
 pub struct Deps {
@@ -107,7 +104,9 @@ pub async fn run_measured(
     let Deps { database, provisioner, clock, started } = deps;
     let applied = database.migrate().await?;
     let store = Store::new(database).measured(metrics.sql_times());
-    let ready = bootstrap(&config, &store, clock).await?;
+    // Drawn once, so that a repetition after a lost answer finds its own key.
+    let admin_key = AdminKey::new(config.admin_key.as_ref(), &config.environment)?;
+    let ready = patiently(clock, || app::bootstrap(&store, clock.unix_ms(), &admin_key)).await?;
     let (http_listener, http_address) = listen(&config.http_listen).await?;
     let (rpc_listener, rpc_bound) = listen(&config.rpc_listen).await?;
     let rpc_address =
@@ -129,9 +128,9 @@ pub async fn run_measured(
         rpc_address,
     });
     if config.from_backup {
-        app::freeze_all(&app).await?;
+        patiently(clock, || app::freeze_all(&app)).await?;
     }
-    app::call_all(&app).await?;
+    patiently(clock, || app::call_all(&app)).await?;
     tracing::info!(http = %http_address, rpc = %rpc_bound, migrations = applied, "control plane started");
     if let Some(started) = started {
         // Nobody waiting is fine.
@@ -162,18 +161,21 @@ pub async fn run_measured(
     Ok(())
 }
 
-async fn bootstrap(config: &Config, store: &Store, clock: Clock) -> Result<Bootstrapped, AppError> {
-    // Drawn once, so that a repetition after a lost answer finds its own key.
-    let admin_key = AdminKey::new(config.admin_key.as_ref(), &config.environment)?;
+/// Tries a step of the start again while its database is busy or its answer is lost. Each step
+/// can be repeated.
+async fn patiently<T, F>(clock: Clock, step: impl Fn() -> F) -> Result<T, AppError>
+where
+    F: Future<Output = Result<T, AppError>>,
+{
     let mut tries = 1;
     loop {
-        match app::bootstrap(store, clock.unix_ms(), &admin_key).await {
+        match step().await {
             Err(AppError::Store(error))
                 if (error.retriable() || matches!(error, DbError::CommitUnknown { .. }))
-                    && tries < BOOTSTRAP_TRIES_MAX =>
+                    && tries < START_TRIES_MAX =>
             {
                 tries += 1;
-                clock.sleep(BOOTSTRAP_PAUSE).await;
+                clock.sleep(START_PAUSE).await;
             }
             other => return other,
         }

@@ -230,7 +230,16 @@ fn orders_to_a_disk() {
 
         sim.wipe(node);
         assert!(file.len().await.is_err());
-        assert_eq!(SimDisk::of_this_node().list("").await.unwrap(), []);
+        let disk = SimDisk::of_this_node();
+        assert_eq!(disk.list("").await.unwrap(), []);
+
+        disk::replace(&*disk, "b", Bytes::from_static(b"mine")).await.unwrap();
+        let other = Handle::current().create_node().build().id();
+        sim.swap(node, other);
+        assert_eq!((sim.files(node), sim.files(other)), (vec![], vec!["b".to_owned()]));
+        assert!(disk.list("").await.is_err(), "a process keeps no disk that was taken out");
+        sim.swap(other, node);
+        assert_eq!(sim.peek(node, "b").unwrap(), b"mine");
     });
 }
 

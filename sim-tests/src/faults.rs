@@ -40,6 +40,30 @@ pub enum Fault {
         /// All others lose power too, and their disks nothing.
         with_others: bool,
     },
+    /// The machine of an SPU loses power and comes back with a flipped bit in what it acknowledged
+    /// long ago, which nobody notices before it is read. As for [`Fault::WipeSpu`]; and once in
+    /// a run, for nobody is sure to find it and to fill the replica again.
+    RotSegment {
+        /// Which SPU.
+        spu: u32,
+        /// As for [`Fault::CrashSpu`].
+        down_ms: u64,
+    },
+    /// Two machines lose power, and each comes back with the other's disk. Later each gets its
+    /// own again.
+    SwapFolders {
+        /// One of them.
+        one: u32,
+        /// The other.
+        other: u32,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// An SPU's process is asked to end, and started again.
+    RestartSpu {
+        /// Which.
+        spu: u32,
+    },
     /// What one SPU sends to another does not arrive (one way).
     MuteSpuToSpu {
         /// Who is not heard.

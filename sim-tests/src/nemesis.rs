@@ -82,6 +82,34 @@ async fn strike(world: World, fault: Fault, clients: Vec<NodeId>) {
             let down = Duration::from_millis(down_ms);
             refill::strike(&world, spu, with_others, down, refill::damage).await;
         }
+        Fault::RotSegment { spu, down_ms } => {
+            let down = Duration::from_millis(down_ms);
+            refill::strike(&world, spu, false, down, refill::rot).await;
+        }
+        Fault::SwapFolders { one, other, for_ms } => {
+            // What wipes a disk meanwhile would wipe another one's.
+            let Ok(_turn) = world.refilling.try_lock() else { return };
+            let (Some(one), Some(other)) = (up(one).await, up(other).await) else { return };
+            if one.node == other.node {
+                return;
+            }
+            count();
+            let swap = || {
+                one.power_off();
+                other.power_off();
+                one.swap_disks(&other);
+                one.power_on();
+                other.power_on();
+            };
+            swap();
+            sleep(for_ms).await;
+            swap();
+        }
+        Fault::RestartSpu { spu } => {
+            let Some(machine) = up(spu).await else { return };
+            count();
+            machine.ask_to_stop();
+        }
         Fault::MuteSpuToSpu { from, to, for_ms } => {
             let (Some(from), Some(to)) = (find(from), find(to)) else { return };
             if from.node == to.node {

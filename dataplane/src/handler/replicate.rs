@@ -399,7 +399,8 @@ impl Wanted {
             self.state = State::Feeding;
             return Ok(Step::Send(Event::Ping(Ping { round: view.ping.0 })));
         }
-        if self.from < view.log_end && self.max_bytes > 0 {
+        let due = self.from < view.log_end && self.max_bytes > 0;
+        if due {
             let log = partition.log().ok_or_else(|| {
                 WireError::new(ErrorCode::NotYetAvailable, "the replica's log is not open")
             })?;
@@ -417,6 +418,11 @@ impl Wanted {
             return Ok(Step::Send(Event::Batches(Bytes::new())));
         }
         self.state = State::Waited;
+        // A log that has failed gives nothing of what it has: its replica's task is about to say
+        // so. News of the log's end would be told at once, for ever.
+        if due {
+            return Ok(Step::Pause(WATERMARK_DELAY));
+        }
         Ok(Step::Wait(view, changes))
     }
 }

@@ -6,7 +6,15 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use weir_client::admin::Topic;
-use weir_runtime::{clock::Clock, disk::sim::DiskSim, rng};
+use weir_dataplane::log::{
+    checkpoint::{CHECKPOINT_FILE, Checkpoint},
+    segment,
+};
+use weir_runtime::{
+    clock::Clock,
+    disk::sim::{DiskSim, Flip},
+    rng,
+};
 
 use crate::world::{CLUSTER, Machine, PROBE_TOPIC, World};
 
@@ -58,20 +66,46 @@ pub(super) fn wipe(machine: &Machine, _: &[Topic]) {
     machine.wipe();
 }
 
-/// Flips a bit in the checkpoint of one replica.
+/// Flips a bit in the checkpoint of one replica: found as soon as the log is opened.
 pub(super) fn damage(machine: &Machine, topics: &[Topic]) {
+    if let Some(path) = one_of(&checkpoints(machine, topics)) {
+        DiskSim::current().flip_bit(machine.node, path);
+    }
+}
+
+/// Flips a bit of one replica's segment below its recovery point: found when it is read.
+pub(super) fn rot(machine: &Machine, topics: &[Topic]) {
     let disk = DiskSim::current();
+    let mut marks = Vec::new();
+    for path in checkpoints(machine, topics) {
+        let content = disk.peek(machine.node, &path);
+        let checkpoint = content.and_then(|bytes| Checkpoint::decode(&bytes).ok());
+        let Some(folder) = path.strip_suffix(CHECKPOINT_FILE) else { continue };
+        for mark in checkpoint.and_then(|content| content.segments).unwrap_or_default() {
+            marks.push((format!("{folder}{}", segment::log_name(mark.base)), mark.bytes));
+        }
+    }
+    if let Some((path, bytes)) = one_of(&marks) {
+        let bit = u8::try_from(rng::below(8)).unwrap_or(0);
+        let flip = Flip { offset: rng::below(*bytes), bit };
+        disk.flip_bit_at(machine.node, path, flip);
+    }
+}
+
+fn checkpoints(machine: &Machine, topics: &[Topic]) -> Vec<String> {
     let folders: Vec<_> =
         topics.iter().map(|topic| topic.generation_id.0.simple().to_string()).collect();
-    let mut checkpoints = disk.files(machine.node);
+    let mut checkpoints = DiskSim::current().files(machine.node);
     checkpoints.retain(|path| {
-        path.ends_with("/checkpoint") && folders.iter().any(|folder| path.contains(folder))
+        path.ends_with(&format!("/{CHECKPOINT_FILE}"))
+            && folders.iter().any(|folder| path.contains(folder))
     });
-    let count = u64::try_from(checkpoints.len()).unwrap_or(0);
-    let which = usize::try_from(rng::below(count.max(1))).unwrap_or(0);
-    if let Some(path) = checkpoints.get(which) {
-        disk.flip_bit(machine.node, path);
-    }
+    checkpoints
+}
+
+fn one_of<T>(all: &[T]) -> Option<&T> {
+    let count = u64::try_from(all.len()).unwrap_or(0);
+    all.get(usize::try_from(rng::below(count.max(1))).unwrap_or(0))
 }
 
 /// But for the probe topic: it has one replica on each SPU, and nothing that is worth anything.

@@ -53,12 +53,19 @@ pub(super) const SCENARIO: Scenario = Scenario {
             acknowledged_more(&world, 50, Duration::from_secs(20)).await?;
 
             let clients = vec![node.id(), other.id(), machine.id()];
-            let schedule = schedule::draw(between(8, 16), spus, OVER_MS, || fault(spus));
+            let mut schedule = schedule::draw(between(8, 16), spus, OVER_MS, || fault(spus));
+            let mut rotten = false;
+            schedule.retain(|step| {
+                let rots = matches!(step.fault, Fault::RotSegment { .. });
+                !rots || !std::mem::replace(&mut rotten, true)
+            });
             nemesis::run(world.clone(), schedule, clients).await;
 
             running(&world).await?;
             every_partition_takes(&world, partitions, Duration::from_secs(60)).await?;
             acknowledged_more(&world, 50, Duration::from_secs(30)).await?;
+            // What was found damaged in use is filled again after that.
+            restart_one_by_one(&world).await?;
             in_sync(&world, TOPIC).await?;
             first.stop().await;
             second.stop().await;
@@ -95,6 +102,25 @@ pub(super) async fn in_sync(world: &World, topic: &str) -> Result<(), String> {
     waited.map_err(|_| format!("not all in sync after {CONVERGE:?}: {last}"))
 }
 
+/// Restarts every SPU, the next one once the one before serves again.
+async fn restart_one_by_one(world: &World) -> Result<(), String> {
+    for (_, machine) in world.machines.all() {
+        let Some(before) = machine.running() else {
+            return Err(format!("nothing runs on {}", machine.ip()));
+        };
+        machine.ask_to_stop();
+        let restarted = async {
+            while machine.running().is_none_or(|launch| launch == before) {
+                Clock.sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let waited = Clock.timeout(CONVERGE, restarted).await;
+        waited.map_err(|_| format!("{} was not started again", machine.ip()))?;
+        running(world).await?;
+    }
+    Ok(())
+}
+
 /// Every leader epoch after the first one was an election.
 pub(super) async fn count_elections(world: &World, topic: &str) -> Result<(), String> {
     let topic = world.admin().topic(CLUSTER, topic).await.map_err(|error| error.to_string())?;
@@ -106,7 +132,7 @@ pub(super) async fn count_elections(world: &World, topic: &str) -> Result<(), St
 /// What can go wrong between replicas, or anywhere else.
 fn fault(spus: u64) -> Fault {
     let (spu, for_ms) = (one_of(spus), between(200, 9_000));
-    match between(0, 16) {
+    match between(0, 21) {
         0..=7 => against_one(spus),
         8 => Fault::CrashSpus { spus: vec![spu, one_of(spus)], down_ms: between(50, 6_000) },
         9 => {
@@ -116,6 +142,14 @@ fn fault(spus: u64) -> Fault {
         10 | 11 => Fault::MuteSpuToSpu { from: spu, to: one_of(spus), for_ms },
         12 => Fault::PartSpuFromSpus { spu, for_ms: between(200, 15_000) },
         13 | 14 => Fault::PartSpuFromControlPlane { spu, for_ms },
+        15 => Fault::WipeSpu { spu, down_ms: between(50, 4_000), with_others: between(0, 2) == 0 },
+        16 => {
+            let (down_ms, with_others) = (between(50, 4_000), between(0, 2) == 0);
+            Fault::DamageReplica { spu, down_ms, with_others }
+        }
+        17 => Fault::RotSegment { spu, down_ms: between(50, 4_000) },
+        18 => Fault::SwapFolders { one: spu, other: one_of(spus), for_ms },
+        19 => Fault::RestartSpu { spu },
         _ => Fault::CrashControlPlane { down_ms: between(50, 6_000) },
     }
 }

@@ -143,6 +143,11 @@ impl Machine {
         self.state().off = false;
     }
 
+    /// Gives this machine the disk of another one, and that one the disk of this.
+    pub fn swap_disks(&self, other: &Self) {
+        DiskSim::current().swap(self.node, other.node);
+    }
+
     /// Empties the disk.
     pub fn wipe(&self) {
         DiskSim::current().wipe(self.node);

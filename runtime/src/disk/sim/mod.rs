@@ -96,6 +96,16 @@ impl DiskSim {
         lock(&self.node(node)).wipe(self.time.elapsed(), &mut self.rng.clone());
     }
 
+    /// Each of two nodes gets the other's disk, as it is; faults stay with the node. A process
+    /// that runs on either gets errors from now on.
+    pub fn swap(&self, one: NodeId, other: NodeId) {
+        if one == other {
+            return;
+        }
+        let (one, other) = (self.node(one), self.node(other));
+        lock(&one).swap(&mut lock(&other), self.time.elapsed(), &mut self.rng.clone());
+    }
+
     /// How often the node that the calling task runs on has lost its power.
     pub(crate) fn crashes_of_this_node(&self) -> u64 {
         lock(&self.node(plugin::node())).stats.crashes

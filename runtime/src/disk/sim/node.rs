@@ -146,6 +146,14 @@ impl NodeDisk {
         trace::line(trace::Kind::Disk, || format!("wipe of node {}", self.id));
     }
 
+    /// Two disks change places.
+    pub(super) fn swap(&mut self, other: &mut Self, now: Duration, rng: &mut GlobalRng) {
+        self.end_process(now, rng);
+        other.end_process(now, rng);
+        std::mem::swap(&mut self.tree, &mut other.tree);
+        trace::line(trace::Kind::Disk, || format!("swap of nodes {} and {}", self.id, other.id));
+    }
+
     fn end_process(&mut self, now: Duration, rng: &mut GlobalRng) {
         self.catch_up(now, rng);
         self.stragglers.clear();
