@@ -8,6 +8,7 @@ use secrecy::ExposeSecret as _;
 use weir_control_plane::{
     Config, ControlPlaneError, Deps, Started,
     provision::{LaunchHandle, LaunchRecord, LaunchSpec, Observed, ProvisionError, Provisioner},
+    store::{FaultRates, SqlFaults},
 };
 use weir_protocol::ids::{ClusterId, SpuId};
 use weir_runtime::{
@@ -16,7 +17,7 @@ use weir_runtime::{
     task::{self, CancellationToken, JoinHandle},
 };
 
-use crate::support::database::open;
+use crate::support::database::{is_postgres, open_with};
 
 /// Starts nothing.
 #[derive(Debug)]
@@ -52,9 +53,17 @@ impl Provisioner for Nothing {
 type Running = (Started, JoinHandle<Result<(), ControlPlaneError>>, CancellationToken);
 
 async fn start(folder: &tempfile::TempDir, config: Config) -> Result<Running, ControlPlaneError> {
+    start_on(folder, SqlFaults::default(), config).await
+}
+
+async fn start_on(
+    folder: &tempfile::TempDir,
+    faults: SqlFaults,
+    config: Config,
+) -> Result<Running, ControlPlaneError> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let deps = Deps {
-        database: open(folder).await,
+        database: open_with(folder, faults).await,
         provisioner: Arc::new(Nothing),
         clock: Clock,
         started: Some(sender),
@@ -90,6 +99,26 @@ async fn it_starts_serves_stops_and_starts_again() {
         shutdown.cancel();
         run.await.unwrap().unwrap();
     }
+}
+
+/// Nobody starts it again, so what passes by itself must not end it.
+#[tokio::test]
+async fn a_database_that_is_busy_now_and_then_keeps_it_from_nothing() {
+    let (folder, faults) = (tempfile::tempdir().unwrap(), SqlFaults::default());
+    let rates = FaultRates {
+        busy_per_million: 80_000,
+        commit_unknown_per_million: 80_000,
+        ..FaultRates::default()
+    };
+    faults.set(rates);
+    for _ in 0..20 {
+        let config = Config { from_backup: true, ..Config::default() };
+        let started = start_on(&folder, faults.clone(), config).await;
+        let (_, run, shutdown) = started.unwrap_or_else(|error| panic!("{error}"));
+        shutdown.cancel();
+        run.await.unwrap().unwrap();
+    }
+    assert!(is_postgres() || faults.fired() > 0);
 }
 
 #[tokio::test]
