@@ -88,6 +88,14 @@ pub enum Fault {
         /// For how long.
         for_ms: u64,
     },
+    /// What the control plane sends to an SPU does not arrive (one way): its orders, and its
+    /// replies to what it has done.
+    MuteControlPlaneToSpu {
+        /// Which.
+        spu: u32,
+        /// For how long.
+        for_ms: u64,
+    },
     /// The control plane dies and comes back on its database as it was.
     CrashControlPlane {
         /// How long it is away.

@@ -137,6 +137,13 @@ async fn strike(world: World, fault: Fault, clients: Vec<NodeId>) {
             sleep(for_ms).await;
             cuts::heal_between(&[machine.node], &control_plane);
         }
+        Fault::MuteControlPlaneToSpu { spu, for_ms } => {
+            let Some(machine) = find(spu) else { return };
+            count();
+            cuts::cut_one_way(world.control_plane.node(), machine.node);
+            sleep(for_ms).await;
+            cuts::heal_one_way(world.control_plane.node(), machine.node);
+        }
         Fault::CrashControlPlane { down_ms } => {
             if !world.control_plane.is_up() {
                 return;

@@ -132,7 +132,7 @@ pub(super) async fn count_elections(world: &World, topic: &str) -> Result<(), St
 /// What can go wrong between replicas, or anywhere else.
 fn fault(spus: u64) -> Fault {
     let (spu, for_ms) = (one_of(spus), between(200, 9_000));
-    match between(0, 21) {
+    match between(0, 22) {
         0..=7 => against_one(spus),
         8 => Fault::CrashSpus { spus: vec![spu, one_of(spus)], down_ms: between(50, 6_000) },
         9 => {
@@ -150,6 +150,7 @@ fn fault(spus: u64) -> Fault {
         17 => Fault::RotSegment { spu, down_ms: between(50, 4_000) },
         18 => Fault::SwapFolders { one: spu, other: one_of(spus), for_ms },
         19 => Fault::RestartSpu { spu },
+        20 => Fault::MuteControlPlaneToSpu { spu, for_ms },
         _ => Fault::CrashControlPlane { down_ms: between(50, 6_000) },
     }
 }
