@@ -4,7 +4,9 @@ use futures::{Stream, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use weir_protocol::ids::{ClusterId, OperationId, PartitionIndex, SpuId, TopicGenerationId};
 
-use super::{Admin, AdminError, Call, Cluster, OperationKind, OperationState, StepState};
+use super::{
+    Admin, AdminError, Call, Cluster, OperationKind, OperationState, ReassignmentMove, StepState,
+};
 
 /// What was ordered of a cluster, and how far it has come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,6 +132,12 @@ pub struct ScalePreview {
     pub add: u32,
     /// Which would be removed.
     pub remove: Vec<SpuId>,
+    /// Which are about to be removed, and would stay.
+    #[serde(default)]
+    pub keep: Vec<SpuId>,
+    /// Which partitions would come to be held by others.
+    #[serde(default)]
+    pub moves: Vec<ReassignmentMove>,
 }
 
 #[derive(Debug, Serialize)]
@@ -139,9 +147,9 @@ struct ScaleRequest {
 }
 
 impl Admin {
-    /// Orders that a running cluster has another number of SPUs. SPUs go only when they hold
-    /// no replica: `SCALE_REFUSED` when too few are empty, and [`super::Problem::blocking`]
-    /// says what they hold.
+    /// Orders that a running cluster has another number of SPUs. Those that are new take over
+    /// their share; what those hold that go is moved first: `SCALE_REFUSED` where it cannot be, and
+    /// [`super::Problem::blocking`] says what.
     ///
     /// # Errors
     /// [`AdminError`].

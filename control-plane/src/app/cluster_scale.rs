@@ -1,32 +1,46 @@
 //! Another number of SPUs: what is wanted changes here, the reconciler makes it so.
 //!
-//! Those that are added get their rows at once. Those that go are only marked: they are
-//! removed by the reconciler, in a transaction that checks once more that they are empty.
+//! Those that are added get their rows at once, and with them their share of what the others hold.
+//! Those that go are only marked, and what they hold is to be held by others: they are removed by
+//! the reconciler, in a transaction that checks once more that they are empty.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
-use weir_protocol::ids::SpuId;
+use weir_protocol::ids::{PartitionKey, SpuId, TopicGenerationId};
 
 use super::{
-    App, AppError, Principal, act, cluster_create, holdings,
+    App, AppError, Principal, act, candidates, cluster_create, holdings,
     idempotency::{self, Answer, Repeatable},
-    lookup, view,
+    lookup,
+    reassign::{self, Change as Asked},
+    reassign_view::MoveView,
+    view,
 };
 use crate::{
-    plan::scale::{self, Plan},
+    plan::{
+        drain::DrainError,
+        names::INTERNAL_PREFIX,
+        reassign as goals,
+        scale::{self, Holdings, Plan},
+        spread,
+    },
     store::{
         Scoped,
         changes::{self, Change},
         clusters::{self, ClusterRow, ClusterSpec},
         operations::{self, Target},
-        spus,
-        types::{KeyScope, OperationKind, OperationState},
+        partitions, reassignments, removals,
+        spus::{self, SpuRow},
+        topics::TopicRow,
+        types::{KeyScope, OperationKind, OperationState, TopicState},
     },
 };
 
 /// What scaling would do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = ScalePreview)]
 pub struct ScalePreview {
     /// How many SPUs there are.
@@ -38,6 +52,11 @@ pub struct ScalePreview {
     /// Which would be removed.
     #[schema(value_type = Vec<u32>)]
     pub remove: Vec<SpuId>,
+    /// Which are about to be removed, and would stay.
+    #[schema(value_type = Vec<u32>)]
+    pub keep: Vec<SpuId>,
+    /// Which partitions would come to be held by others.
+    pub moves: Vec<MoveView>,
 }
 
 /// What came of it.
@@ -53,8 +72,9 @@ pub enum Scaled {
 /// repeat.
 ///
 /// # Errors
-/// [`AppError::ScaleRefused`] when too few SPUs are empty, [`AppError::ClusterShutDown`],
-/// [`AppError::ClusterDeleting`], [`AppError::Invalid`], and as the store.
+/// [`AppError::ScaleRefused`] when too few SPUs can be emptied, [`AppError::DrainRefused`] when
+/// what they hold is just being moved, [`AppError::ClusterShutDown`], [`AppError::ClusterDeleting`],
+/// [`AppError::Invalid`], and as the store.
 pub async fn cluster_scale(
     app: &App,
     principal: &Principal,
@@ -73,23 +93,25 @@ pub async fn cluster_scale(
     let row = lookup::decidable(lookup::running_cluster(&mut org, cluster).await?)?;
     let spec = ClusterSpec { spus, ..row.spec.clone() };
     cluster_create::check(app, &spec)?;
-    let plan = decide(&mut org, &row, spus).await?;
-    if dry_run {
-        let (add, remove) = match plan {
-            Plan::Up { add } => (add, Vec::new()),
-            Plan::Down { remove } => (0, remove),
-            Plan::Same | Plan::Refuse { .. } => (0, Vec::new()),
-        };
-        return Ok(Scaled::Preview(ScalePreview { from: row.spec.spus, to: spus, add, remove }));
-    }
+    let mut preview = ScalePreview { from: row.spec.spus, to: spus, ..ScalePreview::default() };
     // One that failed is begun anew by a repetition: what it came to is no answer to that.
     let newest = operations::newest(&mut org, row.id).await?;
     let failed = newest.is_some_and(|last| last.account.state == OperationState::Failed);
+    let plan = decide(&mut org, &row, spus).await?;
     if plan != Plan::Same || failed {
-        let target = order(&mut org, &row, &spec, plan, now).await?;
+        let (target, moved) = order(app, &mut org, &row, &spec, plan).await?;
+        preview.add = u32::try_from(target.add.len()).unwrap_or(u32::MAX);
+        (preview.remove, preview.keep) = (target.remove.clone(), target.keep.clone());
+        let (changes, topics) = (&moved.changes, &moved.topics);
+        let stored = reassign::store(app, principal, &mut org, &row, topics, changes, dry_run);
+        preview.moves = stored.await?.0.moves;
         let detail = json!(target);
         act::operation(app, &mut org, principal, &row, OperationKind::Scale, target).await?;
         act::audit(app, &mut org, principal, "cluster.scale", row.id, &row.name, detail).await?;
+    }
+    if dry_run {
+        // Nothing of it is kept: the transaction ends here.
+        return Ok(Scaled::Preview(preview));
     }
     let row = lookup::cluster(&mut org, &row.id.to_string()).await?;
     let view = view::cluster(app, &mut org, &row).await?;
@@ -104,9 +126,9 @@ pub async fn cluster_scale(
 /// What to do; an error when it cannot be done.
 async fn decide(org: &mut Scoped<'_>, row: &ClusterRow, wanted: u32) -> Result<Plan, AppError> {
     let rows = spus::list(org, row.id).await?;
-    let stay: Vec<_> = rows.iter().filter(|spu| spu.stays()).map(|spu| spu.id).collect();
+    let (stay, leaving) = told_apart(&rows);
     let holdings = holdings::load(org, row.id).await?;
-    match scale::plan(&stay, &holdings, wanted) {
+    match scale::plan(&stay, &leaving, &holdings, wanted) {
         Plan::Refuse { lacking, blocking } => {
             let cluster = row.name.clone();
             Err(AppError::ScaleRefused { cluster, wanted, lacking, blocking })
@@ -115,32 +137,167 @@ async fn decide(org: &mut Scoped<'_>, row: &ClusterRow, wanted: u32) -> Result<P
     }
 }
 
-/// Writes what is wanted now.
+/// Those that stay, and those that are about to go.
+fn told_apart(rows: &[SpuRow]) -> (Vec<SpuId>, Vec<SpuId>) {
+    let (stay, go): (Vec<_>, Vec<_>) =
+        rows.iter().filter(|spu| !spu.removed).partition(|spu| spu.stays());
+    let ids = |spus: Vec<&SpuRow>| spus.into_iter().map(|spu| spu.id).collect();
+    (ids(stay), ids(go))
+}
+
+/// Which partitions come to be held by others.
+#[derive(Default)]
+struct Moved {
+    changes: Vec<Asked>,
+    topics: BTreeMap<TopicGenerationId, TopicRow>,
+}
+
+/// Writes what is wanted now, but for what is moved: that is answered.
 async fn order(
+    app: &App,
     org: &mut Scoped<'_>,
     row: &ClusterRow,
     spec: &ClusterSpec,
     plan: Plan,
-    now: i64,
-) -> Result<Target, AppError> {
+) -> Result<(Target, Moved), AppError> {
+    let now = app.now_unix_ms();
     let mut target = Target { from: row.spec.spus, to: spec.spus, ..Target::default() };
+    let mut moved =
+        Moved { topics: candidates::by_generation(org, row.id).await?, ..Moved::default() };
     match plan {
-        Plan::Up { add } => {
+        Plan::Up { keep, add } => {
+            for spu in &keep {
+                spus::set_leaving(org, row.id, *spu, false, now).await?;
+            }
             for _ in 0..add {
                 let spu = spus::add(org, row.id, now).await?;
                 changes::record(org, row.id, &Change::Spu(spu), now).await?;
                 target.add.push(spu);
             }
+            moved.changes = kept(org, row, &keep).await?;
+            moved.changes.extend(spread_to(org, row, &target.add, &moved.topics).await?);
+            target.keep = keep;
         }
         Plan::Down { remove } => {
             for spu in &remove {
                 spus::set_leaving(org, row.id, *spu, true, now).await?;
             }
-            target.remove = remove;
+            (moved.changes, target.moves) = drained(org, row, spec.spus, &moved.topics).await?;
+            // With those that an earlier order takes away, the highest first.
+            target.remove = told_apart(&spus::list(org, row.id).await?).1;
+            target.remove.reverse();
         }
         Plan::Same | Plan::Refuse { .. } => {}
     }
+    if !target.add.is_empty() {
+        target.moves = u32::try_from(moved.changes.len()).unwrap_or(u32::MAX);
+    }
     clusters::set_spec(org, row.id, spec, now).await?;
     changes::record(org, row.id, &Change::Cluster, now).await?;
-    Ok(target)
+    Ok((target, moved))
+}
+
+/// What those that are about to go hold, as it is to be held by others; and how much of it there
+/// is, with what is on its way already.
+async fn drained(
+    org: &mut Scoped<'_>,
+    row: &ClusterRow,
+    wanted: u32,
+    topics: &BTreeMap<TopicGenerationId, TopicRow>,
+) -> Result<(Vec<Asked>, u32), AppError> {
+    let spus = spus::list(org, row.id).await?;
+    let leaving = told_apart(&spus).1;
+    let holdings = holdings::load(org, row.id).await?;
+    let keys = scale::partitions_in_the_way(&leaving, &holdings).movable;
+    let mut rows = BTreeMap::new();
+    for spu in &leaving {
+        let concerned = reassign::concerned(org, row, topics, *spu).await?;
+        rows.extend(concerned.into_iter().map(|row| (row.key, row)));
+    }
+    rows.retain(|key, _| keys.contains(key));
+    let rows: Vec<_> = rows.into_values().collect();
+    let from: BTreeSet<_> = leaving.iter().copied().collect();
+    let may = |spu: &SpuRow| spu.stays() && candidates::there(spu);
+    let drained = reassign::emptied(org, row, &spus, &from, may, (topics, &rows)).await?;
+    if !drained.stuck.is_empty() {
+        return Err(refusal(row, wanted, &leaving, &holdings, topics, drained.stuck));
+    }
+    let count = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+    Ok((reassign::asked(&rows, drained.moves), count))
+}
+
+/// Why what is to go cannot be emptied.
+fn refusal(
+    row: &ClusterRow,
+    wanted: u32,
+    leaving: &[SpuId],
+    holdings: &Holdings,
+    topics: &BTreeMap<TopicGenerationId, TopicRow>,
+    stuck: Vec<(PartitionKey, DrainError)>,
+) -> AppError {
+    let nowhere =
+        |(key, error): &(PartitionKey, DrainError)| (*error == DrainError::Nowhere).then_some(*key);
+    let keys: BTreeSet<_> = stuck.iter().filter_map(nowhere).collect();
+    let on_its_way = stuck.into_iter().find(|(_, error)| *error != DrainError::Nowhere);
+    if let (Some((key, error)), Some(spu)) = (on_its_way, leaving.first()) {
+        let topic = reassign::named(topics, &key);
+        return AppError::DrainRefused { spu: *spu, topic, key, error };
+    }
+    let blocking = scale::blocking_only(leaving, holdings, &keys);
+    let lacking = u32::try_from(blocking.len()).unwrap_or(u32::MAX);
+    AppError::ScaleRefused { cluster: row.name.clone(), wanted, lacking, blocking }
+}
+
+/// What goes back to those that stay after all.
+async fn kept(
+    org: &mut Scoped<'_>,
+    row: &ClusterRow,
+    keep: &[SpuId],
+) -> Result<Vec<Asked>, AppError> {
+    let (_, leaving) = told_apart(&spus::list(org, row.id).await?);
+    Ok(going_back(org, row, keep, &leaving).await?)
+}
+
+/// Reassignments that take something off `keep` and can be taken back: who held it before are none
+/// of those that are `leaving`.
+pub(crate) async fn going_back(
+    org: &mut Scoped<'_>,
+    row: &ClusterRow,
+    keep: &[SpuId],
+    leaving: &[SpuId],
+) -> crate::store::DbResult<Vec<Asked>> {
+    let running = reassignments::page(org, row.id, None, u32::MAX).await?;
+    let back = running.into_iter().filter_map(|row| {
+        let goal = row.reassignment.as_ref()?;
+        let loses = |spu: &SpuId| goal.original.contains(spu) && !goal.target.contains(spu);
+        let stands = goal.original.iter().all(|spu| !leaving.contains(spu));
+        let change = (keep.iter().any(loses) && stands).then(|| goals::cancel(&row))??;
+        Some((row, change))
+    });
+    Ok(back.collect())
+}
+
+/// What the new SPUs take over.
+async fn spread_to(
+    org: &mut Scoped<'_>,
+    row: &ClusterRow,
+    added: &[SpuId],
+    topics: &BTreeMap<TopicGenerationId, TopicRow>,
+) -> Result<Vec<Asked>, AppError> {
+    if added.is_empty() {
+        return Ok(Vec::new());
+    }
+    let spus = spus::list(org, row.id).await?;
+    let takers = candidates::load(org, row.id, &spus, |spu| spu.stays()).await?;
+    let removing = removals::of_cluster(org, row.id).await?;
+    let mut rows = Vec::new();
+    let users = |topic: &&TopicRow| {
+        topic.state == TopicState::Active && !topic.name.starts_with(INTERNAL_PREFIX)
+    };
+    for topic in topics.values().filter(users) {
+        rows.extend(partitions::of_generation(org, row.id, topic.generation).await?);
+    }
+    let takers = (&takers[..], &candidates::racks(&spus));
+    let moves = spread::plan(&rows, &added.iter().copied().collect(), takers, &removing);
+    Ok(reassign::asked(&rows, moves))
 }

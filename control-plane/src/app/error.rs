@@ -86,10 +86,10 @@ pub enum AppError {
         /// Who is missing.
         unheard: BTreeSet<SpuId>,
     },
-    /// Too few SPUs are empty for the cluster to have fewer.
+    /// Too few SPUs can be emptied for the cluster to have fewer.
     #[error(
         "cluster {cluster} cannot be scaled to {wanted}: {lacking} more of its SPUs would have to \
-         be empty; {}",
+         be empty, and what they hold cannot be moved; {}",
         scale::told(blocking)
     )]
     ScaleRefused {
@@ -99,7 +99,7 @@ pub enum AppError {
         wanted: u32,
         /// How many more would have to be empty.
         lacking: u32,
-        /// What each of those that are not holds.
+        /// What each of those that are not holds that cannot be moved.
         blocking: Vec<Blocking>,
     },
     /// No such operation in this org.

@@ -65,6 +65,7 @@ pub use cluster_create::{Created, cluster_create};
 pub use cluster_get::{cluster_get, cluster_list};
 pub use cluster_order::{cluster_delete, cluster_resume, cluster_shutdown};
 pub use cluster_recover::cluster_recover;
+pub(crate) use cluster_scale::going_back;
 pub use cluster_scale::{ScalePreview, Scaled, cluster_scale};
 pub use consumer_delete::consumer_delete;
 pub use consumer_get::{consumer_get, consumer_list};

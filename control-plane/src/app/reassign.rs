@@ -17,14 +17,13 @@ use super::{
 };
 use crate::{
     plan::{
-        drain::{self, Move, Removing},
+        drain::{self, Drained, Move, Removing},
         names::{OFFSETS_TOPIC, PROBE_TOPIC},
         reassign,
         scale::{self, Blocking, Holdings},
     },
     store::{
-        Scoped,
-        changes::{self, Change},
+        Scoped, changes,
         clusters::ClusterRow,
         partitions::{self, Held, PartitionRow},
         reassignments::{self, Reassignment},
@@ -34,6 +33,9 @@ use crate::{
         types::{KeyScope, TopicState},
     },
 };
+
+/// A partition, and what is wanted of it now; `None`: that it stays with who holds it.
+pub(crate) type Change = (PartitionRow, Option<Reassignment>);
 
 /// What is wanted of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,7 +160,7 @@ pub async fn cluster_drain(
 
 /// What an SPU holds or is to hold or did before its reassignment, without the probe topic and
 /// what is being purged: by topic and partition.
-async fn concerned(
+pub(super) async fn concerned(
     org: &mut Scoped<'_>,
     cluster: &ClusterRow,
     topics: &BTreeMap<TopicGenerationId, TopicRow>,
@@ -201,23 +203,39 @@ async fn plan(
     let may = |spu: &SpuRow| {
         spu.stays() && to.map_or_else(|| candidates::there(spu), |named| named.contains(&spu.id))
     };
+    let drained = emptied(org, cluster, spus, &[from].into(), may, (topics, rows)).await?;
+    match drained.stuck.into_iter().next() {
+        None => Ok(drained.moves),
+        Some((key, error)) => {
+            let topic = named(topics, &key);
+            Err(AppError::DrainRefused { spu: from, topic, key, error })
+        }
+    }
+}
+
+/// Who is to hold what those of `from` hold: those that `may`.
+pub(super) async fn emptied(
+    org: &mut Scoped<'_>,
+    cluster: &ClusterRow,
+    spus: &[SpuRow],
+    from: &BTreeSet<SpuId>,
+    may: impl Fn(&SpuRow) -> bool,
+    (topics, rows): (&BTreeMap<TopicGenerationId, TopicRow>, &[PartitionRow]),
+) -> Result<Drained, AppError> {
     let takers = candidates::load(org, cluster.id, spus, may).await?;
     let removing: Removing = removals::of_cluster(org, cluster.id).await?;
     let takers = (&takers[..], &candidates::racks(spus));
-    let name = |key: &PartitionKey| {
-        topics.get(&key.generation).map(|topic| topic.name.as_str()).unwrap_or_default()
-    };
-    let shrinks = |row: &PartitionRow| name(&row.key) == OFFSETS_TOPIC;
-    drain::plan(rows, from, takers, &removing, shrinks).map_err(|(key, error)| {
-        AppError::DrainRefused { spu: from, topic: name(&key).to_owned(), key, error }
-    })
+    let shrinks = |row: &PartitionRow| named(topics, &row.key) == OFFSETS_TOPIC;
+    Ok(drain::plan(rows, from, takers, &removing, shrinks))
+}
+
+/// The name of a partition's topic.
+pub(super) fn named(topics: &BTreeMap<TopicGenerationId, TopicRow>, key: &PartitionKey) -> String {
+    topics.get(&key.generation).map(|topic| topic.name.clone()).unwrap_or_default()
 }
 
 /// What is planned, as it is to be stored.
-pub(super) fn asked(
-    rows: &[PartitionRow],
-    moves: Vec<Move>,
-) -> Vec<(PartitionRow, Option<Reassignment>)> {
+pub(super) fn asked(rows: &[PartitionRow], moves: Vec<Move>) -> Vec<Change> {
     let mut moves: BTreeMap<_, _> = moves.into_iter().collect();
     let wanted = |row: &PartitionRow| {
         let (target, original) = (moves.remove(&row.key)?, row.holders());
@@ -255,13 +273,13 @@ fn movable(topic: &TopicRow) -> Result<(), AppError> {
 
 /// Stores what was decided, with who asked for it; with `dry_run` only shows it. Answers the
 /// revision too, where watchers have to hear of it already.
-async fn store(
+pub(super) async fn store(
     app: &App,
     principal: &Principal,
     org: &mut Scoped<'_>,
     cluster: &ClusterRow,
     topics: &BTreeMap<TopicGenerationId, TopicRow>,
-    changes: &[(PartitionRow, Option<Reassignment>)],
+    changes: &[Change],
     dry_run: bool,
 ) -> Result<(ReassignmentPlan, Option<Revision>), AppError> {
     let mut revision = None;
@@ -285,7 +303,7 @@ async fn store(
             act::audit(app, org, principal, action, cluster.id, name, detail).await?;
             // One that was to have fewer replicas, and has them all still, demands as many again.
             if replication::settle(org, cluster.id, topic.generation).await? {
-                let (change, now) = (Change::Topic(topic.generation), app.now_unix_ms());
+                let (change, now) = (changes::Change::Topic(topic.generation), app.now_unix_ms());
                 revision = Some(changes::record(org, cluster.id, &change, now).await?);
             }
         }

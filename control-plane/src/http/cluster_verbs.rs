@@ -97,9 +97,9 @@ pub(super) struct ClusterScale {
     dry_run: bool,
 }
 
-/// Gives a running cluster another number of SPUs. SPUs go only when they hold no replica: if
-/// too few are empty it is refused (409, `SCALE_REFUSED`), and `blocking` says what they hold.
-/// Safe to repeat.
+/// Gives a running cluster another number of SPUs. Those that are new take over their share of
+/// what the others hold; what those hold that go is moved first. Where it cannot be, it is refused
+/// (409, `SCALE_REFUSED`), and `blocking` says what stands in the way. Safe to repeat.
 #[utoipa::path(post, path = "/v1/clusters/{cluster}:scale", tag = "clusters",
     operation_id = "cluster_scale", security(("api_key" = [])),
     params(("cluster" = String, Path, description = "Name or id"),

@@ -1,6 +1,6 @@
-//! Which SPUs hold what one is to hold no more.
+//! Which SPUs hold what others are to hold no more.
 //!
-//! Each of its replicas goes to one other SPU, in its place in the order of preference: to the
+//! Each of their replicas goes to one other SPU, in its place in the order of preference: to the
 //! one that carries least, of those that do not hold the partition. Where it was preferred as the
 //! leader, to the one that is preferred by the fewest. One on a rack where the partition has no
 //! replica comes before all others. The same state gives the same plan. A partition that may have
@@ -34,38 +34,68 @@ pub enum DrainError {
     Nowhere,
 }
 
-/// Decides. `rows`: what `from` holds or is to hold, in the order in which it is planned;
+/// What a drain comes to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// What is to be moved, if nothing is stuck.
+    pub moves: Vec<Move>,
+    /// What cannot be, and why.
+    pub stuck: Vec<(PartitionKey, DrainError)>,
+}
+
+/// Decides. `rows`: what those of `from` hold or are to hold, in the order in which it is planned;
 /// `candidates`: who may take something; `shrinks`: which partitions may have fewer replicas.
-///
-/// # Errors
-/// [`DrainError`], with the partition that it is about; nothing is to be moved then.
+#[must_use]
 pub fn plan(
     rows: &[PartitionRow],
-    from: SpuId,
+    from: &BTreeSet<SpuId>,
     (candidates, racks): (&[Candidate], &Racks),
     removing: &Removing,
     shrinks: impl Fn(&PartitionRow) -> bool,
-) -> Result<Vec<Move>, (PartitionKey, DrainError)> {
-    let others = candidates.iter().filter(|candidate| candidate.spu != from);
+) -> Drained {
+    let others = candidates.iter().filter(|candidate| !from.contains(&candidate.spu));
     let mut takers = Takers::new(others, racks);
-    let mut moves = Vec::new();
-    for row in rows {
-        let mut target = row.destined();
-        let Some(position) = target.iter().position(|spu| *spu == from) else { continue };
+    let mut drained = Drained::default();
+    for row in rows.iter().filter(|row| row.destined().iter().any(|spu| from.contains(spu))) {
         if let Some(goal) = &row.reassignment {
             let running = ReassignError::Running(goal.target.clone());
-            return Err((row.key, running.into()));
+            drained.stuck.push((row.key, running.into()));
+            continue;
         }
-        let others: Vec<_> = target.iter().copied().filter(|spu| *spu != from).collect();
-        let taker = takers.next(&others, removing.get(&row.key), position == 0);
-        match taker {
-            Some(taker) => target[position] = taker,
-            None if shrinks(row) && !others.is_empty() => target = others,
-            None => return Err((row.key, DrainError::Nowhere)),
+        match target(row, from, &mut takers, removing.get(&row.key), shrinks(row)) {
+            Some(target) => drained.moves.push((row.key, target)),
+            None => drained.stuck.push((row.key, DrainError::Nowhere)),
         }
-        moves.push((row.key, target));
     }
-    Ok(moves)
+    drained
+}
+
+/// Who is to hold a partition; `None`: nobody can.
+fn target(
+    row: &PartitionRow,
+    from: &BTreeSet<SpuId>,
+    takers: &mut Takers<'_>,
+    removing: Option<&BTreeSet<SpuId>>,
+    shrinks: bool,
+) -> Option<Vec<SpuId>> {
+    let before = row.destined();
+    let mut holders: Vec<_> = before.iter().copied().filter(|spu| !from.contains(spu)).collect();
+    let mut target = Vec::with_capacity(before.len());
+    for (position, spu) in before.into_iter().enumerate() {
+        if !from.contains(&spu) {
+            target.push(spu);
+            continue;
+        }
+        match takers.next(&holders, removing, position == 0) {
+            Some(taker) => {
+                target.push(taker);
+                holders.push(taker);
+            }
+            None if shrinks => {}
+            None => return None,
+        }
+    }
+    (!target.is_empty()).then_some(target)
 }
 
 /// Who may take replicas, and what they carry with what they were given.
@@ -128,7 +158,9 @@ mod tests {
         candidates: &[Candidate],
         removing: &Removing,
     ) -> Result<Vec<Move>, (PartitionKey, DrainError)> {
-        super::plan(rows, from, (candidates, &Racks::new()), removing, |_| false)
+        let takers = (candidates, &Racks::new());
+        let drained = super::plan(rows, &[from].into(), takers, removing, |_| false);
+        drained.stuck.first().map_or(Ok(drained.moves), |first| Err(first.clone()))
     }
 
     #[test]
@@ -137,16 +169,16 @@ mod tests {
         let candidates = loaded(&rows, 3);
         let decided = |rows: &[PartitionRow], shrinks: bool| {
             let takers = (&candidates[..], &Racks::new());
-            super::plan(rows, SpuId(3), takers, &Removing::new(), |_| shrinks)
+            super::plan(rows, &[SpuId(3)].into(), takers, &Removing::new(), |_| shrinks)
         };
-        let moves = decided(&rows, true).unwrap();
+        let moves = decided(&rows, true).moves;
         assert_eq!(moves[0].1, [SpuId(1), SpuId(2)]);
         assert_eq!(moves[1].1, [SpuId(2), SpuId(1)], "not where one can");
-        assert_eq!(decided(&rows, false).unwrap_err().1, DrainError::Nowhere);
+        assert_eq!(decided(&rows, false).stuck, [(rows[0].key, DrainError::Nowhere)]);
         let alone = [partition(0, &[3])];
         let takers = (&candidates[2..], &Racks::new());
-        let nowhere = super::plan(&alone, SpuId(3), takers, &Removing::new(), |_| true);
-        assert_eq!(nowhere.unwrap_err().1, DrainError::Nowhere, "never the only one");
+        let nowhere = super::plan(&alone, &[SpuId(3)].into(), takers, &Removing::new(), |_| true);
+        assert_eq!(nowhere.stuck[0].1, DrainError::Nowhere, "never the only one");
     }
 
     #[test]
@@ -158,11 +190,27 @@ mod tests {
         candidates[3].replicas = 9;
         let decided = |racks| {
             let takers = (&candidates[..], racks);
-            let decided = super::plan(&rows, SpuId(1), takers, &Removing::new(), |_| false);
-            targets(&decided.unwrap())
+            let decided =
+                super::plan(&rows, &[SpuId(1)].into(), takers, &Removing::new(), |_| false);
+            targets(&decided.moves)
         };
         assert_eq!(decided(&racks), [[4, 2]]);
         assert_eq!(decided(&Racks::new()), [[3, 2]]);
+    }
+
+    #[test]
+    fn several_are_emptied_at_once_and_none_of_them_takes_anything() {
+        let rows = [partition(0, &[3, 4]), partition(1, &[4, 1]), partition(2, &[1, 2])];
+        let from = [SpuId(3), SpuId(4)].into();
+        let candidates = loaded(&rows, 5);
+        let takers = (&candidates[..], &Racks::new());
+        let drained = super::plan(&rows, &from, takers, &Removing::new(), |_| false);
+        assert_eq!(targets(&drained.moves), [[5, 2], [2, 1]]);
+        // Each that finds no place is named, and nothing is moved.
+        let two = (&candidates[..1], &Racks::new());
+        let drained = super::plan(&rows, &from, two, &Removing::new(), |_| false);
+        let named: Vec<_> = drained.stuck.iter().map(|(key, _)| key.partition.0).collect();
+        assert_eq!(named, [0, 1]);
     }
 
     fn partition(index: u32, on: &[u32]) -> PartitionRow {

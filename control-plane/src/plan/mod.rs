@@ -18,5 +18,6 @@ pub mod registration;
 pub mod rereplicate;
 pub mod restart;
 pub mod scale;
+pub mod spread;
 pub mod topic_config;
 pub mod unclean;

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::store::{
     operations::{Account, Failure, Step, Target},
+    partitions::PartitionRow,
     types::{ClusterState, OperationKind, OperationState, StepState},
 };
 
@@ -37,6 +38,39 @@ pub struct View<'a> {
     pub spus: &'a [SpuView],
     /// Why SPUs cannot listen, by SPU.
     pub conflicts: &'a BTreeMap<SpuId, String>,
+    /// What is still to be held by others.
+    pub moving: &'a Moving,
+}
+
+/// Partitions that come to be held by others for an operation, and do not yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Moving {
+    /// How many.
+    pub left: u32,
+    /// What one of them waits for.
+    pub waits_for: Option<String>,
+}
+
+impl Moving {
+    /// Counts those of `rows`, which are being reassigned, that move for this target.
+    #[must_use]
+    pub fn of(
+        target: &Target,
+        rows: &[PartitionRow],
+        waits_for: impl Fn(&PartitionRow) -> Option<String>,
+    ) -> Self {
+        let moves: Vec<_> = rows.iter().filter(|row| moves_for(target, row)).collect();
+        let left = u32::try_from(moves.len()).unwrap_or(u32::MAX);
+        Self { left, waits_for: moves.into_iter().find_map(waits_for) }
+    }
+}
+
+/// Whether a partition is on its way to those that are added, or off those that go.
+fn moves_for(target: &Target, row: &PartitionRow) -> bool {
+    let Some(goal) = &row.reassignment else { return false };
+    let comes = |spu: &SpuId| goal.target.contains(spu) && !goal.original.contains(spu);
+    let goes = |spu: &SpuId| !goal.target.contains(spu) && row.is_held_by(*spu);
+    target.add.iter().any(comes) || target.remove.iter().any(goes)
 }
 
 /// A step while it is being worked out.
@@ -53,6 +87,18 @@ fn work(name: &'static str, done: usize, total: usize) -> Work {
     Work { name, done: number(done.min(total)), total: number(total), waits_for: None }
 }
 
+/// Partitions on their way; none where nothing is to be moved.
+fn moves(target: &Target, moving: &Moving) -> Option<Work> {
+    let left = moving.left.min(target.moves);
+    let work = Work {
+        name: "move replicas",
+        done: target.moves - left,
+        total: target.moves,
+        waits_for: moving.waits_for.clone().filter(|_| left > 0),
+    };
+    (target.moves > 0).then_some(work)
+}
+
 fn once(name: &'static str, done: bool) -> Work {
     work(name, usize::from(done), 1)
 }
@@ -62,6 +108,7 @@ fn once(name: &'static str, done: bool) -> Work {
 pub fn begun(kind: OperationKind, target: &Target) -> Account {
     let spus = usize::try_from(target.to).unwrap_or(usize::MAX);
     let before = usize::try_from(target.from).unwrap_or(usize::MAX);
+    let to_come = Moving { left: target.moves, waits_for: None };
     let steps = match kind {
         OperationKind::Create => {
             vec![work("rows", 0, spus), work("start SPUs", 0, spus), work("ready", 0, spus)]
@@ -74,16 +121,19 @@ pub fn begun(kind: OperationKind, target: &Target) -> Account {
         }
         OperationKind::Scale if target.remove.is_empty() => {
             let added = target.add.len();
-            vec![work("add SPUs", 0, added), work("start SPUs", 0, added), work("ready", 0, spus)]
+            let up =
+                [work("add SPUs", 0, added), work("start SPUs", 0, added), work("ready", 0, spus)];
+            up.into_iter().chain(moves(target, &to_come)).collect()
         }
         OperationKind::Scale => {
             let go = target.remove.len();
-            vec![
+            let down = [
                 once("check replicas", false),
                 work("mark removed", 0, go),
                 work("stop", 0, go),
                 work("destroy", 0, go),
-            ]
+            ];
+            moves(target, &to_come).into_iter().chain(down).collect()
         }
     };
     account(steps, OperationState::Running, None)
@@ -100,7 +150,7 @@ pub fn advance(kind: OperationKind, target: &Target, view: &View<'_>) -> Account
         Work { waits_for: view.reason.map(str::to_owned), ..work("ready", count(&ready), wanted) };
     let up = |steps: Vec<Work>| match failure(kind, target, view) {
         Some(error) => account(steps, OperationState::Failed, Some(error)),
-        None if view.state == ClusterState::Running => all_done(steps),
+        None if view.state == ClusterState::Running && view.moving.left == 0 => all_done(steps),
         None => account(steps, OperationState::Running, None),
     };
     let stopped = || {
@@ -132,7 +182,7 @@ pub fn advance(kind: OperationKind, target: &Target, view: &View<'_>) -> Account
             let total = target.add.len();
             let rows = work("add SPUs", count(&added), total);
             let start = work("start SPUs", count(&|spu| added(spu) && spu.running), total);
-            up(vec![rows, start, ready])
+            up([rows, start, ready].into_iter().chain(moves(target, view.moving)).collect())
         }
         OperationKind::Scale => {
             let goes = |spu: &SpuView| target.remove.contains(&spu.spu_id);
@@ -140,12 +190,13 @@ pub fn advance(kind: OperationKind, target: &Target, view: &View<'_>) -> Account
             let removed = count(&|spu| goes(spu) && spu.removed);
             let stopped = count(&|spu| goes(spu) && spu.removed && !spu.running);
             let destroyed = count(&|spu| goes(spu) && spu.destroyed);
-            let steps = vec![
+            let down = [
                 once("check replicas", removed == total),
                 work("mark removed", removed, total),
                 work("stop", stopped, total),
                 work("destroy", destroyed, total),
             ];
+            let steps = moves(target, view.moving).into_iter().chain(down).collect();
             match destroyed == total {
                 true => all_done(steps),
                 false => account(steps, OperationState::Running, None),
@@ -182,7 +233,8 @@ pub fn refused(before: &Account, blocking: &[Blocking]) -> Account {
     let error = Failure {
         code: SCALE_REFUSED.to_owned(),
         detail: format!(
-            "replicas were placed on an SPU that was to be removed, so it stays: {}",
+            "what came to an SPU that was to be removed, or was deleted there, cannot be moved, so \
+             it stays: {}",
             scale::told(blocking)
         ),
         hint: scale_hint(blocking),
@@ -196,11 +248,13 @@ pub fn refused(before: &Account, blocking: &[Blocking]) -> Account {
 pub fn scale_hint(blocking: &[Blocking]) -> String {
     let topics = || blocking.iter().flat_map(|spu| &spu.topics);
     let mut ways = vec!["Keep as many SPUs".to_owned()];
-    if let Some(spu) = blocking.iter().find(|spu| spu.topics.iter().any(|topic| !topic.deleted)) {
-        let spu = spu.spu_id;
-        ways.push(format!("or move what one holds first: weir partition reassign --from {spu}"));
-    }
-    if topics().any(|topic| !topic.deleted && !topic.name.starts_with(INTERNAL_PREFIX)) {
+    let used = topics().find(|t| !t.deleted && !t.name.starts_with(INTERNAL_PREFIX));
+    if let Some(topic) = used {
+        let name = &topic.name;
+        ways.push(format!(
+            "or let the topics have as many replicas as SPUs are left: weir topic update {name} \
+             --replication"
+        ));
         ways.push("or delete the topics that are not needed and purge them".to_owned());
     }
     if topics().any(|topic| topic.deleted) {

@@ -25,12 +25,14 @@ fn seen<'a>(
     conflicts: &'a BTreeMap<SpuId, String>,
 ) -> View<'a> {
     let wanted = u32::try_from(spus.iter().filter(|spu| spu.in_spec).count()).unwrap();
-    View { state, reason: None, wanted, spus, conflicts }
+    View { state, reason: None, wanted, spus, conflicts, moving: &NOTHING_MOVES }
 }
+
+static NOTHING_MOVES: Moving = Moving { left: 0, waits_for: None };
 
 fn target(from: u32, to: u32, add: &[u32], remove: &[u32]) -> Target {
     let ids = |ids: &[u32]| ids.iter().copied().map(SpuId).collect();
-    Target { from, to, add: ids(add), remove: ids(remove) }
+    Target { from, to, add: ids(add), remove: ids(remove), ..Target::default() }
 }
 
 fn told(account: &Account) -> Vec<String> {
@@ -178,6 +180,50 @@ fn a_scale_down_ends_when_nothing_of_the_removed_is_left() {
     );
     let end = at(&[ready(1), gone(2, false, true), gone(3, false, true)]);
     assert_eq!(end.last().unwrap(), "7/7 done");
+}
+
+#[test]
+fn what_is_moved_comes_first_on_the_way_down_and_last_on_the_way_up() {
+    let none = BTreeMap::new();
+    let spus = [ready(1), SpuView { in_spec: false, ..ready(2) }];
+    let moving = |left| Moving { left, waits_for: Some("SPU 1 is not in sync yet".to_owned()) };
+    let at = |target: &Target, moving: &Moving| {
+        let view = View { moving, ..seen(ClusterState::Running, &spus, &none) };
+        told(&advance(OperationKind::Scale, target, &view))
+    };
+    let down = Target { moves: 3, ..target(2, 1, &[], &[2]) };
+    assert_eq!(
+        at(&down, &moving(1))[..2],
+        ["move replicas running (2 of 3: SPU 1 is not in sync yet)", "check replicas pending"]
+    );
+    assert_eq!(
+        at(&down, &moving(0))[..2],
+        ["move replicas done (3 of 3)", "check replicas running"]
+    );
+    let up = Target { moves: 1, ..target(1, 2, &[1], &[]) };
+    assert_eq!(at(&up, &moving(1)).last().unwrap(), "3/4 running");
+    assert_eq!(at(&up, &moving(0)).last().unwrap(), "4/4 done");
+    let begun = told(&begun(OperationKind::Scale, &down));
+    assert_eq!(begun[0], "move replicas running (0 of 3)");
+}
+
+#[test]
+fn what_moves_for_an_operation_is_told_from_other_moves() {
+    let moved = |target: &[u32], original: &[u32]| {
+        let mut row = crate::plan::isr::tests::row(original, original, &[], 1);
+        let ids = |ids: &[u32]| ids.iter().copied().map(SpuId).collect();
+        row.reassignment = Some(crate::store::reassignments::Reassignment {
+            target: ids(target),
+            original: ids(original),
+            moving: true,
+        });
+        row
+    };
+    let rows = [moved(&[1], &[3]), moved(&[4, 2], &[1, 2]), moved(&[2], &[1])];
+    let left = |target: &Target| Moving::of(target, &rows, |_| None).left;
+    assert_eq!(left(&target(3, 2, &[], &[3])), 1);
+    assert_eq!(left(&target(3, 4, &[4], &[])), 1);
+    assert_eq!(left(&target(3, 2, &[], &[2])), 0);
 }
 
 #[test]

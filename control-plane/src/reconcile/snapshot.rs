@@ -4,15 +4,20 @@ use weir_protocol::ids::{ClusterId, LaunchId, OrgId, SpuId};
 
 use super::probe::PROBE_TOPIC;
 use crate::{
-    app::App,
-    plan::names::OFFSETS_TOPIC,
+    app::{App, leadership},
+    plan::{
+        names::OFFSETS_TOPIC,
+        operation::Moving,
+        reassign::{self, Step},
+    },
     provision::{LaunchHandle, LaunchRecord},
     store::{
-        DbResult,
+        DbResult, Scoped,
         clusters::{self, ClusterRow},
         launch_handles::{self, LiveLaunch},
-        operations::{self, OperationRow},
+        operations::{self, OperationRow, Target},
         partitions::{self, PartitionRow},
+        reassignments,
         spus::{self, SpuRow},
         topics::{self, TopicRow},
         types::OperationState,
@@ -33,6 +38,8 @@ pub(super) struct Snapshot {
     pub(super) offsets_topic: bool,
     /// What was ordered last, while it is being carried out.
     pub(super) operation: Option<OperationRow>,
+    /// What is still moved for it.
+    pub(super) moving: Moving,
 }
 
 impl Snapshot {
@@ -51,11 +58,20 @@ impl Snapshot {
         };
         let offsets_topic = topics::by_name(&mut scoped, id, OFFSETS_TOPIC).await?;
         let operation = operations::newest(&mut scoped, id).await?;
+        let operation = operation.filter(|row| row.account.state == OperationState::Running);
+        let spus = spus::list(&mut scoped, id).await?;
+        let moving = match &operation {
+            Some(operation) if operation.target.moves > 0 => {
+                moving(app, &mut scoped, id, &spus, &operation.target).await?
+            }
+            _ => Moving::default(),
+        };
         Ok(Some(Self {
             offsets_topic: offsets_topic.is_some(),
-            operation: operation.filter(|row| row.account.state == OperationState::Running),
+            operation,
+            moving,
             ports_from: cluster.spec.port_base.or(chosen),
-            spus: spus::list(&mut scoped, id).await?,
+            spus,
             launches: launch_handles::live(&mut scoped, id).await?,
             cluster,
             probe_topic,
@@ -82,4 +98,21 @@ impl Snapshot {
     pub(super) fn is_current(&self, spu: SpuId, launch: LaunchId) -> bool {
         self.spus.iter().any(|row| row.id == spu && row.launch_id == Some(launch))
     }
+}
+
+/// What is still to be held by others for an operation.
+async fn moving(
+    app: &App,
+    scoped: &mut Scoped<'_>,
+    id: ClusterId,
+    spus: &[SpuRow],
+    target: &Target,
+) -> DbResult<Moving> {
+    let rows = reassignments::page(scoped, id, None, u32::MAX).await?;
+    let online = leadership::online(spus, &app.board.lives(id));
+    let waits_for = |row: &PartitionRow| match reassign::step(row, &online)? {
+        Step::Wait(wait) => Some(format!("partition {}: {wait}", row.key)),
+        Step::Join(_) | Step::Lead(_) | Step::Finish(_) => None,
+    };
+    Ok(Moving::of(target, &rows, waits_for))
 }

@@ -26,6 +26,11 @@ pub struct Target {
     /// The SPUs that are removed.
     #[schema(value_type = Vec<u32>)]
     pub remove: Vec<SpuId>,
+    /// The SPUs that were about to be removed, and stay.
+    #[schema(value_type = Vec<u32>)]
+    pub keep: Vec<SpuId>,
+    /// How many partitions come to be held by others for it.
+    pub moves: u32,
 }
 
 /// One step.

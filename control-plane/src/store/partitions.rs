@@ -142,6 +142,14 @@ pub struct Held {
     pub partition: PartitionIndex,
 }
 
+impl Held {
+    /// Of which partition it is a replica.
+    #[must_use]
+    pub const fn key(&self) -> PartitionKey {
+        PartitionKey { generation: self.generation, partition: self.partition }
+    }
+}
+
 /// Folds rows of the join, ordered by partition and position, into partitions.
 pub(super) fn partitions(rows: &[Row]) -> DbResult<Vec<PartitionRow>> {
     let mut found: Vec<PartitionRow> = Vec::new();

@@ -68,8 +68,10 @@ Examples:
   weir cluster scale --spus 3
   weir cluster scale --name big --spus 1 --dry-run
 
-SPUs go only when they hold no data: otherwise nothing is done, and the topics and
-partitions in the way are named. The ids of those that went are never used again.")]
+New SPUs take over their share of what the others hold. What those hold that go is moved first, the
+highest ids' where none is empty; --dry-run shows all that would move. Where it cannot be, nothing is
+done, and the topics and partitions in the way are named. While it lasts: weir cluster scale --cancel.
+The ids of those that went are never used again.")]
     Scale(scale::ScaleArgs),
     /// Delete a cluster and all its data
     #[command(

@@ -2,9 +2,11 @@
 
 use clap::Args;
 use weir_client::admin::{Admin, AdminError, Cluster, OperationState, ScalePreview};
+use weir_protocol::ids::SpuId;
 
 use super::{NameArg, refused, status};
 use crate::{
+    cmd::partition::moving,
     context::Context,
     error::{CliError, Result},
     home::lock::HomeLock,
@@ -23,7 +25,11 @@ pub struct ScaleArgs {
     pub(super) name: NameArg,
     /// How many SPUs it is to have
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
-    spus: u32,
+    #[arg(required_unless_present = "cancel", conflicts_with = "cancel")]
+    spus: Option<u32>,
+    /// Keep the SPUs that are about to go, and what they still hold
+    #[arg(long)]
+    cancel: bool,
     /// Only say what would be done
     #[arg(long)]
     dry_run: bool,
@@ -40,8 +46,8 @@ pub(super) enum Scaled {
     Would(ScalePreview),
     /// It had so many already, and nothing was ordered.
     Had(Cluster),
-    /// It is ordered, and goes on.
-    Ordered(Cluster),
+    /// It is ordered, and goes on: so many are to be there.
+    Ordered(Cluster, u32),
     /// It is done, after so many seconds.
     Has(Cluster, f64),
 }
@@ -78,12 +84,16 @@ pub(super) async fn order(
     name: &str,
 ) -> Result<Scaled> {
     let (begin, limit) = (context.clock.now(), context.lifecycle_timeout());
-    let preview = admin.cluster_scale_preview(name, args.spus).await;
+    let spus = match args.spus {
+        Some(spus) => spus,
+        None => kept(&told(context, admin, name, admin.cluster(name).await).await?)?,
+    };
+    let preview = admin.cluster_scale_preview(name, spus).await;
     let preview = told(context, admin, name, preview).await?;
     if args.dry_run {
         return Ok(Scaled::Would(preview));
     }
-    if preview.add == 0 && preview.remove.is_empty() {
+    if preview.add == 0 && preview.remove.is_empty() && preview.keep.is_empty() {
         let cluster = told(context, admin, name, admin.cluster(name).await).await?;
         // One that is under way to so many is waited for, one that failed is begun anew.
         let last = status::operation_of(admin, &cluster).await.map(|last| last.state);
@@ -91,9 +101,9 @@ pub(super) async fn order(
             return Ok(Scaled::Had(cluster));
         }
     }
-    let ordered = told(context, admin, name, admin.cluster_scale(name, args.spus).await).await?;
+    let ordered = told(context, admin, name, admin.cluster_scale(name, spus).await).await?;
     if args.no_wait {
-        return Ok(Scaled::Ordered(ordered));
+        return Ok(Scaled::Ordered(ordered, spus));
     }
     if let Some(id) = ordered.operation_id {
         operation::wait_for(context, admin, id, limit).await?;
@@ -109,7 +119,7 @@ impl Scaled {
     pub(super) fn cluster(&self) -> Option<&Cluster> {
         match self {
             Self::Would(_) => None,
-            Self::Had(cluster) | Self::Ordered(cluster) | Self::Has(cluster, _) => Some(cluster),
+            Self::Had(cluster) | Self::Ordered(cluster, _) | Self::Has(cluster, _) => Some(cluster),
         }
     }
 
@@ -119,8 +129,8 @@ impl Scaled {
         match self {
             Self::Would(preview) => out::print(format, preview, || would(called, preview)),
             Self::Had(cluster) => out::print(format, cluster, || has(called, cluster, "already")),
-            Self::Ordered(cluster) => out::print(format, cluster, || {
-                let spus = out::count(u64::from(args.spus), "SPU");
+            Self::Ordered(cluster, spus) => out::print(format, cluster, || {
+                let spus = out::count(u64::from(*spus), "SPU");
                 format!(
                     "cluster {called} is to have {spus}; follow it with: weir cluster status \
                      {typed}"
@@ -163,37 +173,84 @@ fn has(called: &str, cluster: &Cluster, since: &str) -> String {
     format!("cluster {called} has {spus} {since}: {}", ids.join(", "))
 }
 
-fn would(name: &str, preview: &ScalePreview) -> String {
-    let mut removed = preview.remove.clone();
-    removed.sort_unstable();
-    let removed: Vec<_> = removed.iter().map(ToString::to_string).collect();
-    match (preview.add, removed.as_slice()) {
-        (0, []) => format!("cluster {name} has {} already", out::count(preview.to.into(), "SPU")),
-        (0, [one]) => format!("cluster {name} would lose SPU {one}, which is empty"),
-        (0, several) => {
-            format!("cluster {name} would lose SPUs {}, which are empty", several.join(", "))
-        }
-        (add, _) => format!("cluster {name} would get {} more", out::count(add.into(), "SPU")),
+/// How many there are if nobody goes.
+fn kept(cluster: &Cluster) -> Result<u32> {
+    if !cluster.spus.iter().any(|spu| spu.leaving) {
+        return Err(CliError::new(
+            format!("no SPU of cluster {} is about to go", cluster.name),
+            "what was removed does not come back; a scale adds others: weir cluster scale --spus",
+        ));
     }
+    Ok(u32::try_from(cluster.spus.len()).unwrap_or(u32::MAX))
+}
+
+fn would(name: &str, preview: &ScalePreview) -> String {
+    let told = |spus: &[SpuId]| {
+        let mut spus = spus.to_vec();
+        spus.sort_unstable();
+        let noun = if spus.len() == 1 { "SPU" } else { "SPUs" };
+        let spus: Vec<_> = spus.iter().map(ToString::to_string).collect();
+        format!("{noun} {}", spus.join(", "))
+    };
+    let mut parts = Vec::new();
+    if !preview.keep.is_empty() {
+        parts.push(format!("keep {}", told(&preview.keep)));
+    }
+    if preview.add > 0 {
+        parts.push(format!("get {} more", out::count(preview.add.into(), "SPU")));
+    }
+    if !preview.remove.is_empty() {
+        parts.push(format!("lose {}", told(&preview.remove)));
+    }
+    if parts.is_empty() {
+        return format!("cluster {name} has {} already", out::count(preview.to.into(), "SPU"));
+    }
+    let mut text = format!("cluster {name} would {}", parts.join(" and "));
+    if !preview.moves.is_empty() {
+        let count = out::count(preview.moves.len() as u64, "partition");
+        text.push_str(&format!("; {count} would move:\n{}", moving::table(&preview.moves)));
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
-    use weir_protocol::ids::SpuId;
-
     use super::*;
     use crate::home::profiles::tests::cluster;
 
     #[test]
     fn what_would_be_done_is_told() {
-        let would = |add, remove: &[u32]| {
-            let remove = remove.iter().copied().map(SpuId).collect();
-            would("a", &ScalePreview { from: 3, to: 1, add, remove })
+        let would = |add, remove: &[u32], keep: &[u32]| {
+            let [remove, keep] = [remove, keep].map(|ids| ids.iter().copied().map(SpuId).collect());
+            would("a", &ScalePreview { from: 3, to: 1, add, remove, keep, moves: Vec::new() })
         };
-        assert_eq!(would(0, &[]), "cluster a has 1 SPU already");
-        assert_eq!(would(0, &[3]), "cluster a would lose SPU 3, which is empty");
-        assert_eq!(would(0, &[3, 2]), "cluster a would lose SPUs 2, 3, which are empty");
-        assert_eq!(would(2, &[]), "cluster a would get 2 SPUs more");
+        assert_eq!(would(0, &[], &[]), "cluster a has 1 SPU already");
+        assert_eq!(would(0, &[3], &[]), "cluster a would lose SPU 3");
+        assert_eq!(would(0, &[3, 2], &[]), "cluster a would lose SPUs 2, 3");
+        assert_eq!(would(2, &[], &[4]), "cluster a would keep SPU 4 and get 2 SPUs more");
+    }
+
+    #[test]
+    fn what_would_move_is_shown() {
+        let moved = serde_json::json!({"topic": "orders", "partition": 0, "from_spu_ids": [3],
+            "to_spu_ids": [1], "generation_id": "tg_00000000000000000000000000000008"});
+        let moves = vec![serde_json::from_value(moved).unwrap()];
+        let remove = vec![SpuId(3)];
+        let preview = ScalePreview { from: 3, to: 2, add: 0, remove, keep: Vec::new(), moves };
+        let text = would("a", &preview);
+        assert!(
+            text.starts_with("cluster a would lose SPU 3; 1 partition would move:\n"),
+            "{text}"
+        );
+        assert!(text.contains("orders"), "{text}");
+    }
+
+    #[test]
+    fn only_who_is_about_to_go_can_be_kept() {
+        let mut cluster = cluster("dev", &["h:1", "h:2"]);
+        assert!(kept(&cluster).is_err());
+        cluster.spus[1].leaving = true;
+        assert_eq!(kept(&cluster).unwrap(), 2);
     }
 
     #[test]

@@ -11,11 +11,22 @@ use weir_protocol::ids::{PartitionIndex, TopicGenerationId};
 use crate::{
     context::Context,
     error::{self, CliError, Result},
+    out,
 };
 
 /// The first pause between two looks; it doubles up to the longest.
 const POLL_FIRST: Duration = Duration::from_millis(100);
 const POLL_MAX: Duration = Duration::from_secs(1);
+
+/// Who holds what, and who is to.
+#[must_use]
+pub fn table(moves: &[ReassignmentMove]) -> String {
+    let rows = moves.iter().map(|moved| {
+        let (from, to) = (super::join(&moved.from_spu_ids), super::join(&moved.to_spu_ids));
+        [moved.topic.clone(), moved.partition.to_string(), from, to]
+    });
+    out::table(["TOPIC", "PARTITION", "FROM", "TO"], rows)
+}
 
 /// What is on its way already, of what is meant.
 ///

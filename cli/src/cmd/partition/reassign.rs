@@ -4,7 +4,7 @@ use clap::Args;
 use weir_client::admin::{Admin, PartitionReassignment, Reassignment, ReassignmentPlan};
 use weir_protocol::ids::{PartitionIndex, SpuId};
 
-use super::{explain, join, moving};
+use super::{explain, moving};
 use crate::{
     context::Context,
     error::{CliError, Result},
@@ -156,15 +156,18 @@ fn told(args: &ReassignArgs, meant: &Meant<'_>, plan: &ReassignmentPlan) -> Stri
                 format!("partition {partition} of {topic} is held by them, or on its way to them")
             }
         },
-        (false, true, _) => format!("{count} would move:\n{}", table(plan)),
+        (false, true, _) => format!("{count} would move:\n{}", moving::table(&plan.moves)),
         (false, false, true) => {
             let about = match meant {
                 Meant::Partition(topic, partition) => format!("describe {topic} {partition}"),
                 Meant::Spu(spu) => format!("reassign --from {spu}"),
             };
-            format!("{count} will move; follow it with: weir partition {about}\n{}", table(plan))
+            format!(
+                "{count} will move; follow it with: weir partition {about}\n{}",
+                moving::table(&plan.moves)
+            )
         }
-        (false, false, false) => format!("{count} moved:\n{}", table(plan)),
+        (false, false, false) => format!("{count} moved:\n{}", moving::table(&plan.moves)),
     };
     for spu in &plan.stays {
         let topics: Vec<_> = spu.topics.iter().map(|topic| topic.name.as_str()).collect();
@@ -176,20 +179,6 @@ fn told(args: &ReassignArgs, meant: &Meant<'_>, plan: &ReassignmentPlan) -> Stri
         ));
     }
     text
-}
-
-fn table(plan: &ReassignmentPlan) -> String {
-    out::table(
-        ["TOPIC", "PARTITION", "FROM", "TO"],
-        plan.moves.iter().map(|moved| {
-            [
-                moved.topic.clone(),
-                moved.partition.to_string(),
-                join(&moved.from_spu_ids),
-                join(&moved.to_spu_ids),
-            ]
-        }),
-    )
 }
 
 #[cfg(test)]
