@@ -242,28 +242,33 @@ fn a_cluster_of_three_is_resumed_and_scaled_and_never_counts_wrong() {
     home.weir(&["cluster", "resume"]).ok();
     assert_eq!(home.servers().len(), 4);
 
-    // Three partitions on three SPUs: none can go, and nothing is changed.
-    home.weir(&["topic", "create", "spread", "-p", "3"]).ok();
+    // Three copies on three SPUs: none can go, and nothing is changed.
+    home.weir(&["topic", "create", "spread", "-r", "3"]).ok();
     for dry in [&[][..], &["--dry-run"][..]] {
         let args = [&["cluster", "scale", "--spus", "1"], dry].concat();
         let refused = home.weir(&args).refused(1, "cluster dev cannot be scaled to 1");
-        assert!(refused.stderr.contains("\n  SPU 2 holds spread (partition 1)"), "{refused:?}");
-        let way = "weir partition reassign --from 1";
+        assert!(refused.stderr.contains("\n  SPU 2 holds spread (partition 0)"), "{refused:?}");
+        let way = "weir topic update spread --replication";
         assert!(refused.hint().contains(way), "{refused:?}");
     }
+    home.weir(&["cluster", "scale", "--cancel"]).refused(1, "no SPU");
     let status = home.weir(&["cluster", "status"]).ok().text();
     assert!(status.contains("3 of 3 ready"), "{status}");
     home.weir(&["cluster", "delete", "--yes"]).ok();
 
-    // One partition lives on the first SPU: the others are empty.
+    // A partition lives on each: what those hold that go is moved.
     home.weir(&["cluster", "create", "dev", "--spus", "3"]).ok();
-    home.weir(&["topic", "create", "kept", "-p", "1"]).ok();
-    home.weir_with(&["produce", "kept"], b"a\nb\n").ok();
+    home.weir(&["topic", "create", "kept", "-p", "3"]).ok();
+    home.weir_with(&["produce", "kept", "--partition", "0"], b"a\nb\n").ok();
+    home.weir_with(&["produce", "kept", "--partition", "2"], b"c\n").ok();
     let would = home.weir(&["cluster", "scale", "--spus", "1", "--dry-run"]).ok().text();
-    assert_eq!(would, "cluster dev would lose SPUs 2, 3, which are empty\n");
+    let head = "cluster dev would lose SPUs 2, 3; 2 partitions would move:\n";
+    assert!(would.starts_with(head), "{would}");
     let scaled = home.weir(&["cluster", "scale", "--spus", "1"]).ok();
     assert!(scaled.text().starts_with("cluster dev has 1 SPU now: 1 ("), "{scaled:?}");
-    assert!(scaled.stderr.contains("scale: mark removed done"), "{scaled:?}");
+    for step in ["move replicas", "mark removed"] {
+        assert!(scaled.stderr.contains(&format!("scale: {step} done")), "{scaled:?}");
+    }
     assert_eq!(home.servers().len(), 2, "{:?}", home.servers());
     let status = home.weir(&["cluster", "status", "-o", "json"]).ok().json();
     assert_eq!((&status["state"], &status["spus_ready"]), (&json!("running"), &json!(1)));
@@ -273,10 +278,21 @@ fn a_cluster_of_three_is_resumed_and_scaled_and_never_counts_wrong() {
     home.weir(&["cluster", "shutdown"]).ok();
     home.weir(&["cluster", "resume"]).ok();
     assert_eq!(home.servers().len(), 2);
-    assert_eq!(home.weir(&["consume", "kept", "-B", "-d"]).ok().text(), "a\nb\n");
+    let read = || {
+        let text = home.weir(&["consume", "kept", "-B", "-d"]).ok().text();
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines.sort_unstable();
+        lines
+    };
+    assert_eq!(read(), ["a", "b", "c"]);
     let grown = home.weir(&["cluster", "scale", "--spus", "2", "-o", "json"]).ok().json();
     let ids: Vec<_> = grown["spus"].as_array().unwrap().iter().map(|s| &s["spu_id"]).collect();
     assert_eq!(ids, [&json!(1), &json!(4)]);
+    // The new one took its share.
+    let topic = home.weir(&["topic", "describe", "kept", "-o", "json"]).ok().json();
+    let partitions = topic["partitions"].as_array().unwrap();
+    let taken = partitions.iter().filter(|p| p["replica_spu_ids"] == json!([4])).count();
+    assert_eq!((taken, read()), (1, ["a", "b", "c"].map(str::to_owned).to_vec()), "{topic}");
     let list = home.weir(&["cluster", "operation", "list", "-o", "json"]).ok().json();
     let kinds: Vec<_> = list.as_array().unwrap().iter().map(|o| &o["kind"]).collect();
     assert_eq!(kinds, ["scale", "resume", "shutdown", "scale", "create"]);

@@ -157,10 +157,11 @@ async fn ids_are_never_used_again_and_ports_are() {
     let expected = [9500, 9501, 9502, 9501].map(|port| format!("127.0.0.1:{port}"));
     assert_eq!(listens.iter().collect::<std::collections::BTreeSet<_>>().len(), 3);
     assert!(expected.iter().all(|port| listens.contains(port)), "{listens:?}");
-    // Topics go to what is there, and its holders do not go.
+    // Topics go to what is there, and its holders do not go while they hold what nobody serves.
     topic(&control, "orders", 2).await;
     let two = scaled(&control, id, 2).await;
     assert_eq!(ids(&two), [1, 3]);
+    app::topic_delete(&control.app, &control.principal, "demo", "orders").await.unwrap();
     let refused = scale(&control, 1).await.unwrap_err();
     assert!(matches!(refused, AppError::ScaleRefused { lacking: 1, .. }), "{refused:?}");
     assert_eq!(ids(&control.cluster(id).await.unwrap()), [1, 3]);

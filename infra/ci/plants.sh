@@ -30,6 +30,7 @@ caught absence_removes topic-tombstone 'acknowledged_is_readable'
 caught readiness_counts_registrations stale-spu 'running_is_true'
 # A cluster that waits for ever takes its time in every run: few of them suffice.
 caught readiness_waits_for_count scale-down 'scenario' 0..10
+caught removed_unchecked scale-down 'acknowledged_is_readable|scenario' 0..6
 caught commit_on_yield consumer-crash 'nothing_is_skipped|committed_was_processed'
 caught offsets_by_name recreate-offsets 'nothing_is_skipped|committed_was_processed|fenced_stays_fenced'
 caught start_clamped recreate-offsets 'start_is_as_asked'

@@ -217,8 +217,12 @@ async fn drained(
     rows.retain(|key, _| keys.contains(key));
     let rows: Vec<_> = rows.into_values().collect();
     let from: BTreeSet<_> = leaving.iter().copied().collect();
-    let may = |spu: &SpuRow| spu.stays() && candidates::there(spu);
-    let drained = reassign::emptied(org, row, &spus, &from, may, (topics, &rows)).await?;
+    let there = |spu: &SpuRow| spu.stays() && candidates::there(spu);
+    let mut drained = reassign::emptied(org, row, &spus, &from, there, (topics, &rows)).await?;
+    if !drained.stuck.is_empty() {
+        // One that is away comes back, and is waited for.
+        drained = reassign::emptied(org, row, &spus, &from, SpuRow::stays, (topics, &rows)).await?;
+    }
     if !drained.stuck.is_empty() {
         return Err(refusal(row, wanted, &leaving, &holdings, topics, drained.stuck));
     }

@@ -112,6 +112,11 @@ async fn judge(scoped: &mut Scoped<'_>, id: ClusterId, leaving: &[SpuId]) -> DbR
             stuck.movable.remove(&row.key);
         }
     }
+    // Who stays holds them too, and has only fallen behind.
+    let stays = |spu: &SpuId| !leaving.contains(spu);
+    for row in holdings.offsets.iter().filter(|row| row.holders().iter().any(stays)) {
+        stuck.movable.remove(&row.key);
+    }
     stuck.deleted.extend(stuck.movable);
     Ok(match stuck.deleted.is_empty() {
         true => Verdict::Wait,

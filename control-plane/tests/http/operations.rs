@@ -73,7 +73,8 @@ async fn scaling_says_what_it_does_and_does_it_once() {
     f.cluster("demo", 2).await;
     let up = json!({ "spus": 4, "dry_run": true });
     let preview = scale(&f, &up).send(&router).await.ok(200);
-    assert_eq!(preview, json!({ "from": 2, "to": 4, "add": 2, "remove": [] }));
+    let expected = json!({ "from": 2, "to": 4, "add": 2, "remove": [], "keep": [], "moves": [] });
+    assert_eq!(preview, expected);
     assert_eq!(get(&f, "/v1/clusters/demo").await.ok(200)["spec"]["spus"], 2);
 
     let order = || scale(&f, &json!({ "spus": 4 })).header("idempotency-key", "one");
@@ -88,7 +89,8 @@ async fn scaling_says_what_it_does_and_does_it_once() {
         (&json!(4), 4)
     );
     let operation = get(&f, first.header("location")).await.ok(200);
-    assert_eq!(operation["target"], json!({ "from": 2, "to": 4, "add": [3, 4], "remove": [] }));
+    let target = json!({ "from": 2, "to": 4, "add": [3, 4], "remove": [], "keep": [], "moves": 0 });
+    assert_eq!(operation["target"], target);
 
     // Empty SPUs go, and count no more at once.
     let down = scale(&f, &json!({ "spus": 1 })).send(&router).await.ok(202);
@@ -110,29 +112,78 @@ async fn a_scale_that_would_lose_data_is_refused_by_name() {
     let router = f.router();
     f.cluster("demo", 3).await;
     topic(&f, "orders", 5).await;
-    topic(&f, "old", 1).await;
-    let old = get(&f, "/v1/clusters/demo/topics/old").await.ok(200);
-    assert_eq!(old["partitions"][0]["leader_spu_id"], 3);
+    topic(&f, "old", 3).await;
     call("DELETE", "/v1/clusters/demo/topics/old").key(&f.admin_key).send(&router).await.ok(200);
     let before = get(&f, "/v1/clusters/demo").await.ok(200);
     for dry_run in [true, false] {
         let body = json!({ "spus": 2, "dry_run": dry_run });
         let refused = scale(&f, &body).send(&router).await.problem(409, "SCALE_REFUSED");
         let detail = refused["detail"].as_str().unwrap();
-        for part in [
-            "SPU 1 holds orders (partitions 0, 3)",
-            "SPU 2 holds orders (partitions 1, 4)",
-            "SPU 3 holds old (deleted, not purged) (partition 0), orders (partition 2)",
-        ] {
-            assert!(detail.contains(part), "{detail}");
+        // What is used can be moved, and what was deleted cannot.
+        for spu in 1..=3 {
+            assert!(
+                detail.contains(&format!("SPU {spu} holds old (deleted, not purged)")),
+                "{detail}"
+            );
         }
+        assert!(!detail.contains("orders"), "{detail}");
         assert!(refused["hint"].as_str().unwrap().contains("purge"), "{refused}");
         let blocking = refused["blocking"].as_array().unwrap();
         assert_eq!(blocking.len(), 3);
         assert_eq!(blocking[2]["topics"][0]["deleted"], true);
-        assert_eq!(blocking[0]["topics"][0]["partitions"], json!([0, 3]));
     }
     assert_eq!(get(&f, "/v1/clusters/demo").await.ok(200), before, "something changed");
+}
+
+#[tokio::test]
+async fn a_scale_says_what_it_would_move_and_moves_that() {
+    let f = fixture().await;
+    let router = f.router();
+    f.cluster("demo", 3).await;
+    topic(&f, "orders", 6).await;
+    let asked = async |spus: u32, dry_run: bool| {
+        scale(&f, &json!({ "spus": spus, "dry_run": dry_run })).send(&router).await
+    };
+    let would = asked(2, true).await.ok(200);
+    assert_eq!(would["remove"], json!([3]));
+    let moves = would["moves"].as_array().unwrap();
+    let from: Vec<_> =
+        moves.iter().map(|moved| (&moved["partition"], &moved["from_spu_ids"])).collect();
+    assert_eq!(from, [(&json!(2), &json!([3])), (&json!(5), &json!([3]))]);
+    assert_eq!(get(&f, "/v1/clusters/demo").await.ok(200)["spec"]["spus"], 3, "only asked");
+    asked(2, false).await.ok(202);
+    let reassigning = async || {
+        let list = get(&f, "/v1/clusters/demo/reassignments").await.ok(200);
+        list["items"].as_array().unwrap().clone()
+    };
+    let ordered = reassigning().await;
+    assert_eq!(ordered.len(), moves.len());
+    for (ordered, moved) in ordered.iter().zip(moves) {
+        assert_eq!(ordered["partition"], moved["partition"]);
+        assert_eq!(ordered["reassignment"]["target_spu_ids"], moved["to_spu_ids"]);
+    }
+    // Ordered again it is the same order; with as many as before it is taken back.
+    let again = asked(2, true).await.ok(200);
+    assert_eq!((&again["remove"], &again["moves"]), (&json!([]), &json!([])));
+    let back = asked(3, true).await.ok(200);
+    assert_eq!((&back["keep"], &back["add"]), (&json!([3]), &json!(0)));
+    let back = asked(3, false).await.ok(202);
+    assert!(back["spus"].as_array().unwrap().iter().all(|spu| spu["leaving"] == json!(false)));
+    assert!(reassigning().await.is_empty());
+
+    // Who is new takes its share.
+    let more = asked(4, true).await.ok(200);
+    let taken = more["moves"].as_array().unwrap();
+    assert_eq!((taken.len(), &taken[0]["to_spu_ids"]), (1, &json!([4])));
+    // A copy on each of three does not fit on two.
+    let copies = json!({ "name": "copies", "partitions": 1, "replication": 3 });
+    let create = call("POST", "/v1/clusters/demo/topics").key(&f.admin_key).json(&copies);
+    create.send(&router).await.ok(201);
+    let refused = asked(2, false).await.problem(409, "SCALE_REFUSED");
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains("SPU 3 holds copies (partition 0)"), "{detail}");
+    assert!(refused["hint"].as_str().unwrap().contains("topic update copies --replication"));
+    assert!(reassigning().await.is_empty());
 }
 
 #[tokio::test]

@@ -1,18 +1,22 @@
-//! A cluster of three gets fewer SPUs while it is written to. Where topics stand in the way
-//! it is refused, and nothing changes; where an SPU is empty it goes, whatever crashes
-//! meanwhile: the operation ends, the count is exact, every record is there.
+//! A cluster gets fewer SPUs, and then more, while it is written to and read: what those hold that go
+//! is moved first, and those that come take their share, whatever crashes meanwhile. The
+//! operations end, the count is exact, every record is there. Where a copy would not fit it is
+//! refused by name, and nothing changes.
 
 use std::time::Duration;
 
-use weir_client::admin::{Operation, OperationState};
-use weir_protocol::ids::OperationId;
+use weir_client::{
+    ConsumerConfig,
+    admin::{Operation, OperationState, TopicCreate},
+};
+use weir_protocol::ids::{OperationId, SpuId};
 use weir_runtime::clock::Clock;
 
 use super::{
     Least, Scenario,
     setup::{
         CONVERGE, acknowledged_more, between, cluster, every_partition_takes, observe,
-        on_client_node, running, topic,
+        on_client_node, running, topic, topic_as,
     },
 };
 use crate::{
@@ -22,54 +26,99 @@ use crate::{
     world::{CLUSTER, World},
 };
 
+const TOPIC: &str = "spread";
+
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "scale-down",
-    story: "a cluster gets fewer SPUs while it is written to and things crash",
+    story: "a cluster gets fewer SPUs, then more, while it is written to and things crash",
     least: Least { acknowledged: 200, faults: 1, recoveries: 1, told: 0 },
     play: |world| {
         on_client_node(world, |world, node| async move {
-            cluster(&world, 3).await?;
-            // A partition on each: none of the three is empty.
-            topic(&world, "spread", 3).await?;
-            refused(&world, 2).await?;
-            let admin = world.admin();
-            admin.cluster_scale(CLUSTER, 4).await.map_err(|e| format!("scale up: {e}"))?;
-            exactly(&world, &[1, 2, 3, 4]).await?;
-
-            let writer = workload::produce(&world, &node, Producing::new(1, "spread"));
+            cluster(&world, 4).await?;
+            // Something on each: none of the four is empty.
+            let partitions = u32::try_from(between(4, 9)).unwrap_or(4);
+            topic(&world, TOPIC, partitions).await?;
+            let writer = workload::produce(&world, &node, Producing::new(1, TOPIC));
+            let reader = workload::consume(&world, &node, 1, ConsumerConfig::new(TOPIC));
             acknowledged_more(&world, 50, Duration::from_secs(20)).await?;
+
             // Something that is needed for it, or somebody who stays, dies about now.
-            let crashes = draw_crashes();
+            let few = u32::try_from(between(1, 4)).unwrap_or(1);
+            let crashes = draw_crashes(few);
             let crashing = madsim::task::spawn(nemesis::run(world.clone(), crashes, vec![]));
             Clock.sleep(Duration::from_millis(between(0, 1_500))).await;
-            let ordered = admin.cluster_scale(CLUSTER, 3).await;
-            let ordered = ordered.map_err(|e| format!("scale down: {e}"))?;
-            let operation = ordered.operation_id.ok_or("an order without an operation")?;
-            let operation = ended(&world, operation).await?;
-            if operation.state != OperationState::Done {
-                return Err(format!("the scale did not get done: {operation:?}"));
-            }
+            scaled(&world, few).await?;
             crashing.await.expect("a nemesis does not panic");
             // What died last is noticed within the reconciler's period.
             Clock.sleep(Duration::from_secs(3)).await;
-
-            exactly(&world, &[1, 2, 3]).await?;
-            if world.machines.get(4).is_some_and(|machine| machine.running().is_some()) {
-                return Err("the removed SPU still runs".into());
+            let stay: Vec<_> = (1..=few).collect();
+            exactly(&world, &stay).await?;
+            for gone in few + 1..=4 {
+                if world.machines.get(gone).is_some_and(|machine| machine.running().is_some()) {
+                    return Err(format!("SPU {gone} was removed and still runs"));
+                }
             }
             gone_for_good(&world).await?;
-            refused(&world, 1).await?;
-            exactly(&world, &[1, 2, 3]).await?;
             acknowledged_more(&world, 50, Duration::from_secs(30)).await?;
-            every_partition_takes(&world, 3, Duration::from_secs(30)).await?;
+            every_partition_takes(&world, partitions, Duration::from_secs(30)).await?;
+
+            let crashing = madsim::task::spawn(nemesis::run(world.clone(), one_of(few), vec![]));
+            scaled(&world, few + 2).await?;
+            crashing.await.expect("a nemesis does not panic");
+            let all: Vec<_> = stay.into_iter().chain([5, 6]).collect();
+            exactly(&world, &all).await?;
+            took_their_share(&world, partitions, &all).await?;
+            refused(&world, few + 2).await?;
+            exactly(&world, &all).await?;
+            acknowledged_more(&world, 50, Duration::from_secs(30)).await?;
+            every_partition_takes(&world, partitions, Duration::from_secs(30)).await?;
             writer.stop().await;
-            workload::final_read(&world, &node, 100, "spread", Duration::from_secs(60)).await
+            workload::final_read(&world, &node, 100, TOPIC, Duration::from_secs(60)).await?;
+            reader.stop().await;
+            Ok(())
         })
     },
 };
 
+/// Orders so many SPUs, until the order is known to have arrived, and waits until that is done.
+async fn scaled(world: &World, spus: u32) -> Result<(), String> {
+    let admin = world.admin();
+    let ordered = admin.cluster_scale(CLUSTER, spus).await;
+    let ordered = ordered.map_err(|e| format!("scale to {spus}: {e}"))?;
+    let operation = ordered.operation_id.ok_or("an order without an operation")?;
+    let operation = ended(world, operation).await?;
+    match operation.state {
+        OperationState::Done => Ok(()),
+        _ => Err(format!("the scale to {spus} did not get done: {operation:?}")),
+    }
+}
+
+/// Each that is new has as many partitions as there are for every SPU, rounded down.
+async fn took_their_share(world: &World, partitions: u32, spus: &[u32]) -> Result<(), String> {
+    let topic = world.admin().topic(CLUSTER, TOPIC).await.map_err(|e| e.to_string())?;
+    let share = partitions / u32::try_from(spus.len()).unwrap_or(1);
+    for new in [5, 6] {
+        let held = topic.partitions.iter().filter(|p| p.replica_spu_ids[..] == [SpuId(new)]);
+        let held = u32::try_from(held.count()).unwrap_or(u32::MAX);
+        if held != share {
+            return Err(format!("SPU {new} holds {held} partitions, its share is {share}"));
+        }
+    }
+    Ok(())
+}
+
+/// A crash of one of those that are there, while more come.
+fn one_of(few: u32) -> Vec<Step> {
+    let spu = u32::try_from(between(1, u64::from(few) + 1)).unwrap_or(1);
+    let fault = match between(0, 2) {
+        0 => Fault::CrashSpu { spu, down_ms: between(50, 2_000) },
+        _ => Fault::CrashControlPlane { down_ms: between(200, 3_000) },
+    };
+    vec![Step { at_ms: between(0, 2_000), fault }]
+}
+
 /// One crash of an SPU, and perhaps one of the control plane.
-fn draw_crashes() -> Vec<Step> {
+fn draw_crashes(few: u32) -> Vec<Step> {
     let spu = u32::try_from(between(1, 5)).unwrap_or(1);
     let crash = Fault::CrashSpu { spu, down_ms: between(50, 3_000) };
     let mut steps = vec![Step { at_ms: between(0, 2_000), fault: crash }];
@@ -78,22 +127,24 @@ fn draw_crashes() -> Vec<Step> {
         steps.push(Step { at_ms: between(0, 2_500), fault });
     }
     // One that stays, so that every run has a recovery.
-    let stays = u32::try_from(between(1, 4)).unwrap_or(1);
+    let stays = u32::try_from(between(1, u64::from(few) + 1)).unwrap_or(1);
     let crash = Fault::CrashSpu { spu: stays, down_ms: between(50, 2_000) };
     steps.push(Step { at_ms: between(2_500, 5_000), fault: crash });
     steps.sort_by_key(|step| step.at_ms);
     steps
 }
 
-/// Asks for fewer SPUs than there can be: refused by name, and the cluster is as it was.
+/// Asks for fewer SPUs than there are copies: refused by name, and the cluster is as it was.
 async fn refused(world: &World, spus: u32) -> Result<(), String> {
+    let copies = TopicCreate { replication: spus, ..TopicCreate::new("copies", 1) };
+    topic_as(world, &copies).await?;
     let admin = world.admin();
     let before = admin.cluster(CLUSTER).await.map_err(|e| e.to_string())?;
-    let error = match admin.cluster_scale(CLUSTER, spus).await {
-        Ok(_) => return Err(format!("scaled to {spus} although every SPU holds data")),
+    let error = match admin.cluster_scale(CLUSTER, spus - 1).await {
+        Ok(_) => return Err(format!("scaled to {} with {spus} copies of a topic", spus - 1)),
         Err(error) => error,
     };
-    if error.code() != "SCALE_REFUSED" || !error.to_string().contains("spread (partition") {
+    if error.code() != "SCALE_REFUSED" || !error.to_string().contains("copies (partition") {
         return Err(format!("not refused by name: {error}"));
     }
     let after = admin.cluster(CLUSTER).await.map_err(|e| e.to_string())?;
