@@ -49,7 +49,14 @@ impl Coordinator {
                 self.redirects += 1;
                 news && self.redirects <= REDIRECTS_MAX
             }
-            E::Disconnected | E::Unreachable | E::TimedOut | E::ShuttingDown | E::LeaderLost => {
+            // One whose replica is out of service may not have heard yet who leads instead.
+            E::Disconnected
+            | E::Unreachable
+            | E::TimedOut
+            | E::ShuttingDown
+            | E::LeaderLost
+            | E::ReplicaOffline
+            | E::ReplicaDamaged => {
                 self.another();
                 self.redirects = 0;
                 false
@@ -118,6 +125,11 @@ mod tests {
         assert_eq!(coordinator.endpoint(&map), Some("spu3"));
         assert!(!coordinator.failed(&WireError::new(ErrorCode::NotYetAvailable, "")));
         assert_eq!(coordinator.endpoint(&map), Some("spu3"), "it is the right one");
+        for code in [ErrorCode::ReplicaOffline, ErrorCode::ReplicaDamaged] {
+            let before = coordinator.endpoint(&map).map(str::to_owned);
+            assert!(!coordinator.failed(&WireError::new(code, "")));
+            assert_ne!(coordinator.endpoint(&map), before.as_deref(), "another one leads by now");
+        }
         assert_eq!(coordinator.endpoint(&ClusterMap::default()), None);
     }
 }

@@ -53,7 +53,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             acknowledged_more(&world, 50, Duration::from_secs(20)).await?;
 
             let clients = vec![node.id(), other.id(), machine.id()];
-            let mut schedule = schedule::draw(between(8, 16), spus, OVER_MS, || fault(spus));
+            let mut schedule = schedule::draw(between(10, 18), spus, OVER_MS, || fault(spus));
             let mut rotten = false;
             schedule.retain(|step| {
                 let rots = matches!(step.fault, Fault::RotSegment { .. });
