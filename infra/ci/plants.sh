@@ -42,9 +42,9 @@ caught flush_above_hw coordinator-crash 'committed_is_kept|committed_was_process
 # histories (dataplane/src/replica/explore), which runs with the simulated tests.
 lost='acknowledged_is_readable|one_offset_one_value'
 caught commit_at_append replication "$lost" 0..4
-caught local_shrink replication "$lost" 0..12
-caught elects_outside_isr replication "$lost" 10..20
-caught wiped_stays_in_sync replica-refill "$lost" 10..30
+caught local_shrink replication "$lost" 0..30
+caught elects_outside_isr replication "$lost" 0..30
+caught wiped_stays_in_sync replica-refill "$lost" 0..40
 caught moved_before_in_sync replica-move "$lost" 0..4
 # Who reads what is not committed comes to stand behind the end of the log, and waits for ever.
 caught follower_serves_its_log nearest-reads "$lost|scenario" 0..40
