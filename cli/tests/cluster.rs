@@ -233,6 +233,40 @@ fn a_control_plane_that_no_file_names_is_found_again() {
 }
 
 #[test]
+fn every_spu_is_started_anew_while_records_flow() {
+    let home = Home::for_servers();
+    home.weir(&["cluster", "create", "dev", "--spus", "3"]).ok();
+    home.weir(&["topic", "create", "orders", "-p", "3", "-r", "3"]).ok();
+    home.weir_with(&["produce", "orders"], b"before\n").ok();
+    let launches = || {
+        let status = home.weir(&["cluster", "status", "-o", "json"]).ok().json();
+        let spus = status["spus"].as_array().unwrap().clone();
+        spus.into_iter().map(|spu| spu["launch_id"].clone()).collect::<Vec<_>>()
+    };
+    let (before, lines) = (launches(), (0..2_000).map(|n| format!("{n}\n")).collect::<String>());
+    let writer = home.command(&["produce", "orders", "--rate", "1000/s"]);
+    let writer = std::thread::spawn(move || support::feed(writer, lines.as_bytes()));
+    let restarted = home.weir(&["cluster", "restart", "--rolling"]).ok().text();
+    assert!(restarted.starts_with("every SPU of cluster dev was started anew ("), "{restarted}");
+    writer.join().unwrap().ok();
+    assert!(before.iter().all(|launch| !launches().contains(launch)), "{before:?}");
+    let read = home.weir(&["consume", "orders", "-B", "-d"]).ok().text();
+    let mut read: Vec<_> = read.lines().collect();
+    read.sort_unstable();
+    read.dedup();
+    assert_eq!(read.len(), 2_001);
+
+    let one = home.weir(&["cluster", "restart", "--spu", "2", "-o", "json"]).ok().json();
+    assert_eq!(one["spus_ready"], json!(3));
+    home.weir(&["cluster", "restart", "--spu", "7"]).refused(1, "SPU 7");
+    let operations = home.weir(&["cluster", "operation", "list"]).ok().text();
+    assert_eq!(operations.matches("restart").count(), 2, "{operations}");
+    home.weir(&["cluster", "stop"]).ok();
+    home.weir(&["cluster", "restart"]).refused(1, "no cluster is running");
+    home.weir(&["cluster", "delete", "--yes"]).ok();
+}
+
+#[test]
 fn a_cluster_of_three_is_resumed_and_scaled_and_never_counts_wrong() {
     let home = Home::for_servers();
     home.weir(&["cluster", "create", "dev", "--spus", "3"]).ok();

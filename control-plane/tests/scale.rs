@@ -304,6 +304,49 @@ async fn a_scale_goes_on_from_any_step_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_restart_goes_from_one_to_the_next_and_on_after_a_crash() {
+    let (folder, provisioner) = (TempDir::new().unwrap(), InMemory::default());
+    let control = start(&folder, &provisioner).await;
+    let id = control.create("demo", 3).await;
+    let before = control.until("it runs", id, running).await;
+    topic(&control, "orders", 3).await;
+    let restart = async |control: &ControlPlane, which: Option<&[SpuId]>| {
+        let (app, principal) = (&control.app, &control.principal);
+        app::cluster_restart(app, principal, "demo", which, None).await
+    };
+    let ordered = async |control: &ControlPlane, which: Option<&[SpuId]>| {
+        let app::Answer::Fresh(view) = restart(control, which).await.unwrap() else { panic!() };
+        view.operation_id.unwrap()
+    };
+    let unknown = restart(&control, Some(&[spu(9)])).await.unwrap_err();
+    assert_eq!(unknown.code(), "SPU_NOT_FOUND");
+
+    // Only that one.
+    let operation = ended(&control, ordered(&control, Some(&[spu(2)])).await).await;
+    assert_eq!((operation.kind, operation.state), (OperationKind::Restart, OperationState::Done));
+    let after = control.until("it runs", id, |c| running(c) && c.spus_ready == 3).await;
+    let launches = |view: &ClusterView| view.spus.iter().map(|s| s.launch_id).collect::<Vec<_>>();
+    let changed = |a: &ClusterView, b: &ClusterView| {
+        launches(a).iter().zip(launches(b)).map(|(a, b)| *a != b).collect::<Vec<_>>()
+    };
+    assert_eq!(changed(&before, &after), [false, true, false]);
+    assert_eq!(after.spus[1].restarts, 0, "it was asked for");
+
+    // Nobody acts on it; ordered again it is the same order; then all are, one at a time.
+    let control = control.restart(&folder).await;
+    let first = ordered(&control, None).await;
+    assert_eq!(ordered(&control, None).await, first);
+    let starts = provisioner.specs().len();
+    control.reconcile(&provisioner);
+    let operation = ended(&control, first).await;
+    assert_eq!(operation.state, OperationState::Done, "{operation:?}");
+    let last = control.until("it runs", id, |c| running(c) && c.spus_ready == 3).await;
+    assert_eq!(changed(&after, &last), [true, true, true]);
+    let order: Vec<_> = provisioner.specs()[starts..].iter().map(|s| s.spu_id.0).collect();
+    assert_eq!(order, [1, 2, 3], "each once");
+}
+
+#[tokio::test]
 async fn orders_in_the_middle_of_a_scale_supersede_it_and_lose_nothing() {
     let (folder, provisioner) = (TempDir::new().unwrap(), InMemory::default());
     let control = start(&folder, &provisioner).await;

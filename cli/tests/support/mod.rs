@@ -116,14 +116,7 @@ impl Home {
     }
 
     pub fn weir_with(&self, args: &[&str], input: &[u8]) -> Ran {
-        let mut child = self.command(args).stdin(Stdio::piped()).spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        let input = input.to_vec();
-        // A command that refuses does not read its input: then there is no one to write to.
-        let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
-        let ran = finish(child);
-        writer.join().unwrap();
-        ran
+        feed(self.command(args), input)
     }
 
     /// The servers of this home that run: their command lines carry its path.
@@ -176,6 +169,18 @@ pub fn end(pid: u32) {
     while !gone() {
         std::thread::yield_now();
     }
+}
+
+/// Runs a command on this input.
+pub fn feed(mut command: Command, input: &[u8]) -> Ran {
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    // A command that refuses does not read its input: then there is no one to write to.
+    let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let ran = finish(child);
+    writer.join().unwrap();
+    ran
 }
 
 pub fn finish(child: Child) -> Ran {

@@ -60,6 +60,10 @@ pub struct OperationTarget {
     pub add: Vec<SpuId>,
     /// The SPUs that are removed.
     pub remove: Vec<SpuId>,
+    /// The SPUs that were about to be removed, and stay.
+    pub keep: Vec<SpuId>,
+    /// How many partitions come to be held by others for it.
+    pub moves: u32,
 }
 
 /// One step of an operation.
@@ -141,6 +145,12 @@ pub struct ScalePreview {
 }
 
 #[derive(Debug, Serialize)]
+struct RestartRequest<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spu_ids: Option<&'a [SpuId]>,
+}
+
+#[derive(Debug, Serialize)]
 struct ScaleRequest {
     spus: u32,
     dry_run: bool,
@@ -167,6 +177,20 @@ impl Admin {
         spus: u32,
     ) -> Result<ScalePreview, AdminError> {
         self.execute_json(scale(cluster, spus, true)?).await
+    }
+
+    /// Orders that SPUs of a running cluster are started anew, one after the other, each once the
+    /// one before is ready and every partition can spare it; `None`: all of them.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn cluster_restart(
+        &self,
+        cluster: &str,
+        spus: Option<&[SpuId]>,
+    ) -> Result<Cluster, AdminError> {
+        let call = Call::post(["v1", "clusters", cluster])?.verb("restart");
+        self.execute_json(call.json(&RestartRequest { spu_ids: spus })?).await
     }
 
     /// One operation, also of a cluster that is gone.

@@ -122,6 +122,8 @@ states!(
         Resume = "resume",
         /// That it has another number of SPUs.
         Scale = "scale",
+        /// That its SPUs are started anew, one after the other.
+        Restart = "restart",
         /// That nothing of it is left.
         Delete = "delete",
     }

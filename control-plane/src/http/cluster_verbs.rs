@@ -11,6 +11,7 @@ use axum::{
 use http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
+use weir_protocol::ids::SpuId;
 
 use super::{
     Problem, body::Posted, caller::Caller, problem::Problems, reassignments, reply, tokens,
@@ -18,7 +19,8 @@ use super::{
 use crate::app::{self, App, Principal, RecoveryView, ScalePreview, Scaled, view::ClusterView};
 
 /// What [`dispatch`] knows.
-pub(super) const VERBS: [&str; 6] = ["shutdown", "resume", "scale", "drain", "token", "recover"];
+pub(super) const VERBS: [&str; 7] =
+    ["shutdown", "resume", "scale", "restart", "drain", "token", "recover"];
 
 /// Tells the verbs apart.
 pub(super) async fn dispatch(
@@ -31,6 +33,7 @@ pub(super) async fn dispatch(
         Some((cluster, "shutdown")) => shutdown(&app, &principal, cluster, &posted).await,
         Some((cluster, "resume")) => resume(&app, &principal, cluster, &posted).await,
         Some((cluster, "scale")) => scale(&app, &principal, cluster, &posted).await,
+        Some((cluster, "restart")) => restart(&app, &principal, cluster, &posted).await,
         Some((cluster, "drain")) => reassignments::drain(&app, &principal, cluster, &posted).await,
         Some((cluster, "recover")) => Box::pin(recover(&app, &principal, cluster, &posted)).await,
         Some((cluster, "token")) => tokens::issue(&app, &principal, cluster, &posted).await,
@@ -121,6 +124,39 @@ pub(super) async fn scale(
         Scaled::Ordered(answer) => reply::ordered(answer),
         Scaled::Preview(preview) => reply::view(StatusCode::OK, &preview),
     }
+}
+
+/// Which SPUs of a cluster are to be started anew.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClusterRestart {
+    /// These; all of them where it is not said.
+    #[serde(default)]
+    #[schema(example = json!([1, 2]))]
+    spu_ids: Option<Vec<u32>>,
+}
+
+/// Starts a running cluster's SPUs anew, one after the other, each once the one before is ready and
+/// every partition can spare it. Safe to repeat.
+#[utoipa::path(post, path = "/v1/clusters/{cluster}:restart", tag = "clusters",
+    operation_id = "cluster_restart", security(("api_key" = [])),
+    params(("cluster" = String, Path, description = "Name or id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition safe")),
+    request_body = ClusterRestart,
+    responses((status = 202, body = ClusterView, description = "It will be so",
+        headers(("Location" = String, description = "The operation"))), Problems))]
+pub(super) async fn restart(
+    app: &App,
+    principal: &Principal,
+    cluster: &str,
+    posted: &Posted,
+) -> Result<Response, Problem> {
+    let ClusterRestart { spu_ids } = posted.json()?;
+    let spus = spu_ids.map(|ids| ids.into_iter().map(SpuId).collect::<Vec<_>>());
+    let request = posted.repeatable()?;
+    let restarted =
+        app::cluster_restart(app, principal, cluster, spus.as_deref(), request.as_ref());
+    reply::ordered(restarted.await?)
 }
 
 /// How a frozen cluster is to be taken up again.

@@ -37,6 +37,7 @@ use crate::app::App;
         cluster_verbs::shutdown,
         cluster_verbs::resume,
         cluster_verbs::scale,
+        cluster_verbs::restart,
         cluster_verbs::recover,
         reassignments::drain,
         partition_verbs::reassign,

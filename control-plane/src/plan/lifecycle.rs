@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use weir_protocol::ids::SpuId;
+use weir_protocol::ids::{LaunchId, SpuId};
 
 use crate::store::types::{ClusterState, Desired};
 
@@ -32,6 +32,8 @@ pub struct View {
 pub struct SpuView {
     /// Which.
     pub spu_id: SpuId,
+    /// Its last start, if there was one.
+    pub launch_id: Option<LaunchId>,
     /// Whether the spec asks for it.
     pub in_spec: bool,
     /// Gone for good, which it is only once no replica is left on it. An SPU that the spec
@@ -166,6 +168,7 @@ mod tests {
     fn spu(id: u32, running: bool) -> SpuView {
         SpuView {
             spu_id: SpuId(id),
+            launch_id: None,
             in_spec: true,
             removed: false,
             destroyed: false,

@@ -17,6 +17,7 @@ pub mod reassign;
 pub mod registration;
 pub mod rereplicate;
 pub mod restart;
+pub mod rolling;
 pub mod scale;
 pub mod spread;
 pub mod topic_config;

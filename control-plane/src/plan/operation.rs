@@ -12,6 +12,7 @@ use weir_protocol::ids::SpuId;
 use super::{
     lifecycle::SpuView,
     names::INTERNAL_PREFIX,
+    rolling,
     scale::{self, Blocking},
 };
 use crate::store::{
@@ -40,6 +41,8 @@ pub struct View<'a> {
     pub conflicts: &'a BTreeMap<SpuId, String>,
     /// What is still to be held by others.
     pub moving: &'a Moving,
+    /// What the next restart waits for.
+    pub waits_for: Option<&'a str>,
 }
 
 /// Partitions that come to be held by others for an operation, and do not yet.
@@ -135,6 +138,7 @@ pub fn begun(kind: OperationKind, target: &Target) -> Account {
             ];
             moves(target, &to_come).into_iter().chain(down).collect()
         }
+        OperationKind::Restart => vec![work("restart SPUs", 0, target.restart.len())],
     };
     account(steps, OperationState::Running, None)
 }
@@ -200,6 +204,16 @@ pub fn advance(kind: OperationKind, target: &Target, view: &View<'_>) -> Account
             match destroyed == total {
                 true => all_done(steps),
                 false => account(steps, OperationState::Running, None),
+            }
+        }
+        OperationKind::Restart => {
+            let total = target.restart.len();
+            let done = target.restart.iter().filter(|spu| rolling::is_done(spu, view.spus)).count();
+            let waits_for = view.waits_for.or(view.reason).map(str::to_owned);
+            let step = Work { waits_for, ..work("restart SPUs", done, total) };
+            match done == total {
+                true => all_done(vec![step]),
+                false => account(vec![step], OperationState::Running, None),
             }
         }
     }

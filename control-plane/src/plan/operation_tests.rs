@@ -5,6 +5,7 @@ use super::*;
 fn spu(id: u32, running: bool) -> SpuView {
     SpuView {
         spu_id: SpuId(id),
+        launch_id: None,
         in_spec: true,
         removed: false,
         destroyed: false,
@@ -25,7 +26,7 @@ fn seen<'a>(
     conflicts: &'a BTreeMap<SpuId, String>,
 ) -> View<'a> {
     let wanted = u32::try_from(spus.iter().filter(|spu| spu.in_spec).count()).unwrap();
-    View { state, reason: None, wanted, spus, conflicts, moving: &NOTHING_MOVES }
+    View { state, reason: None, wanted, spus, conflicts, moving: &NOTHING_MOVES, waits_for: None }
 }
 
 static NOTHING_MOVES: Moving = Moving { left: 0, waits_for: None };

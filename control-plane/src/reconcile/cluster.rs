@@ -11,7 +11,7 @@ use weir_runtime::clock::Monotonic;
 
 use super::{
     Context, balance::Balancer, damage, launch, lose, outcome, prepare, prober::Prober, reassign,
-    recover, remove, snapshot::Snapshot, unclean, watch,
+    recover, remove, rolling, snapshot::Snapshot, unclean, watch,
 };
 use crate::{
     app::status_board::SpuSeen,
@@ -19,6 +19,7 @@ use crate::{
         lifecycle::{self, Action, SpuView, View},
         readiness::{self, Readiness, SeenSpu, WantedSpu},
         restart::Restarts,
+        rolling::Next,
     },
     store::{
         DbResult,
@@ -155,12 +156,24 @@ impl Worker {
         let view = self.view(&snapshot, &seen, &readiness, ordered);
         let plan = lifecycle::decide(&view);
         self.decided = Some(plan.state);
-        outcome::store(&context, &snapshot, &view, &plan, &self.port_conflicts).await?;
+        let rolling = match undecided(&snapshot) {
+            true => None,
+            false => rolling::next(&context, &snapshot, &view).await?,
+        };
+        let waits_for = match &rolling {
+            Some(Next::Wait(why)) => Some(why.as_str()),
+            _ => None,
+        };
+        let told = (&self.port_conflicts, waits_for);
+        outcome::store(&context, &snapshot, &view, &plan, told).await?;
         if snapshot.cluster.desired == Desired::Running {
             self.probe(&snapshot, &seen);
         }
         let mut acted = moved || !ended.is_empty();
         let mut stops = Vec::new();
+        if let Some(Next::Stop(spu)) = rolling {
+            stops.push(spu);
+        }
         for action in plan.actions {
             acted = true;
             match action {
@@ -286,6 +299,7 @@ impl Worker {
             });
             spus.push(SpuView {
                 spu_id: row.id,
+                launch_id: row.launch_id,
                 in_spec: in_spec.contains(&row.id),
                 removed: row.removed,
                 destroyed: row.destroyed,

@@ -38,6 +38,7 @@ mod prober;
 mod reassign;
 mod recover;
 mod remove;
+mod rolling;
 mod snapshot;
 mod spu_ports;
 mod unclean;

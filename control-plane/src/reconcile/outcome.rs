@@ -27,11 +27,11 @@ pub(super) async fn store(
     snapshot: &Snapshot,
     view: &View,
     plan: &Plan,
-    conflicts: &BTreeMap<SpuId, String>,
+    (conflicts, waits_for): (&BTreeMap<SpuId, String>, Option<&str>),
 ) -> DbResult<()> {
     let (app, row) = (&context.app, &snapshot.cluster);
     let same = row.state == plan.state && row.reason == plan.reason;
-    let progress = progress(snapshot, view, plan, conflicts);
+    let progress = progress(snapshot, view, plan, (conflicts, waits_for));
     if same && progress.is_none() {
         return Ok(());
     }
@@ -69,7 +69,7 @@ fn progress(
     snapshot: &Snapshot,
     view: &View,
     plan: &Plan,
-    conflicts: &BTreeMap<SpuId, String>,
+    (conflicts, waits_for): (&BTreeMap<SpuId, String>, Option<&str>),
 ) -> Option<Account> {
     let operation = snapshot.operation.as_ref()?;
     // The order and what it wants are written together, so they are read together too; but a
@@ -78,7 +78,7 @@ fn progress(
         OperationKind::Create | OperationKind::Resume => view.desired == Desired::Running,
         OperationKind::Shutdown => view.desired == Desired::Shutdown,
         OperationKind::Delete => view.desired == Desired::Deleted,
-        OperationKind::Scale => true,
+        OperationKind::Scale | OperationKind::Restart => true,
     };
     let seen = operation::View {
         state: plan.state,
@@ -87,6 +87,7 @@ fn progress(
         spus: &view.spus,
         conflicts,
         moving: &snapshot.moving,
+        waits_for,
     };
     let account = operation::advance(operation.kind, &operation.target, &seen);
     (fits && account != operation.account).then_some(account)

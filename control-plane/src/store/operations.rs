@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use weir_protocol::ids::{ClusterId, OperationId, SpuId};
+use weir_protocol::ids::{ClusterId, LaunchId, OperationId, SpuId};
 
 use super::{
     DbError, DbResult, Row, Scoped, Tx, Value,
@@ -31,6 +31,21 @@ pub struct Target {
     pub keep: Vec<SpuId>,
     /// How many partitions come to be held by others for it.
     pub moves: u32,
+    /// The SPUs that are started anew, with the start that each had.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub restart: Vec<Started>,
+}
+
+/// A start of an SPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = StartedSpu)]
+pub struct Started {
+    /// Which.
+    #[schema(value_type = u32)]
+    pub spu_id: SpuId,
+    /// Which start, if there was one.
+    #[schema(value_type = Option<String>)]
+    pub launch_id: Option<LaunchId>,
 }
 
 /// One step.

@@ -34,6 +34,7 @@ fn operations() -> Vec<(String, String)> {
 fn body(operation: &str) -> Option<Value> {
     match operation {
         "POST /v1/clusters/{cluster}:scale" => Some(json!({ "spus": 2 })),
+        "POST /v1/clusters/{cluster}:restart" => Some(json!({ "spu_ids": [1] })),
         "POST /v1/clusters/{cluster}:recover" => Some(json!({ "dry_run": true })),
         "PUT /v1/clusters/{cluster}" => Some(json!({ "spus": 1 })),
         "POST /v1/clusters/{cluster}/topics" => Some(json!({ "name": "new", "partitions": 1 })),

@@ -11,7 +11,7 @@ use super::{
     Least, Scenario,
     schedule::{self, against_one, one_of},
     setup::{
-        CONVERGE, acknowledged_more, between, cluster, drained, every_partition_takes,
+        CONVERGE, acknowledged_more, between, cluster, done, drained, every_partition_takes,
         on_client_node, running, topic_as,
     },
 };
@@ -102,23 +102,11 @@ pub(super) async fn in_sync(world: &World, topic: &str) -> Result<(), String> {
     waited.map_err(|_| format!("not all in sync after {CONVERGE:?}: {last}"))
 }
 
-/// Restarts every SPU, the next one once the one before serves again.
+/// Has every SPU started anew, one after the other.
 async fn restart_one_by_one(world: &World) -> Result<(), String> {
-    for (_, machine) in world.machines.all() {
-        let Some(before) = machine.running() else {
-            return Err(format!("nothing runs on {}", machine.ip()));
-        };
-        machine.ask_to_stop();
-        let restarted = async {
-            while machine.running().is_none_or(|launch| launch == before) {
-                Clock.sleep(Duration::from_millis(100)).await;
-            }
-        };
-        let waited = Clock.timeout(CONVERGE, restarted).await;
-        waited.map_err(|_| format!("{} was not started again", machine.ip()))?;
-        running(world).await?;
-    }
-    Ok(())
+    let ordered = world.admin().cluster_restart(CLUSTER, None).await;
+    done(world, &ordered.map_err(|error| error.to_string())?).await?;
+    running(world).await.map(drop)
 }
 
 /// Every leader epoch after the first one was an election.

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use weir_client::{
     ConsumerConfig,
-    admin::{Operation, OperationState, TopicCreate},
+    admin::{OperationState, TopicCreate},
 };
-use weir_protocol::ids::{OperationId, SpuId};
+use weir_protocol::ids::SpuId;
 use weir_runtime::clock::Clock;
 
 use super::{
     Least, Scenario,
     setup::{
-        CONVERGE, acknowledged_more, between, cluster, every_partition_takes, observe,
+        CONVERGE, acknowledged_more, between, cluster, done, every_partition_takes, observe,
         on_client_node, running, topic, topic_as,
     },
 };
@@ -85,12 +85,7 @@ async fn scaled(world: &World, spus: u32) -> Result<(), String> {
     let admin = world.admin();
     let ordered = admin.cluster_scale(CLUSTER, spus).await;
     let ordered = ordered.map_err(|e| format!("scale to {spus}: {e}"))?;
-    let operation = ordered.operation_id.ok_or("an order without an operation")?;
-    let operation = ended(world, operation).await?;
-    match operation.state {
-        OperationState::Done => Ok(()),
-        _ => Err(format!("the scale to {spus} did not get done: {operation:?}")),
-    }
+    done(world, &ordered).await
 }
 
 /// Each that is new has as many partitions as there are for every SPU, rounded down.
@@ -152,24 +147,6 @@ async fn refused(world: &World, spus: u32) -> Result<(), String> {
         return Err("a refused scale changed the cluster".into());
     }
     Ok(())
-}
-
-/// The operation, once it ended.
-async fn ended(world: &World, id: OperationId) -> Result<Operation, String> {
-    let admin = world.admin();
-    let mut last = None;
-    let wait = async {
-        loop {
-            match admin.operation(&id.to_string()).await {
-                Ok(operation) if operation.state != OperationState::Running => return operation,
-                Ok(operation) => last = Some(format!("{:?}", operation.steps)),
-                Err(error) => last = Some(error.to_string()),
-            }
-            Clock.sleep(Duration::from_millis(100)).await;
-        }
-    };
-    let waited = Clock.timeout(CONVERGE, wait).await;
-    waited.map_err(|_| format!("the operation has not ended after {CONVERGE:?}: {last:?}"))
 }
 
 /// Waits until the cluster runs, with exactly these SPUs.

@@ -8,10 +8,10 @@ use std::{
 
 use madsim::runtime::NodeHandle;
 use weir_client::admin::{
-    Cluster, ClusterSpec, ClusterState, ConsumerPartition, ConsumerResetRequest, ResetTo, Topic,
-    TopicCreate,
+    Cluster, ClusterSpec, ClusterState, ConsumerPartition, ConsumerResetRequest, Operation,
+    OperationState, ResetTo, Topic, TopicCreate,
 };
-use weir_protocol::ids::LaunchId;
+use weir_protocol::ids::{LaunchId, OperationId};
 use weir_runtime::{clock::Clock, rng};
 
 use super::Played;
@@ -383,6 +383,34 @@ fn newest_commits(world: &World, name: &str) -> BTreeMap<(String, u32), u64> {
         }
     }
     newest
+}
+
+/// Waits until what was ordered is done.
+pub async fn done(world: &World, ordered: &Cluster) -> Result<(), String> {
+    let operation = ordered.operation_id.ok_or("an order without an operation")?;
+    let operation = ended(world, operation).await?;
+    match operation.state {
+        OperationState::Done => Ok(()),
+        _ => Err(format!("what was ordered did not get done: {operation:?}")),
+    }
+}
+
+/// The operation, once it ended.
+async fn ended(world: &World, id: OperationId) -> Result<Operation, String> {
+    let admin = world.admin();
+    let mut last = None;
+    let wait = async {
+        loop {
+            match admin.operation(&id.to_string()).await {
+                Ok(operation) if operation.state != OperationState::Running => return operation,
+                Ok(operation) => last = Some(format!("{:?}", operation.steps)),
+                Err(error) => last = Some(error.to_string()),
+            }
+            Clock.sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let waited = Clock.timeout(CONVERGE, wait).await;
+    waited.map_err(|_| format!("the operation has not ended after {CONVERGE:?}: {last:?}"))
 }
 
 /// A number from `low` to below `high`, from the seed.

@@ -10,6 +10,7 @@ mod logs;
 mod operation;
 mod refused;
 mod remote;
+mod restart;
 mod resume;
 mod scale;
 mod shutdown;
@@ -23,10 +24,14 @@ use crate::{
     context::Context,
     error::{CliError, Result},
     home::{
+        lock::HomeLock,
         profiles::Profiles,
         target::{self, Place},
     },
-    local::endpoint::{self, Endpoint},
+    local::{
+        endpoint::{self, Endpoint, State},
+        start::{self, Local},
+    },
     suggest,
 };
 
@@ -73,6 +78,15 @@ highest ids' where none is empty; --dry-run shows all that would move. Where it 
 done, and the topics and partitions in the way are named. While it lasts: weir cluster scale --cancel.
 The ids of those that went are never used again.")]
     Scale(scale::ScaleArgs),
+    /// Start a cluster's SPUs anew, one after the other, while it is in use
+    #[command(after_help = "\
+Examples:
+  weir cluster restart --rolling
+  weir cluster restart --name big --spu 2
+
+Each is stopped in order, with its leaderships handed over first, once every other one serves and every
+partition can spare it. A topic with one copy is away for the moment that its SPU takes.")]
+    Restart(restart::RestartArgs),
     /// Delete a cluster and all its data
     #[command(
         after_help = "Examples:\n  weir cluster delete\n  weir cluster delete --name big --yes"
@@ -138,12 +152,23 @@ pub async fn run(command: ClusterCommand, context: &Context) -> Result<()> {
         ClusterCommand::Shutdown(args) => shutdown::run(&args, context).await,
         ClusterCommand::Resume(args) => resume::run(&args, context).await,
         ClusterCommand::Scale(args) => scale::run(&args, context).await,
+        ClusterCommand::Restart(args) => restart::run(&args, context).await,
         ClusterCommand::Operation(command) => operation::run(&command, context).await,
         ClusterCommand::Delete(args) => delete::run(&args, context).await,
         ClusterCommand::Logs(args) => logs::run(&args, context).await,
         ClusterCommand::Check(args) => Box::pin(check::run(&args, context)).await,
         ClusterCommand::Spu(command) => spu::run(&command, context).await,
     }
+}
+
+/// The home's control plane, for orders to a cluster that it has.
+async fn at_home(context: &Context) -> Result<Local> {
+    let limit = context.lifecycle_timeout();
+    let lock = HomeLock::acquire(&context.home, context.clock, limit).await?;
+    if let state @ (State::Never | State::Stopped(_)) = endpoint::look(&context.home)? {
+        return Err(context.not_running(&state));
+    }
+    start::ensure(context, &lock).await
 }
 
 /// Whether a cluster that is learned becomes the one that commands mean.

@@ -8,8 +8,9 @@ use weir_client::{
 };
 
 use super::{
-    ClusterCommand, NameArg, create::CreateArgs, delete::DeleteArgs, resume::ResumeArgs, scale,
-    scale::ScaleArgs, shutdown::ShutdownArgs, status, status::StatusArgs, unknown_cluster,
+    ClusterCommand, NameArg, create::CreateArgs, delete::DeleteArgs, restart, restart::RestartArgs,
+    resume::ResumeArgs, scale, scale::ScaleArgs, shutdown::ShutdownArgs, status,
+    status::StatusArgs, unknown_cluster,
 };
 use crate::{
     context::Context,
@@ -63,6 +64,10 @@ pub async fn run(command: &ClusterCommand, context: &Context) -> Result<bool> {
         ClusterCommand::Scale(args) => {
             let Some(there) = there(&args.name, context)? else { return Ok(false) };
             there.scale(args).await?;
+        }
+        ClusterCommand::Restart(args) => {
+            let Some(there) = there(&args.name, context)? else { return Ok(false) };
+            there.restart(args).await?;
         }
         ClusterCommand::Delete(args) => {
             let Some(there) = there(&args.name, context)? else { return Ok(false) };
@@ -208,6 +213,12 @@ impl There {
             learn(&self.context, &self.remote, cluster).await?;
         }
         scaled.print(args, &self.called(), &self.context.meaning(&self.name))
+    }
+
+    async fn restart(&self, args: &RestartArgs) -> Result<()> {
+        let restarted = restart::order(args, &self.context, &self.admin, &self.name).await?;
+        learn(&self.context, &self.remote, &restarted.cluster).await?;
+        restarted.print(args, &self.called(), &self.context.meaning(&self.name))
     }
 
     async fn delete(self, args: &DeleteArgs) -> Result<()> {

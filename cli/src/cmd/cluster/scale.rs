@@ -9,10 +9,8 @@ use crate::{
     cmd::partition::moving,
     context::Context,
     error::{CliError, Result},
-    home::lock::HomeLock,
     local::{
-        endpoint::{self, State},
-        operation, start,
+        operation,
         wait::{self, Goal},
     },
     out::{self, OutputArg},
@@ -59,13 +57,7 @@ pub(super) enum Scaled {
 pub async fn run(args: &ScaleArgs, context: &Context) -> Result<()> {
     let context = &context.at(args.name.told());
     let name = context.selected()?;
-    let limit = context.lifecycle_timeout();
-    let lock = HomeLock::acquire(&context.home, context.clock, limit).await?;
-    if let state @ (State::Never | State::Stopped(_)) = endpoint::look(&context.home)? {
-        return Err(context.not_running(&state));
-    }
-    let local = start::ensure(context, &lock).await?;
-    drop(lock);
+    let local = super::at_home(context).await?;
     let scaled = order(args, context, &local.admin, &name).await?;
     if let Some(cluster) = scaled.cluster() {
         super::learn(context, &local.endpoint, cluster, super::Choose::No).await?;
@@ -144,7 +136,10 @@ impl Scaled {
 }
 
 /// The answer, or why there is none in the words of the command line.
-async fn told<T>(
+///
+/// # Errors
+/// As said.
+pub(super) async fn told<T>(
     context: &Context,
     admin: &Admin,
     name: &str,
@@ -152,7 +147,9 @@ async fn told<T>(
 ) -> Result<T> {
     match answer {
         Ok(answer) => Ok(answer),
-        Err(error) if error.status() == Some(404) => Err(super::unknown_cluster(admin, name).await),
+        Err(error) if error.code() == "CLUSTER_NOT_FOUND" => {
+            Err(super::unknown_cluster(admin, name).await)
+        }
         Err(AdminError::Problem(problem)) if problem.code == "CLUSTER_SHUT_DOWN" => {
             Err(CliError::new(
                 format!("cluster {name} is shut down"),

@@ -1,0 +1,167 @@
+//! Which SPU is started anew next, where all are to be, one after the other.
+//!
+//! One goes only when every other one is ready, and when enough of those who hold a partition with
+//! it are in sync without it: then whoever leads hands over, and what has copies goes on being
+//! written to and read. One whose own copies are not in sync goes before the others: it may be what
+//! its start mends.
+
+use std::collections::BTreeMap;
+
+use weir_protocol::ids::{LaunchId, PartitionKey, SpuId};
+
+use super::lifecycle::SpuView;
+use crate::store::{operations::Started, partitions::PartitionRow};
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// This one is stopped; it is started again as whatever does not run and should.
+    Stop(SpuId),
+    /// Nothing, until something else happens: this.
+    Wait(String),
+    /// All of them were started anew, and are ready.
+    Done,
+}
+
+/// Whether an SPU is done: it was started anew since and is ready, or it is on its way out.
+#[must_use]
+pub fn is_done(before: &Started, spus: &[SpuView]) -> bool {
+    let Some(spu) = spus.iter().find(|spu| spu.spu_id == before.spu_id) else { return true };
+    !spu.in_spec || (is_new(spu, before.launch_id) && spu.running && spu.lacks.is_none())
+}
+
+fn is_new(spu: &SpuView, before: Option<LaunchId>) -> bool {
+    spu.launch_id.is_some() && spu.launch_id != before
+}
+
+/// Decides. `held`: what each of those that are not done holds.
+#[must_use]
+pub fn next(
+    asked: &[Started],
+    spus: &[SpuView],
+    held: &BTreeMap<SpuId, Vec<PartitionRow>>,
+) -> Next {
+    let left: Vec<_> = asked.iter().filter(|before| !is_done(before, spus)).collect();
+    if left.is_empty() {
+        return Next::Done;
+    }
+    let waiting = spus.iter().find(|spu| {
+        let before = asked.iter().find(|before| before.spu_id == spu.spu_id);
+        let begun = before.is_some_and(|before| is_new(spu, before.launch_id));
+        spu.in_spec && before.is_some() && (!spu.running || (begun && spu.lacks.is_some()))
+    });
+    if let Some(spu) = waiting {
+        return Next::Wait(format!("SPU {} is not ready yet", spu.spu_id));
+    }
+    let mut left: Vec<_> = left.into_iter().map(|before| before.spu_id).collect();
+    let rows = |spu: &SpuId| held.get(spu).into_iter().flatten();
+    left.sort_by_key(|spu| (rows(spu).all(|row| row.isr().contains(spu)), *spu));
+    let mut why = None;
+    for spu in left {
+        let unready = spus.iter().find(|other| {
+            other.in_spec && other.spu_id != spu && (other.lacks.is_some() || !other.running)
+        });
+        let lacks = rows(&spu).find(|row| !goes_on_without(row, spu));
+        let reason = match (unready, lacks) {
+            (None, None) => return Next::Stop(spu),
+            (Some(other), _) => format!("SPU {} is not ready", other.spu_id),
+            (None, Some(row)) => too_few(row.key, spu),
+        };
+        why.get_or_insert(reason);
+    }
+    Next::Wait(why.unwrap_or_default())
+}
+
+fn too_few(key: PartitionKey, spu: SpuId) -> String {
+    format!("too few replicas of partition {key} are in sync without SPU {spu}")
+}
+
+/// Whether as many of the others are in sync as commit, or all of them where they are fewer.
+fn goes_on_without(row: &PartitionRow, spu: SpuId) -> bool {
+    let others = row.holders().iter().filter(|holder| **holder != spu).count();
+    let needed = usize::try_from(row.min_insync).unwrap_or(usize::MAX).min(others);
+    row.isr().iter().filter(|member| **member != spu).count() >= needed
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::plan::isr::tests::row;
+
+    fn launch(n: u128) -> Option<LaunchId> {
+        Some(LaunchId(Uuid::from_u128(n)))
+    }
+
+    fn spu(id: u32, launch_id: Option<LaunchId>, ready: bool) -> SpuView {
+        SpuView {
+            spu_id: SpuId(id),
+            launch_id,
+            in_spec: true,
+            removed: false,
+            destroyed: false,
+            running: true,
+            start_due: true,
+            failing: None,
+            lacks: (!ready).then(|| "it has not registered".to_owned()),
+        }
+    }
+
+    fn asked() -> Vec<Started> {
+        (1..=3).map(|id| Started { spu_id: SpuId(id), launch_id: launch(id.into()) }).collect()
+    }
+
+    fn old(id: u32) -> SpuView {
+        spu(id, launch(id.into()), true)
+    }
+
+    fn holding(rows: &[PartitionRow]) -> BTreeMap<SpuId, Vec<PartitionRow>> {
+        let of = |id| rows.iter().filter(|row| row.is_held_by(SpuId(id))).cloned().collect();
+        (1..=3).map(|id| (SpuId(id), of(id))).collect()
+    }
+
+    #[test]
+    fn one_after_the_other_each_once_the_one_before_is_ready() {
+        let held = holding(&[row(&[1, 2, 3], &[1, 2, 3], &[], 2), row(&[3], &[3], &[], 1)]);
+        let mut spus = vec![old(1), old(2), old(3)];
+        for id in 1..=3_u32 {
+            assert_eq!(next(&asked(), &spus, &held), Next::Stop(SpuId(id)));
+            let at = usize::try_from(id - 1).unwrap();
+            spus[at] = spu(id, launch(10 + u128::from(id)), false);
+            assert!(
+                matches!(next(&asked(), &spus, &held), Next::Wait(why) if why.contains("ready"))
+            );
+            spus[at].lacks = None;
+            spus[at].running = false;
+            assert!(matches!(next(&asked(), &spus, &held), Next::Wait(_)), "it is started first");
+            spus[at].running = true;
+        }
+        assert_eq!(next(&asked(), &spus, &held), Next::Done);
+        // One that is on its way out is not waited for.
+        spus[0] = SpuView { in_spec: false, ..old(1) };
+        assert_eq!(next(&asked(), &spus, &held), Next::Done);
+    }
+
+    #[test]
+    fn nobody_goes_whom_a_partition_cannot_spare() {
+        let spus = [old(1), old(2), old(3)];
+        // 3 has fallen behind: its own start does not make that worse, and it goes first.
+        let held = holding(&[row(&[1, 2, 3], &[1, 2], &[3], 2)]);
+        assert_eq!(next(&asked(), &spus, &held), Next::Stop(SpuId(3)));
+        let two = &asked()[..2];
+        assert!(matches!(next(two, &spus, &held), Next::Wait(why) if why.contains("too few")));
+        // With one copy there is nobody to spare.
+        let alone = holding(&[row(&[1], &[1], &[], 1)]);
+        assert_eq!(next(&asked(), &spus, &alone), Next::Stop(SpuId(1)));
+    }
+
+    #[test]
+    fn one_that_is_not_ready_goes_first_and_nobody_else_meanwhile() {
+        let spus = [old(1), spu(2, launch(2), false), old(3)];
+        let held = holding(&[]);
+        assert_eq!(next(&asked(), &spus, &held), Next::Stop(SpuId(2)));
+        let others = [asked()[0], asked()[2]];
+        assert!(matches!(next(&others, &spus, &held), Next::Wait(why) if why.contains("SPU 2")));
+    }
+}
