@@ -332,6 +332,11 @@ async fn a_restart_goes_from_one_to_the_next_and_on_after_a_crash() {
     assert_eq!(changed(&before, &after), [false, true, false]);
     assert_eq!(after.spus[1].restarts, 0, "it was asked for");
 
+    // What was deleted is not fetched, so nobody waits until it is in sync again.
+    let copies = TopicRequest { replication: 3, ..TopicRequest::new("gone", 1) };
+    app::topic_create(&control.app, &control.principal, "demo", &copies, None).await.unwrap();
+    app::topic_delete(&control.app, &control.principal, "demo", "gone").await.unwrap();
+
     // Nobody acts on it; ordered again it is the same order; then all are, one at a time.
     let control = control.restart(&folder).await;
     let first = ordered(&control, None).await;

@@ -18,7 +18,7 @@ use crate::store::{
 /// out is not begun again.
 ///
 /// # Errors
-/// [`AppError::SpuNotFound`], [`AppError::ClusterShutDown`], [`AppError::ClusterDeleting`], and as
+/// [`AppError::SpuNotFound`], [`AppError::Invalid`] for none or while one leaves, [`AppError::ClusterShutDown`], [`AppError::ClusterDeleting`], and as
 /// the store.
 pub async fn cluster_restart(
     app: &App,
@@ -36,6 +36,16 @@ pub async fn cluster_restart(
     }
     let row = lookup::decidable(lookup::running_cluster(&mut org, cluster).await?)?;
     let rows = spus::list(&mut org, row.id).await?;
+    if which.is_some_and(<[SpuId]>::is_empty) {
+        let hint = "Name at least one, or leave the list out: then all are meant.";
+        return Err(AppError::invalid("spu_ids", "no SPU is named", hint));
+    }
+    if let Some(leaving) = rows.iter().find(|spu| spu.leaving && !spu.removed) {
+        let what = format!("SPU {} is about to leave the cluster", leaving.id);
+        let hint =
+            "Wait until it has (weir cluster status), or keep it: weir cluster scale --cancel.";
+        return Err(AppError::invalid("cluster", what, hint));
+    }
     let there = |spu: SpuId| rows.iter().any(|row| row.id == spu && row.stays());
     if let Some(unknown) = which.into_iter().flatten().find(|spu| !there(**spu)) {
         return Err(AppError::SpuNotFound { cluster: row.name, spu: *unknown });

@@ -22,8 +22,8 @@ use super::{
 use crate::{
     plan::{
         drain::DrainError,
-        names::INTERNAL_PREFIX,
-        reassign as goals,
+        names::{INTERNAL_PREFIX, OFFSETS_REPLICATION, OFFSETS_TOPIC},
+        reassign as goals, rereplicate,
         scale::{self, Holdings, Plan},
         spread,
     },
@@ -32,7 +32,8 @@ use crate::{
         changes::{self, Change},
         clusters::{self, ClusterRow, ClusterSpec},
         operations::{self, Target},
-        partitions, reassignments, removals,
+        partitions::{self, PartitionRow},
+        reassignments, removals,
         spus::{self, SpuRow},
         topics::TopicRow,
         types::{KeyScope, OperationKind, OperationState, TopicState},
@@ -174,8 +175,11 @@ async fn order(
                 changes::record(org, row.id, &Change::Spu(spu), now).await?;
                 target.add.push(spu);
             }
+            let taken = spread_to(org, row, &target.add, &moved.topics).await?;
+            target.moves = u32::try_from(taken.len()).unwrap_or(u32::MAX);
             moved.changes = kept(org, row, &keep).await?;
-            moved.changes.extend(spread_to(org, row, &target.add, &moved.topics).await?);
+            moved.changes.extend(taken);
+            moved.changes.extend(more_offsets(org, row, &target.add, &moved.topics).await?);
             target.keep = keep;
         }
         Plan::Down { remove } => {
@@ -188,9 +192,6 @@ async fn order(
             target.remove.reverse();
         }
         Plan::Same | Plan::Refuse { .. } => {}
-    }
-    if !target.add.is_empty() {
-        target.moves = u32::try_from(moved.changes.len()).unwrap_or(u32::MAX);
     }
     clusters::set_spec(org, row.id, spec, now).await?;
     changes::record(org, row.id, &Change::Cluster, now).await?;
@@ -218,16 +219,32 @@ async fn drained(
     let rows: Vec<_> = rows.into_values().collect();
     let from: BTreeSet<_> = leaving.iter().copied().collect();
     let there = |spu: &SpuRow| spu.stays() && candidates::there(spu);
+    // What is only on its way there goes back.
+    let (back, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| {
+        let goal = row.reassignment.as_ref();
+        goal.is_some_and(|goal| !goal.original.iter().any(|spu| from.contains(spu)))
+    });
     let mut drained = reassign::emptied(org, row, &spus, &from, there, (topics, &rows)).await?;
     if !drained.stuck.is_empty() {
         // One that is away comes back, and is waited for.
-        drained = reassign::emptied(org, row, &spus, &from, SpuRow::stays, (topics, &rows)).await?;
+        let stuck: BTreeSet<_> = drained.stuck.iter().map(|(key, _)| *key).collect();
+        let rows: Vec<_> = rows.iter().filter(|row| stuck.contains(&row.key)).cloned().collect();
+        let wider =
+            reassign::emptied(org, row, &spus, &from, SpuRow::stays, (topics, &rows)).await?;
+        drained.moves.extend(wider.moves);
+        drained.stuck = wider.stuck;
     }
     if !drained.stuck.is_empty() {
-        return Err(refusal(row, wanted, &leaving, &holdings, topics, drained.stuck));
+        return Err(refusal(row, wanted, &leaving, &holdings, topics, (&rows, drained.stuck)));
     }
     let count = u32::try_from(keys.len()).unwrap_or(u32::MAX);
-    Ok((reassign::asked(&rows, drained.moves), count))
+    let mut changes = reassign::asked(&rows, drained.moves);
+    changes.extend(
+        back.into_iter()
+            .filter_map(|row| Some((goals::cancel(&row)?, row)))
+            .map(|(change, row)| (row, change)),
+    );
+    Ok((changes, count))
 }
 
 /// Why what is to go cannot be emptied.
@@ -237,15 +254,18 @@ fn refusal(
     leaving: &[SpuId],
     holdings: &Holdings,
     topics: &BTreeMap<TopicGenerationId, TopicRow>,
-    stuck: Vec<(PartitionKey, DrainError)>,
+    (rows, stuck): (&[PartitionRow], Vec<(PartitionKey, DrainError)>),
 ) -> AppError {
     let nowhere =
         |(key, error): &(PartitionKey, DrainError)| (*error == DrainError::Nowhere).then_some(*key);
     let keys: BTreeSet<_> = stuck.iter().filter_map(nowhere).collect();
     let on_its_way = stuck.into_iter().find(|(_, error)| *error != DrainError::Nowhere);
-    if let (Some((key, error)), Some(spu)) = (on_its_way, leaving.first()) {
+    if let Some((key, error)) = on_its_way {
         let topic = reassign::named(topics, &key);
-        return AppError::DrainRefused { spu: *spu, topic, key, error };
+        let destined = rows.iter().find(|row| row.key == key).map(PartitionRow::destined);
+        let on = |spu: &&SpuId| destined.as_ref().is_some_and(|on| on.contains(spu));
+        let spu = leaving.iter().find(on).or(leaving.first()).copied().unwrap_or(SpuId(0));
+        return AppError::DrainRefused { spu, topic, key, error };
     }
     let blocking = scale::blocking_only(leaving, holdings, &keys);
     let lacking = u32::try_from(blocking.len()).unwrap_or(u32::MAX);
@@ -303,5 +323,28 @@ async fn spread_to(
     }
     let takers = (&takers[..], &candidates::racks(&spus));
     let moves = spread::plan(&rows, &added.iter().copied().collect(), takers, &removing);
+    Ok(reassign::asked(&rows, moves))
+}
+
+/// The copies that what consumers have committed could not have before. Nobody waits for them.
+async fn more_offsets(
+    org: &mut Scoped<'_>,
+    row: &ClusterRow,
+    added: &[SpuId],
+    topics: &BTreeMap<TopicGenerationId, TopicRow>,
+) -> Result<Vec<Asked>, AppError> {
+    let topic = topics.values().find(|topic| topic.name == OFFSETS_TOPIC);
+    let Some(topic) = topic.filter(|_| !added.is_empty()) else { return Ok(Vec::new()) };
+    let spus = spus::list(org, row.id).await?;
+    let takers = candidates::load(org, row.id, &spus, SpuRow::stays).await?;
+    let removing = removals::of_cluster(org, row.id).await?;
+    let takers = (&takers[..], &candidates::racks(&spus));
+    let copies = u32::try_from(takers.0.len()).unwrap_or(u32::MAX).min(OFFSETS_REPLICATION);
+    let mut rows = partitions::of_generation(org, row.id, topic.generation).await?;
+    rows.retain(|row| {
+        row.reassignment.is_none() && row.holders().len() < usize::try_from(copies).unwrap_or(0)
+    });
+    // Where one cannot have more, none has: the next order tries again.
+    let moves = rereplicate::plan(&rows, copies, takers, &removing).unwrap_or_default();
     Ok(reassign::asked(&rows, moves))
 }

@@ -64,7 +64,12 @@ pub fn plan(
         }
         match target(row, from, &mut takers, removing.get(&row.key), shrinks(row)) {
             Some(target) => drained.moves.push((row.key, target)),
-            None => drained.stuck.push((row.key, DrainError::Nowhere)),
+            None => {
+                // Whoever could take it has what it held of it before still to remove.
+                let removing = removing.get(&row.key).and_then(BTreeSet::first);
+                let being = removing.map(|spu| ReassignError::BeingRemoved(*spu).into());
+                drained.stuck.push((row.key, being.unwrap_or(DrainError::Nowhere)));
+            }
         }
     }
     drained
@@ -255,7 +260,8 @@ mod tests {
         let five = loaded(&rows, 5);
         assert_eq!(targets(&plan(&rows, SpuId(1), &five, &removing).unwrap()), [[5, 2, 3]]);
         let only = &five[3..4];
-        assert!(plan(&rows, SpuId(1), only, &removing).is_err());
+        let (_, why) = plan(&rows, SpuId(1), only, &removing).unwrap_err();
+        assert_eq!(why, ReassignError::BeingRemoved(SpuId(4)).into());
         let mut full = five.clone();
         full[3].held = REPLICAS_PER_SPU_MAX;
         assert_eq!(targets(&plan(&rows, SpuId(1), &full, &Removing::new()).unwrap()), [[5, 2, 3]]);

@@ -12,6 +12,9 @@ pub const PARTITIONS_MAX: u32 = 10_000;
 pub const INTERNAL_PREFIX: &str = "__";
 /// The internal topic that keeps what named consumers have committed.
 pub const OFFSETS_TOPIC: &str = "__offsets";
+
+/// Replicas of each of its partitions, where there are as many SPUs.
+pub const OFFSETS_REPLICATION: u32 = 3;
 /// The name of the internal topic that probes write to: one partition on each SPU, whose data
 /// is worth nothing to anybody else.
 pub const PROBE_TOPIC: &str = "__probe";

@@ -1,9 +1,9 @@
 //! Which SPU is started anew next, where all are to be, one after the other.
 //!
 //! One goes only when every other one is ready, and when enough of those who hold a partition with
-//! it are in sync without it: then whoever leads hands over, and what has copies goes on being
-//! written to and read. One whose own copies are not in sync goes before the others: it may be what
-//! its start mends.
+//! it are in sync without it: then whoever leads hands over. What has more copies than commit goes on
+//! being written to and read; what has as many waits for the moment that it takes. What an SPU is not
+//! able to serve does not hold it back: its start may mend it, and it goes before the others.
 
 use std::collections::BTreeMap;
 
@@ -34,35 +34,52 @@ fn is_new(spu: &SpuView, before: Option<LaunchId>) -> bool {
     spu.launch_id.is_some() && spu.launch_id != before
 }
 
-/// Decides. `held`: what each of those that are not done holds.
+/// What one of them holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holds {
+    /// What it serves its part of, of topics that were not deleted.
+    pub rows: Vec<PartitionRow>,
+    /// Whether there is something that it does not: its storage failed, or it is damaged.
+    pub out_of_service: bool,
+}
+
+/// What is waited for, whatever is held: one that was stopped is not back yet.
 #[must_use]
-pub fn next(
-    asked: &[Started],
-    spus: &[SpuView],
-    held: &BTreeMap<SpuId, Vec<PartitionRow>>,
-) -> Next {
-    let left: Vec<_> = asked.iter().filter(|before| !is_done(before, spus)).collect();
-    if left.is_empty() {
-        return Next::Done;
-    }
+pub fn waits(asked: &[Started], spus: &[SpuView]) -> Option<String> {
     let waiting = spus.iter().find(|spu| {
         let before = asked.iter().find(|before| before.spu_id == spu.spu_id);
         let begun = before.is_some_and(|before| is_new(spu, before.launch_id));
         spu.in_spec && before.is_some() && (!spu.running || (begun && spu.lacks.is_some()))
     });
-    if let Some(spu) = waiting {
-        return Next::Wait(format!("SPU {} is not ready yet", spu.spu_id));
+    waiting.map(|spu| format!("SPU {} is not ready yet", spu.spu_id))
+}
+
+/// Decides. `held`: what each of those that are not done holds.
+#[must_use]
+pub fn next(asked: &[Started], spus: &[SpuView], held: &BTreeMap<SpuId, Holds>) -> Next {
+    let left = asked.iter().filter(|before| !is_done(before, spus));
+    let mut left: Vec<_> = left.map(|before| before.spu_id).collect();
+    if left.is_empty() {
+        return Next::Done;
     }
-    let mut left: Vec<_> = left.into_iter().map(|before| before.spu_id).collect();
-    let rows = |spu: &SpuId| held.get(spu).into_iter().flatten();
-    left.sort_by_key(|spu| (rows(spu).all(|row| row.isr().contains(spu)), *spu));
+    if let Some(why) = waits(asked, spus) {
+        return Next::Wait(why);
+    }
+    let unready = |spu: &SpuView| spu.lacks.is_some() || !spu.running;
+    let rows = |spu: &SpuId| held.get(spu).into_iter().flat_map(|holds| &holds.rows);
+    left.sort_by_key(|spu| {
+        let in_service = held.get(spu).is_none_or(|holds| !holds.out_of_service);
+        (in_service && rows(spu).all(|row| row.isr().contains(spu)), *spu)
+    });
     let mut why = None;
     for spu in left {
-        let unready = spus.iter().find(|other| {
-            other.in_spec && other.spu_id != spu && (other.lacks.is_some() || !other.running)
-        });
+        let itself = spus.iter().any(|view| view.spu_id == spu && unready(view));
+        // One that is not ready either has nothing to lose by it.
+        let other = spus
+            .iter()
+            .find(|other| !itself && other.in_spec && other.spu_id != spu && unready(other));
         let lacks = rows(&spu).find(|row| !goes_on_without(row, spu));
-        let reason = match (unready, lacks) {
+        let reason = match (other, lacks) {
             (None, None) => return Next::Stop(spu),
             (Some(other), _) => format!("SPU {} is not ready", other.spu_id),
             (None, Some(row)) => too_few(row.key, spu),
@@ -116,9 +133,10 @@ mod tests {
         spu(id, launch(id.into()), true)
     }
 
-    fn holding(rows: &[PartitionRow]) -> BTreeMap<SpuId, Vec<PartitionRow>> {
+    fn holding(rows: &[PartitionRow]) -> BTreeMap<SpuId, Holds> {
         let of = |id| rows.iter().filter(|row| row.is_held_by(SpuId(id))).cloned().collect();
-        (1..=3).map(|id| (SpuId(id), of(id))).collect()
+        let holds = |id| Holds { rows: of(id), out_of_service: false };
+        (1..=3).map(|id| (SpuId(id), holds(id))).collect()
     }
 
     #[test]
@@ -157,10 +175,24 @@ mod tests {
     }
 
     #[test]
+    fn what_an_spu_does_not_serve_does_not_hold_it_back_and_it_goes_first() {
+        let spus = [old(1), old(2), old(3)];
+        let mut held = holding(&[row(&[1, 2], &[1, 2], &[], 1)]);
+        held.insert(SpuId(3), Holds { rows: vec![], out_of_service: true });
+        assert_eq!(next(&asked(), &spus, &held), Next::Stop(SpuId(3)));
+        // Both disks were full: neither can catch up before the other has started anew.
+        let out = || Holds { rows: vec![], out_of_service: true };
+        let held: BTreeMap<_, _> = [(SpuId(1), out()), (SpuId(2), out())].into();
+        assert_eq!(next(&asked()[..2], &spus, &held), Next::Stop(SpuId(1)));
+    }
+
+    #[test]
     fn one_that_is_not_ready_goes_first_and_nobody_else_meanwhile() {
         let spus = [old(1), spu(2, launch(2), false), old(3)];
         let held = holding(&[]);
         assert_eq!(next(&asked(), &spus, &held), Next::Stop(SpuId(2)));
+        let both = [spu(1, launch(1), false), spu(2, launch(2), false), old(3)];
+        assert_eq!(next(&asked(), &both, &held), Next::Stop(SpuId(1)), "none waits for the other");
         let others = [asked()[0], asked()[2]];
         assert!(matches!(next(&others, &spus, &held), Next::Wait(why) if why.contains("SPU 2")));
     }

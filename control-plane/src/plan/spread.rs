@@ -1,13 +1,13 @@
 //! What SPUs that are new take over from the others, so that all carry as much.
 //!
-//! Each takes replicas from whoever carries most, in their place in the order of preference, until
-//! it has its share of replicas; first such that it is preferred as the leader of its share of
-//! partitions. No partition comes to stand on fewer racks, and none moves twice. The same state
-//! gives the same plan.
+//! In turn each takes a replica from whoever carries most, in its place in the order of preference,
+//! until it has its share of replicas; first such that it is preferred as the leader of its share of
+//! partitions. No partition comes to stand on fewer racks, as far as it is known where the new ones
+//! stand, and none moves twice. The same state gives the same plan.
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
 };
 
 use weir_protocol::ids::SpuId;
@@ -18,17 +18,6 @@ use super::{
 };
 use crate::store::partitions::PartitionRow;
 
-/// Most partitions that one order moves: whoever wants more orders it again.
-const MOVES_MAX: usize = 1_000;
-
-/// What each SPU carries, with what was decided so far.
-struct Loads {
-    by_spu: BTreeMap<SpuId, Candidate>,
-    /// Replicas, and partitions, for each SPU when all carry as much; rounded down.
-    share: u32,
-    leads: u32,
-}
-
 /// Decides. `rows`: what may be moved; `candidates`: who may hold replicas, those of `added` too.
 #[must_use]
 pub fn plan(
@@ -37,78 +26,107 @@ pub fn plan(
     (candidates, racks): (&[Candidate], &Racks),
     removing: &Removing,
 ) -> Vec<Move> {
-    let mut loads = Loads::of(candidates);
-    let mut rows: Vec<_> = rows.iter().filter(|row| row.reassignment.is_none()).collect();
+    let mut spread = Spread::of(rows, added, candidates, racks, removing);
     let mut moves = Vec::new();
-    for spu in added.iter().filter(|spu| candidates.iter().any(|c| c.spu == **spu)) {
-        while moves.len() < MOVES_MAX {
-            let Some((at, position)) = loads.best(&rows, *spu, added, racks, removing) else {
-                break;
-            };
-            let row = rows.remove(at);
-            let mut target = row.holders();
-            loads.give(target[position], *spu, position == 0);
-            target[position] = *spu;
-            moves.push((row.key, target));
+    let mut takers: VecDeque<_> = added.iter().copied().collect();
+    while let Some(taker) = takers.pop_front() {
+        if let Some(moved) = spread.take(taker) {
+            moves.push(moved);
+            takers.push_back(taker);
         }
     }
     moves
 }
 
-impl Loads {
-    fn of(candidates: &[Candidate]) -> Self {
-        let by_spu: BTreeMap<_, _> = candidates.iter().map(|c| (c.spu, *c)).collect();
-        let count = u32::try_from(by_spu.len()).unwrap_or(u32::MAX).max(1);
+/// What each SPU carries, with what was decided so far.
+struct Spread<'a> {
+    rows: Vec<(&'a PartitionRow, Vec<SpuId>)>,
+    moved: Vec<bool>,
+    loads: BTreeMap<SpuId, Candidate>,
+    /// Of each SPU that gives: the rows that prefer it as their leader, and those that it follows.
+    gives: BTreeMap<SpuId, [VecDeque<usize>; 2]>,
+    racks: &'a Racks,
+    removing: &'a Removing,
+    /// Replicas, and partitions, for each SPU when all carry as much; rounded down.
+    share: u32,
+    leads: u32,
+}
+
+impl<'a> Spread<'a> {
+    fn of(
+        rows: &'a [PartitionRow],
+        added: &BTreeSet<SpuId>,
+        candidates: &[Candidate],
+        racks: &'a Racks,
+        removing: &'a Removing,
+    ) -> Self {
+        let loads: BTreeMap<_, _> = candidates.iter().map(|c| (c.spu, *c)).collect();
+        let count = u32::try_from(loads.len()).unwrap_or(u32::MAX).max(1);
         let sum = |part: fn(&Candidate) -> u32| {
-            by_spu.values().map(part).fold(0, u32::saturating_add) / count
+            loads.values().map(part).fold(0, u32::saturating_add) / count
         };
-        Self { share: sum(|c| c.replicas), leads: sum(|c| c.preferred), by_spu }
+        let (share, leads) = (sum(|c| c.replicas), sum(|c| c.preferred));
+        let free = rows.iter().filter(|row| row.reassignment.is_none());
+        let rows: Vec<_> = free.map(|row| (row, row.holders())).collect();
+        let mut gives: BTreeMap<_, [VecDeque<usize>; 2]> = BTreeMap::new();
+        for (at, (_, holders)) in rows.iter().enumerate() {
+            for (position, holder) in holders.iter().enumerate() {
+                if loads.contains_key(holder) && !added.contains(holder) {
+                    gives.entry(*holder).or_default()[usize::from(position > 0)].push_back(at);
+                }
+            }
+        }
+        let moved = vec![false; rows.len()];
+        Self { rows, moved, loads, gives, racks, removing, share, leads }
     }
 
-    /// Which replica `spu` takes next: of which of `rows`, in which place.
-    fn best(
-        &self,
-        rows: &[&PartitionRow],
-        spu: SpuId,
-        added: &BTreeSet<SpuId>,
-        racks: &Racks,
-        removing: &Removing,
-    ) -> Option<(usize, usize)> {
-        let mine = self.by_spu.get(&spu)?;
+    /// One more for `taker`; `None`: it has its share, or nobody has too much that it could have.
+    fn take(&mut self, taker: SpuId) -> Option<Move> {
+        let mine = *self.loads.get(&taker)?;
         if mine.replicas >= self.share {
             return None;
         }
         let to_lead = mine.preferred < self.leads;
-        let places = rows.iter().enumerate().flat_map(|(at, row)| {
-            let holders = row.holders();
-            let free = !holders.contains(&spu)
-                && removing.get(&row.key).is_none_or(|removing| !removing.contains(&spu));
-            let places = holders.clone().into_iter().enumerate().filter(move |_| free);
-            places.map(move |(position, holder)| (at, position, holder, holders.clone()))
+        let kinds = if to_lead { [0, 1] } else { [1, 0] };
+        let mut givers: Vec<_> = self.gives.keys().filter_map(|spu| self.loads.get(spu)).collect();
+        givers.retain(|giver| giver.replicas > self.share);
+        givers.sort_by_key(|giver| {
+            (Reverse(if to_lead { giver.preferred } else { giver.replicas }), giver.spu)
         });
-        let may = places.filter(|(_, _, holder, holders)| {
-            let others: Vec<_> = holders.iter().copied().filter(|other| other != holder).collect();
-            let carries = self.by_spu.get(holder);
-            !added.contains(holder)
-                && carries.is_some_and(|carries| carries.replicas > self.share)
-                && placement::beside(racks, &others, spu)
-                    <= placement::beside(racks, &others, *holder)
+        let givers: Vec<_> = givers.into_iter().map(|giver| giver.spu).collect();
+        let found = kinds.into_iter().find_map(|kind| {
+            givers.iter().find_map(|giver| {
+                let rows = &self.gives.get(giver)?[kind];
+                let nth = rows.iter().position(|at| self.may(*at, *giver, taker))?;
+                Some((*giver, kind, nth))
+            })
         });
-        let best = may.min_by_key(|(at, position, holder, _)| {
-            let carries = self.by_spu.get(holder);
-            let most = carries.map(|c| if to_lead { c.preferred } else { c.replicas });
-            (to_lead != (*position == 0), Reverse(most), *at, *position)
-        });
-        best.map(|(at, position, ..)| (at, position))
+        let (giver, kind, nth) = found?;
+        let at = self.gives.get_mut(&giver)?[kind].remove(nth)?;
+        self.moved[at] = true;
+        self.give(giver, taker, kind == 0);
+        let (row, holders) = &self.rows[at];
+        let target = holders.iter().map(|spu| if *spu == giver { taker } else { *spu });
+        Some((row.key, target.collect()))
+    }
+
+    fn may(&self, at: usize, giver: SpuId, taker: SpuId) -> bool {
+        let (row, holders) = &self.rows[at];
+        let others: Vec<_> = holders.iter().copied().filter(|other| *other != giver).collect();
+        let beside = |spu| placement::beside(self.racks, &others, spu);
+        !self.moved[at]
+            && !holders.contains(&taker)
+            && self.removing.get(&row.key).is_none_or(|removing| !removing.contains(&taker))
+            && beside(taker) <= beside(giver)
     }
 
     fn give(&mut self, from: SpuId, to: SpuId, preferred: bool) {
         let one = u32::from(preferred);
-        if let Some(gives) = self.by_spu.get_mut(&from) {
+        if let Some(gives) = self.loads.get_mut(&from) {
             gives.replicas = gives.replicas.saturating_sub(1);
             gives.preferred = gives.preferred.saturating_sub(one);
         }
-        if let Some(takes) = self.by_spu.get_mut(&to) {
+        if let Some(takes) = self.loads.get_mut(&to) {
             takes.replicas += 1;
             takes.preferred += one;
         }
@@ -152,7 +170,7 @@ mod tests {
     #[test]
     fn the_new_take_their_share_and_lead_theirs() {
         let rows: Vec<_> = (0..6).map(|index| partition(index, &[1])).collect();
-        assert_eq!(spread(&rows, &[2, 3], &Racks::new()), [[2], [2], [3], [3]]);
+        assert_eq!(spread(&rows, &[2, 3], &Racks::new()), [[2], [3], [2], [3]]);
         assert!(spread(&rows[..1], &[2, 3], &Racks::new()).is_empty(), "nobody has too much");
         let two: Vec<_> = (0..3).map(|index| partition(index, &[1, 2])).collect();
         // Of six replicas two, one of them preferred.

@@ -9,7 +9,7 @@ use super::{Context, snapshot::Snapshot};
 use crate::{
     app::{candidates, topic_create},
     plan::{
-        names::OFFSETS_TOPIC,
+        names::{OFFSETS_REPLICATION, OFFSETS_TOPIC},
         placement::{self, Candidate},
     },
     store::{
@@ -22,9 +22,6 @@ use crate::{
 
 /// A consumer's coordinator is found by its name modulo this, so it never changes.
 const PARTITIONS: u32 = 8;
-
-/// Replicas of each of its partitions, where there are as many SPUs.
-const REPLICATION: u32 = 3;
 
 /// Makes the offsets topic, once, as soon as all SPUs of the spec have their rows: its replicas
 /// are spread over them, and stay there.
@@ -52,7 +49,7 @@ pub(super) async fn ensure(context: &Context, snapshot: &Snapshot) -> DbResult<b
         return Ok(false);
     }
     let count = u32::try_from(spus.len()).unwrap_or(u32::MAX);
-    let replication = REPLICATION.min(count);
+    let replication = OFFSETS_REPLICATION.min(count);
     let racks = candidates::racks(&rows);
     let Ok(placed) = placement::place(&spus, &racks, PARTITIONS, replication) else {
         // Without an SPU.

@@ -9,7 +9,7 @@ use weir_runtime::plant;
 
 use super::{Context, launch, probe::PROBE_TOPIC, snapshot::Snapshot};
 use crate::{
-    app::{self, App, holdings, leadership},
+    app::{self, App, holdings, leadership, replication},
     plan::{
         election, operation,
         scale::{self, Blocking, Holdings},
@@ -210,6 +210,7 @@ async fn keep(
     if let Some(row) = clusters::by_id(scoped, id).await? {
         for (row, change) in app::going_back(scoped, &row, leaving, &[]).await? {
             reassignments::set(scoped, id, &row, change.as_ref()).await?;
+            replication::settle(scoped, id, row.key.generation).await?;
         }
     }
     let newest = operations::newest(scoped, id).await?;

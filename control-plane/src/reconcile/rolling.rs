@@ -1,17 +1,19 @@
 //! SPUs that are started anew, one after the other: `plan::rolling`, of the operation that runs.
 //! Each is stopped in order here; what starts it again is what starts any that does not run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Context, snapshot::Snapshot};
 use crate::{
     plan::{
         lifecycle::View,
-        rolling::{self, Next},
+        rolling::{self, Holds, Next},
     },
     store::{
-        DbResult, partitions,
-        types::{Desired, OperationKind},
+        DbResult,
+        partitions::{self, PartitionRow},
+        topics,
+        types::{Desired, OperationKind, TopicState},
     },
 };
 
@@ -25,13 +27,30 @@ pub(super) async fn next(
     let Some(operation) = restart.filter(|_| snapshot.cluster.desired == Desired::Running) else {
         return Ok(None);
     };
+    let (app, id) = (&context.app, snapshot.cluster.id);
     let asked = &operation.target.restart;
+    if let Some(why) = rolling::waits(asked, &view.spus) {
+        return Ok(Some(Next::Wait(why)));
+    }
+    let damage = app.board.damage(id);
     let mut held = BTreeMap::new();
-    let mut tx = context.app.store.read().await?;
+    let mut tx = app.store.read().await?;
     let mut scoped = tx.scoped(snapshot.cluster.org);
+    let topics = topics::list(&mut scoped, id).await?;
+    // Of deleted ones nobody fetches: who has fallen out of sync stays so.
+    let served: BTreeSet<_> = topics
+        .iter()
+        .filter(|topic| topic.state == TopicState::Active)
+        .map(|topic| topic.generation)
+        .collect();
     for before in asked.iter().filter(|before| !rolling::is_done(before, &view.spus)) {
-        let rows = partitions::of_spu(&mut scoped, snapshot.cluster.id, before.spu_id).await?;
-        held.insert(before.spu_id, rows);
+        let spu = before.spu_id;
+        let mut rows = partitions::of_spu(&mut scoped, id, spu).await?;
+        rows.retain(|row| served.contains(&row.key.generation));
+        let out = |row: &PartitionRow| damage.get(&row.key).is_some_and(|d| d.all().contains(&spu));
+        let count = rows.len();
+        rows.retain(|row| !out(row));
+        held.insert(spu, Holds { out_of_service: rows.len() < count, rows });
     }
     Ok(Some(rolling::next(asked, &view.spus, &held)))
 }

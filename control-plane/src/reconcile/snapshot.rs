@@ -1,6 +1,6 @@
 //! What the database holds of a cluster, in one consistent read.
 
-use weir_protocol::ids::{ClusterId, LaunchId, OrgId, SpuId};
+use weir_protocol::ids::{ClusterId, LaunchId, OrgId, SpuId, TopicGenerationId};
 
 use super::probe::PROBE_TOPIC;
 use crate::{
@@ -62,7 +62,9 @@ impl Snapshot {
         let spus = spus::list(&mut scoped, id).await?;
         let moving = match &operation {
             Some(operation) if operation.target.moves > 0 => {
-                moving(app, &mut scoped, id, &spus, &operation.target).await?
+                let grows = offsets_topic.as_ref().filter(|_| !operation.target.add.is_empty());
+                let besides = grows.map(|topic| topic.generation);
+                moving(app, &mut scoped, id, &spus, &operation.target, besides).await?
             }
             _ => Moving::default(),
         };
@@ -100,15 +102,20 @@ impl Snapshot {
     }
 }
 
-/// What is still to be held by others for an operation.
+/// What is still to be held by others for an operation, `besides` a topic whose copies grow in
+/// number by the way.
 async fn moving(
     app: &App,
     scoped: &mut Scoped<'_>,
     id: ClusterId,
     spus: &[SpuRow],
     target: &Target,
+    besides: Option<TopicGenerationId>,
 ) -> DbResult<Moving> {
-    let rows = reassignments::page(scoped, id, None, u32::MAX).await?;
+    // Of deleted topics nothing moves.
+    let mut rows = reassignments::running(scoped, id, true, u32::MAX).await?;
+    rows.extend(reassignments::running(scoped, id, false, u32::MAX).await?);
+    rows.retain(|row| Some(row.key.generation) != besides);
     let online = leadership::online(spus, &app.board.lives(id));
     let waits_for = |row: &PartitionRow| match reassign::step(row, &online)? {
         Step::Wait(wait) => Some(format!("partition {}: {wait}", row.key)),

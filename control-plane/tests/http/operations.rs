@@ -171,10 +171,26 @@ async fn a_scale_says_what_it_would_move_and_moves_that() {
     assert!(back["spus"].as_array().unwrap().iter().all(|spu| spu["leaving"] == json!(false)));
     assert!(reassigning().await.is_empty());
 
-    // Who is new takes its share.
+    // Who is new takes its share; and gives it back where it is not wanted after all.
     let more = asked(4, true).await.ok(200);
     let taken = more["moves"].as_array().unwrap();
     assert_eq!((taken.len(), &taken[0]["to_spu_ids"]), (1, &json!([4])));
+    asked(4, false).await.ok(202);
+    assert_eq!(reassigning().await.len(), 1);
+    let fewer = asked(3, false).await.ok(202);
+    assert_eq!(fewer["spus"][3]["leaving"], json!(true));
+    assert!(reassigning().await.is_empty());
+    // Nothing is started anew while one is on its way out.
+    let restart = async |body: serde_json::Value| {
+        let call = call("POST", "/v1/clusters/demo:restart").key(&f.admin_key).json(&body);
+        call.send(&router).await
+    };
+    let refused = restart(json!({})).await.problem(400, "INVALID_REQUEST");
+    assert!(refused["detail"].as_str().unwrap().contains("SPU 4"), "{refused}");
+    restart(json!({ "spu_ids": [] })).await.problem(400, "INVALID_REQUEST");
+    restart(json!({ "spu_ids": [9] })).await.problem(400, "INVALID_REQUEST");
+    asked(4, false).await.ok(202);
+    asked(3, false).await.ok(202);
     // A copy on each of three does not fit on two.
     let copies = json!({ "name": "copies", "partitions": 1, "replication": 3 });
     let create = call("POST", "/v1/clusters/demo/topics").key(&f.admin_key).json(&copies);

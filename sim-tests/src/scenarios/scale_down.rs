@@ -36,7 +36,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         on_client_node(world, |world, node| async move {
             cluster(&world, 4).await?;
             // Something on each: none of the four is empty.
-            let partitions = u32::try_from(between(4, 9)).unwrap_or(4);
+            let partitions = u32::try_from(between(5, 9)).unwrap_or(4);
             topic(&world, TOPIC, partitions).await?;
             let writer = workload::produce(&world, &node, Producing::new(1, TOPIC));
             let reader = workload::consume(&world, &node, 1, ConsumerConfig::new(TOPIC));
@@ -68,6 +68,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             let all: Vec<_> = stay.into_iter().chain([5, 6]).collect();
             exactly(&world, &all).await?;
             took_their_share(&world, partitions, &all).await?;
+            offsets_have_three_copies(&world).await?;
             refused(&world, few + 2).await?;
             exactly(&world, &all).await?;
             acknowledged_more(&world, 50, Duration::from_secs(30)).await?;
@@ -100,6 +101,20 @@ async fn took_their_share(world: &World, partitions: u32, spus: &[u32]) -> Resul
         }
     }
     Ok(())
+}
+
+/// What consumers have committed is kept three times again, where it could not be for a while.
+async fn offsets_have_three_copies(world: &World) -> Result<(), String> {
+    let mut copies = Vec::new();
+    let wait = async {
+        while copies.is_empty() || copies.iter().any(|copies| *copies != 3) {
+            Clock.sleep(Duration::from_millis(200)).await;
+            let Ok(topic) = world.admin().topic(CLUSTER, "__offsets").await else { continue };
+            copies = topic.partitions.iter().map(|p| p.isr_spu_ids.len()).collect();
+        }
+    };
+    let waited = Clock.timeout(CONVERGE, wait).await;
+    waited.map_err(|_| format!("partitions of the offsets topic have {copies:?} copies in sync"))
 }
 
 /// A crash of one of those that are there, while more come.

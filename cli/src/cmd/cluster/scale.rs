@@ -82,6 +82,9 @@ pub(super) async fn order(
     };
     let preview = admin.cluster_scale_preview(name, spus).await;
     let preview = told(context, admin, name, preview).await?;
+    if args.cancel && preview.add > 0 {
+        return Err(nobody_goes(name));
+    }
     if args.dry_run {
         return Ok(Scaled::Would(preview));
     }
@@ -170,13 +173,17 @@ fn has(called: &str, cluster: &Cluster, since: &str) -> String {
     format!("cluster {called} has {spus} {since}: {}", ids.join(", "))
 }
 
+fn nobody_goes(name: &str) -> CliError {
+    CliError::new(
+        format!("no SPU of cluster {name} is about to go"),
+        "what was removed does not come back; a scale adds others: weir cluster scale --spus",
+    )
+}
+
 /// How many there are if nobody goes.
 fn kept(cluster: &Cluster) -> Result<u32> {
     if !cluster.spus.iter().any(|spu| spu.leaving) {
-        return Err(CliError::new(
-            format!("no SPU of cluster {} is about to go", cluster.name),
-            "what was removed does not come back; a scale adds others: weir cluster scale --spus",
-        ));
+        return Err(nobody_goes(&cluster.name));
     }
     Ok(u32::try_from(cluster.spus.len()).unwrap_or(u32::MAX))
 }
