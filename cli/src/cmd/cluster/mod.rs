@@ -73,11 +73,11 @@ Examples:
   weir cluster scale --spus 3
   weir cluster scale --name big --spus 1 --dry-run
 
-New SPUs take over their share of what the others hold. What those hold that go is moved first, the
-highest ids' where none is empty; --dry-run shows all that would move. Where it cannot be, nothing is
-done, and the topics and partitions in the way are named. While it lasts, weir cluster scale --cancel
-keeps who is about to go; another --spus takes the place of the order.
-The ids of those that went are never used again.")]
+New SPUs take over their share of what the others hold. Those that go are the empty
+ones, then the highest ids; what they hold is moved first. --dry-run shows all that
+would move. Where it cannot be, nothing is done, and the topics and partitions in the
+way are named. While it lasts, weir cluster scale --cancel keeps who is about to go;
+another --spus takes the place of the order. Ids are never used again.")]
     Scale(scale::ScaleArgs),
     /// Start a cluster's SPUs anew, one after the other, while it is in use
     #[command(after_help = "\
@@ -85,9 +85,10 @@ Examples:
   weir cluster restart --rolling
   weir cluster restart --name big --spu 2
 
-Each is stopped in order, with its leaderships handed over first, once every other one serves and every
-partition can spare it. What has no more copies than acknowledge (one, or two by default) waits for the
-moment that its SPU takes; producers and consumers try again by themselves.")]
+Each is stopped in order, with its leaderships handed over first, once every other one
+serves and every partition can spare it. A partition with no more copies than have to
+acknowledge (one, or two by default) waits for the moment that its SPU takes; producers
+and consumers try again by themselves.")]
     Restart(restart::RestartArgs),
     /// Delete a cluster and all its data
     #[command(
