@@ -12,11 +12,11 @@ use weir_control_plane::{
     plan::names::{OFFSETS_TOPIC, PROBE_TOPIC},
     store::{
         FaultRates,
-        clusters::ClusterSpec,
+        clusters::{self, ClusterSpec},
         partitions::{self, NewPartition},
         purges, spus,
         topics::{self, NewTopic},
-        types::{ClusterState, OperationKind, OperationState, StepState},
+        types::{ClusterState, Desired, OperationKind, OperationState, StepState},
     },
 };
 use weir_protocol::{
@@ -341,6 +341,19 @@ async fn a_restart_goes_from_one_to_the_next_and_on_after_a_crash() {
     let control = control.restart(&folder).await;
     let first = ordered(&control, None).await;
     assert_eq!(ordered(&control, None).await, first);
+    // What people do when the control plane was away takes its place not, whatever the state.
+    let mut tx = control.app.store.write().await.unwrap();
+    let (believed, state) = ((Desired::Running, ClusterState::Running), ClusterState::Degraded);
+    let mut scoped = tx.scoped(control.org());
+    assert!(clusters::set_state(&mut scoped, id, believed, state, None, 1).await.unwrap());
+    tx.commit().await.unwrap();
+    let (app, principal) = (&control.app, &control.principal);
+    let app::Answer::Fresh(resumed) =
+        app::cluster_resume(app, principal, "demo", None).await.unwrap()
+    else {
+        panic!()
+    };
+    assert_eq!(resumed.operation_id, Some(first));
     let starts = provisioner.specs().len();
     control.reconcile(&provisioner);
     let operation = ended(&control, first).await;

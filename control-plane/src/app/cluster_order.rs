@@ -12,8 +12,8 @@ use crate::{
     store::{
         changes::{self, Change},
         clusters,
-        operations::Target,
-        types::{KeyScope, OperationKind},
+        operations::{self, Target},
+        types::{KeyScope, OperationKind, OperationState},
     },
 };
 
@@ -87,7 +87,15 @@ async fn order(
             };
             let spus = row.spec.spus;
             let target = Target { from: spus, to: spus, ..Target::default() };
-            act::operation(app, &mut org, principal, &row, kind, target).await?;
+            // A resume helps what is under way on a cluster that runs, and takes its place not.
+            let newest = operations::newest(&mut org, row.id).await?;
+            let goes_on = newest.is_some_and(|last| {
+                last.account.state == OperationState::Running
+                    && matches!(last.kind, OperationKind::Scale | OperationKind::Restart)
+            });
+            if !(goes_on && order == Order::Resume && row.desired == desired) {
+                act::operation(app, &mut org, principal, &row, kind, target).await?;
+            }
             act::audit(app, &mut org, principal, action, row.id, &row.name, json!({})).await?;
         }
     }
