@@ -342,8 +342,9 @@ async fn a_restart_goes_from_one_to_the_next_and_on_after_a_crash() {
     let first = ordered(&control, None).await;
     assert_eq!(ordered(&control, None).await, first);
     // What people do when the control plane was away takes its place not, whatever the state.
+    let found = control.cluster(id).await.unwrap().state;
+    let (believed, state) = ((Desired::Running, found), ClusterState::Degraded);
     let mut tx = control.app.store.write().await.unwrap();
-    let (believed, state) = ((Desired::Running, ClusterState::Running), ClusterState::Degraded);
     let mut scoped = tx.scoped(control.org());
     assert!(clusters::set_state(&mut scoped, id, believed, state, None, 1).await.unwrap());
     tx.commit().await.unwrap();
