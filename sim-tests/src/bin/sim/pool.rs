@@ -15,7 +15,11 @@ use weir_sim_tests::runner::{Failure, Report};
 /// Lines of a failed run's standard error that are shown.
 const STDERR_LINES: usize = 12;
 
-/// Plays every seed of `seeds` and returns the reports by seed.
+/// Long ranges say after so many seeds how far they are.
+const TOLD_EVERY: usize = 100;
+
+/// Plays every seed of `seeds` and returns the reports by seed. A seed that fails is told on
+/// standard error at once, unless a planted bug is to fail it.
 pub(super) fn play(
     scenario: &str,
     seeds: Range<u64>,
@@ -38,7 +42,14 @@ pub(super) fn play(
                     if fail_fast && !report.failures.is_empty() {
                         stop.store(true, Ordering::Relaxed);
                     }
-                    reports.lock().expect("no thread panics with it").push(report);
+                    if plants.is_empty() {
+                        tell(&report);
+                    }
+                    let mut reports = reports.lock().expect("no thread panics with it");
+                    reports.push(report);
+                    if reports.len().is_multiple_of(TOLD_EVERY) {
+                        eprintln!("{scenario}: {} seeds played", reports.len());
+                    }
                 }
             });
         }
@@ -46,6 +57,15 @@ pub(super) fn play(
     let mut reports = reports.into_inner().expect("no thread panicked");
     reports.sort_by_key(|report| report.seed);
     reports
+}
+
+fn tell(report: &Report) {
+    for failure in &report.failures {
+        eprintln!(
+            "{} seed {}: {}: {}",
+            report.scenario, report.seed, failure.check, failure.detail
+        );
+    }
 }
 
 fn child(scenario: &str, seed: u64, plants: &[String]) -> Report {
