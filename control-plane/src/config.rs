@@ -25,6 +25,8 @@ pub struct Config {
     pub request_timeout: Duration,
     /// How clusters are kept.
     pub reconcile: crate::reconcile::Config,
+    /// The build that runs, for whoever asks.
+    pub build: String,
     /// Whether the database is known to be a backup: every cluster is frozen before anything else.
     pub from_backup: bool,
 }
@@ -40,6 +42,7 @@ impl Default for Config {
             cluster: ClusterDefaults::default(),
             request_timeout: Duration::from_secs(30),
             reconcile: crate::reconcile::Config::default(),
+            build: env!("CARGO_PKG_VERSION").to_owned(),
             from_backup: false,
         }
     }

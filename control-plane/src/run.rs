@@ -126,6 +126,7 @@ pub async fn run_measured(
         restore_number: ready.meta.restore_number,
         defaults: config.cluster.clone(),
         rpc_address,
+        build: config.build.clone(),
     });
     if config.from_backup {
         patiently(clock, || app::freeze_all(&app)).await?;

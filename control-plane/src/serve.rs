@@ -153,6 +153,7 @@ pub async fn serve_until(
         rpc_advertise: args.rpc_advertise,
         admin_key: Some(admin_key),
         from_backup: args.from_backup,
+        build: weir_runtime::process::build(),
         cluster: ClusterDefaults { data_dir_root, ..ClusterDefaults::default() },
         reconcile: reconcile::Config {
             data_root: text(&clusters_dir)?,

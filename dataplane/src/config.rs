@@ -42,6 +42,8 @@ pub struct Config {
     pub advertise: Option<String>,
     /// What fails together with it, if that is known: copies of a partition are spread over racks.
     pub rack: Option<String>,
+    /// The build that runs, for the control plane and whoever asks it.
+    pub build: String,
     /// Its bounds.
     pub limits: Limits,
     /// How logs are written.

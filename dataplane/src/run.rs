@@ -83,6 +83,7 @@ pub async fn run_measured(
         endpoint: endpoint(&config, &listener)?,
         rack: config.rack.clone().unwrap_or_default(),
         boot_id: boot::id().and_then(|id| id.parse().ok()),
+        build: config.build.clone(),
     };
     tracing::info!(
         spu_id = %config.spu_id, cluster_id = %config.cluster_id, listen = config.listen,
@@ -127,6 +128,7 @@ pub async fn run_measured(
     let following = CancellationToken::new();
     let links_task = task::spawn(links.run(following.clone()));
     let leave = Leave { wanted: CancellationToken::new(), done: CancellationToken::new() };
+    let ordered_to_end = CancellationToken::new();
     let coordinating = CancellationToken::new();
     let parts = Parts {
         cache: cache.clone(),
@@ -167,6 +169,7 @@ pub async fn run_measured(
         view,
         replication_token,
         leave: leave.clone(),
+        ordered_to_end: ordered_to_end.clone(),
     };
     let mut session_task = task::spawn(session.run(background.clone()));
 
@@ -174,6 +177,7 @@ pub async fn run_measured(
     let outcome = tokio::select! {
         biased;
         () = shutdown.cancelled() => Ok(()),
+        () = ordered_to_end.cancelled() => Ok(()),
         ended = &mut session_task => {
             session_ended = true;
             ended.unwrap_or(Err(SpuError::Bug("the session")))

@@ -1,10 +1,11 @@
 //! The SPU as a process: arguments, signals, the real disk. Shared by `weir-spu` and
 //! `weir run spu`.
 
-use std::{num::NonZeroU64, path::PathBuf, process::ExitCode};
+use std::{io::Read as _, num::NonZeroU64, path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use secrecy::SecretString;
+use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 use weir_protocol::ids::{ClusterId, LaunchId, OrgId, SpuId};
 use weir_runtime::{
@@ -19,28 +20,34 @@ use crate::{Config, Deps, Limits, Metrics, log::LogConfig, run_measured};
 
 /// Holds the launch secret, so that it shows in no list of processes.
 const SECRET_VARIABLE: &str = "WEIR_LAUNCH_SECRET";
+/// Credentials are a few lines.
+const CREDENTIALS_BYTES_MAX: u64 = 16 << 10;
 /// What this process is called where traces are collected.
 pub const SERVICE: &str = "weir-spu";
 
-/// How an SPU is started, as a provisioner does it. The launch secret comes in the
-/// environment variable `WEIR_LAUNCH_SECRET`.
+/// How an SPU is started. A provisioner names each of the ids and puts the launch secret into the
+/// environment variable `WEIR_LAUNCH_SECRET`; people have all of them in a file.
 #[derive(Clone, Debug, Args)]
 pub struct SpuArgs {
-    /// The control plane's gRPC endpoint
-    #[arg(long, value_name = "HOST:PORT")]
-    pub control_plane: String,
+    /// What it proves itself with: the file that weir cluster spu register wrote
+    #[arg(long, value_name = "FILE",
+        conflicts_with_all = ["org", "cluster", "spu_id", "launch_id"])]
+    pub credentials: Option<PathBuf>,
+    /// The control plane's gRPC endpoint [default: that of the credentials]
+    #[arg(long, value_name = "HOST:PORT", required_unless_present = "credentials")]
+    pub control_plane: Option<String>,
     /// The org that owns the cluster
-    #[arg(long, value_name = "ID")]
-    pub org: OrgId,
+    #[arg(long, value_name = "ID", required_unless_present = "credentials")]
+    pub org: Option<OrgId>,
     /// The cluster to serve
-    #[arg(long, value_name = "ID")]
-    pub cluster: ClusterId,
+    #[arg(long, value_name = "ID", required_unless_present = "credentials")]
+    pub cluster: Option<ClusterId>,
     /// Which of the cluster's SPUs this is
-    #[arg(long, value_name = "N")]
-    pub spu_id: u32,
+    #[arg(long, value_name = "N", required_unless_present = "credentials")]
+    pub spu_id: Option<u32>,
     /// Which start of it this is
-    #[arg(long, value_name = "UUID")]
-    pub launch_id: LaunchId,
+    #[arg(long, value_name = "UUID", required_unless_present = "credentials")]
+    pub launch_id: Option<LaunchId>,
     /// Where its data lies; made when missing
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
@@ -86,8 +93,8 @@ pub fn main(args: SpuArgs) -> ExitCode {
 /// # Errors
 /// A sentence for people.
 pub async fn serve(args: SpuArgs) -> Result<(), String> {
-    let secret = std::env::var(SECRET_VARIABLE)
-        .map_err(|_| format!("{SECRET_VARIABLE} is not set; provisioners set it at each launch"))?;
+    let Credentials { org_id, cluster_id, spu_id, launch_id, launch_secret, control_plane } =
+        credentials(&args).await?;
     let opened = if args.unsafe_no_fsync {
         tracing::warn!("fsync is off: acknowledged records will not survive a power failure");
         RealDisk::open_without_fsync(&args.data_dir).await
@@ -102,15 +109,16 @@ pub async fn serve(args: SpuArgs) -> Result<(), String> {
     watch_signals(shutdown.clone())
         .map_err(|error| format!("cannot watch for signals: {error}"))?;
     let config = Config {
-        org_id: args.org,
-        cluster_id: args.cluster,
-        spu_id: SpuId(args.spu_id),
-        launch_id: args.launch_id,
-        launch_secret: SecretString::from(secret),
-        control_plane: args.control_plane,
+        org_id,
+        cluster_id,
+        spu_id: SpuId(spu_id),
+        launch_id,
+        launch_secret: SecretString::from(launch_secret),
+        control_plane,
         listen: args.listen,
         advertise: args.advertise,
         rack: args.rack,
+        build: process::build(),
         limits: Limits {
             open_segments_max,
             catch_up_bytes_per_s: args.catch_up_bytes_per_s,
@@ -124,6 +132,56 @@ pub async fn serve(args: SpuArgs) -> Result<(), String> {
     }
     let deps = Deps { disk, clock: Clock };
     run_measured(config, deps, metrics, shutdown).await.map_err(|error| error.to_string())
+}
+
+/// Who an SPU is, and the proof of it.
+#[derive(Deserialize)]
+struct Credentials {
+    org_id: OrgId,
+    cluster_id: ClusterId,
+    spu_id: u32,
+    launch_id: LaunchId,
+    launch_secret: String,
+    control_plane: String,
+}
+
+/// From the file that the arguments name, or from arguments and environment.
+async fn credentials(args: &SpuArgs) -> Result<Credentials, String> {
+    let Some(file) = &args.credentials else {
+        let launch_secret = std::env::var(SECRET_VARIABLE).map_err(|_| {
+            format!("{SECRET_VARIABLE} is not set; provisioners set it at each launch")
+        })?;
+        let named = || {
+            Some(Credentials {
+                org_id: args.org?,
+                cluster_id: args.cluster?,
+                spu_id: args.spu_id?,
+                launch_id: args.launch_id?,
+                launch_secret,
+                control_plane: args.control_plane.clone()?,
+            })
+        };
+        return named().ok_or_else(|| "not every id of the SPU is named".to_owned());
+    };
+    let (path, shown) = (file.clone(), file.display());
+    let text = task::blocking(move || {
+        let mut text = String::new();
+        std::fs::File::open(path)?.take(CREDENTIALS_BYTES_MAX).read_to_string(&mut text)?;
+        Ok::<_, std::io::Error>(text)
+    });
+    let text =
+        text.await.map_err(|error| format!("cannot read the credentials {shown}: {error}"))?;
+    // What serde says of a wrong value may quote it: the secret is such a value.
+    let mut read: Credentials = serde_json::from_str(&text).map_err(|error| {
+        format!(
+            "{shown} holds no credentials of an SPU (line {}): weir cluster spu register writes them",
+            error.line()
+        )
+    })?;
+    if let Some(control_plane) = &args.control_plane {
+        read.control_plane.clone_from(control_plane);
+    }
+    Ok(read)
 }
 
 /// So many as was asked for, but no more than half of the files that the system lets this

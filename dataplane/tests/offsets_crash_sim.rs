@@ -61,6 +61,7 @@ fn config() -> Config {
         listen: format!("{SPU}:9500"),
         advertise: None,
         rack: None,
+        build: "0.1.0".to_owned(),
         limits: Limits { offsets_flush_interval: Duration::from_millis(5), ..Limits::default() },
         log: LogConfig { segment_bytes_max: 4000, ..LogConfig::default() },
     }

@@ -60,6 +60,7 @@ fn config() -> Config {
         listen: format!("{SPU}:9500"),
         advertise: None,
         rack: None,
+        build: "0.1.0".to_owned(),
         limits: Limits::default(),
         log: LogConfig { segment_bytes_max: 4000, ..LogConfig::default() },
     }

@@ -28,6 +28,9 @@ caught ack_before_fsync spu-crash 'acknowledged_is_readable|one_offset_one_value
 caught ignore_generation topic-recreate 'generations_are_apart|one_offset_one_value|acknowledged_is_readable'
 caught absence_removes topic-tombstone 'acknowledged_is_readable'
 caught readiness_counts_registrations stale-spu 'running_is_true'
+caught readiness_by_process provisioner-faults 'running_is_true' 0..10
+caught order_forgets_step order-sweep 'scenario' 0..7
+caught twin_takes_over twin-spu 'scenario' 0..4
 # A cluster that waits for ever takes its time in every run: few of them suffice.
 caught readiness_waits_for_count scale-down 'scenario' 0..10
 caught removed_unchecked scale-down 'acknowledged_is_readable|scenario' 0..6

@@ -50,6 +50,21 @@ pub fn raise_open_files_limit() -> Option<u64> {
     }
 }
 
+/// Which build this process runs, as a version of SemVer 2.0.0: the release, and after `+` what
+/// tells its executable from another one of the same release (its length and when it was written).
+/// Without that where the system does not tell.
+#[must_use]
+pub fn build() -> String {
+    const RELEASE: &str = env!("CARGO_PKG_VERSION");
+    let about = std::env::current_exe().and_then(std::fs::metadata);
+    let written = about.as_ref().ok().and_then(|about| about.modified().ok());
+    let written = written.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    match (about, written) {
+        (Ok(about), Some(at)) => format!("{RELEASE}+{:x}.{:x}", about.len(), at.as_nanos()),
+        _ => RELEASE.to_owned(),
+    }
+}
+
 /// What this process uses now.
 #[must_use]
 pub fn usage() -> Usage {

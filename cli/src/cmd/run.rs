@@ -58,9 +58,13 @@ pub struct ControlPlane {
     version,
     max_term_width = 100,
     after_help = "\
-Example:
+Examples:
+  weir run spu --credentials spu-4.json --data-dir /var/lib/weir/spu-4 --listen 10.0.0.4:9500
   WEIR_LAUNCH_SECRET=… weir run spu --control-plane 127.0.0.1:9401 --org org_… --cluster cl_… \\
       --spu-id 1 --launch-id … --data-dir /var/lib/weir/spu-1 --listen 127.0.0.1:9500
+
+With --credentials it runs on a machine of its own, as one that weir cluster spu register added;
+it ends with its cluster, and when it is unregistered.
 
 Ends in order at Ctrl-C or SIGTERM."
 )]
@@ -82,6 +86,11 @@ pub fn spu_line(line: &[OsString]) -> Option<Result<SpuArgs, clap::Error>> {
     // What stands first is what the usage calls the program.
     let line = std::iter::once(OsString::from("weir run spu")).chain(options.iter().cloned());
     Some(SpuLine::try_parse_from(line).map(|line| line.args))
+}
+
+/// The newest version of a control plane's database that this build knows.
+pub fn database_version() -> i64 {
+    weir_control_plane::store::migrate::database_version()
 }
 
 /// What must be done before there is a second thread.
@@ -129,7 +138,8 @@ pub async fn run(command: RunCommand) -> Result<()> {
         RunCommand::Spu(args) => (
             args.log_format,
             dataplane::serve(args).await,
-            "SPUs are started by the control plane; see weir run spu --help",
+            "SPUs are started by the control plane, or with what weir cluster spu register wrote; see \
+             weir run spu --help",
         ),
     };
     served.map_err(|reason| {
@@ -158,7 +168,11 @@ mod tests {
                      --cluster cl_00000000000000000000000000000007 --spu-id 3 --launch-id \
                      00000000-0000-0000-0000-000000000009 --data-dir /d --listen h:2";
         let args = spu_line(&line(whole)).unwrap().unwrap();
-        assert_eq!(args.spu_id, 3);
-        assert_eq!(args.cluster.to_string(), "cl_00000000000000000000000000000007");
+        assert_eq!(args.spu_id, Some(3));
+        let cluster = args.cluster.unwrap();
+        assert_eq!(cluster.to_string(), "cl_00000000000000000000000000000007");
+        let short = "weir run spu --credentials f --data-dir /d --listen h:2";
+        assert!(spu_line(&line(short)).unwrap().is_ok());
+        assert!(spu_line(&line(&format!("{short} --spu-id 3"))).unwrap().is_err());
     }
 }

@@ -48,7 +48,7 @@ pub async fn stop_if_idle_or_warn(context: &Context, lock: &HomeLock) {
 ///
 /// # Errors
 /// When it is not certain that the process is ours, or it does not end.
-async fn stop(context: &Context, _lock: &HomeLock, mut endpoint: Endpoint) -> Result<()> {
+pub async fn stop(context: &Context, _lock: &HomeLock, mut endpoint: Endpoint) -> Result<()> {
     let Some(process) = endpoint.process.clone() else { return Ok(()) };
     if !is_ours(context, &endpoint, &process).await? {
         return Err(CliError::new(

@@ -1,11 +1,14 @@
 //! Clusters and their SPUs.
 
 use futures::{Stream, TryStreamExt};
-use weir_protocol::{ids::ClusterId, token::Scope};
+use weir_protocol::{
+    ids::{ClusterId, SpuId},
+    token::Scope,
+};
 
 use super::{
-    Admin, AdminError, Call, Cluster, ClusterSpec, Spu, TokenGrant, request::is_id,
-    types::TokenRequest,
+    Admin, AdminError, Call, Cluster, ClusterSpec, Refusal, Spu, SpuRegistered, TokenGrant,
+    Version, request::is_id, types::TokenRequest,
 };
 
 impl Admin {
@@ -85,6 +88,40 @@ impl Admin {
     /// [`AdminError`].
     pub async fn spu_list(&self, cluster: &str) -> Result<Vec<Spu>, AdminError> {
         self.spus(cluster).try_collect().await
+    }
+
+    /// Who asked to be one of a cluster's SPUs and was refused, the newest first.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn spu_refusals(&self, cluster: &str) -> Result<Vec<Refusal>, AdminError> {
+        self.list(Call::get(["v1", "clusters", cluster, "refusals"])).try_collect().await
+    }
+
+    /// Adds an SPU that is run elsewhere. Not repeated: every call adds one.
+    ///
+    /// # Errors
+    /// [`AdminError`]. After [`AdminError::outcome_unknown`] look whether there is one more.
+    pub async fn spu_register(&self, cluster: &str) -> Result<SpuRegistered, AdminError> {
+        self.execute_json(Call::post_once(["v1", "clusters", cluster, "spus"])).await
+    }
+
+    /// Orders that an SPU that is run elsewhere leaves, once others hold what it holds.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn spu_unregister(&self, cluster: &str, spu: SpuId) -> Result<Cluster, AdminError> {
+        let spu = spu.to_string();
+        // An id is never used again: the same call again means the same.
+        self.execute_json(Call::delete(["v1", "clusters", cluster, "spus", &spu], true)).await
+    }
+
+    /// What the control plane runs.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn version(&self) -> Result<Version, AdminError> {
+        self.execute_json(Call::get(["v1", "version"])).await
     }
 
     /// A data-plane token; `scopes` `None` asks for all that the key may have.

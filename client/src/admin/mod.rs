@@ -41,8 +41,8 @@ pub use self::{
     topic_config::{TopicConfig, TopicConfigChange, TopicUpdate},
     types::{
         Cluster, ClusterSpec, ClusterState, DesiredState, FlushMode, OperationKind, OperationState,
-        Page, Spu, SpuState, StepState, TokenGrant, Topic, TopicCreate, TopicPartition, TopicState,
-        WhoAmI,
+        Page, Refusal, Spu, SpuRegistered, SpuState, StepState, TokenGrant, Topic, TopicCreate,
+        TopicPartition, TopicState, Version, WhoAmI,
     },
 };
 use crate::retry::BackoffConfig;

@@ -64,6 +64,11 @@ impl Call {
         Ok(Self { repeatable: true, idempotency_key: Some(key), ..base })
     }
 
+    /// A POST whose answer is for this caller alone, and so is remembered nowhere: it is sent once.
+    pub(crate) fn post_once<const N: usize>(segments: [&str; N]) -> Self {
+        Self { repeatable: false, ..Self::new(Method::POST, segments) }
+    }
+
     /// A PATCH. Its key makes a repetition return the first answer.
     pub(crate) fn patch<const N: usize>(segments: [&str; N]) -> Result<Self, AdminError> {
         Ok(Self { method: Method::PATCH, ..Self::post(segments)? })

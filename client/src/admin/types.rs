@@ -233,6 +233,9 @@ pub struct Spu {
     /// Whether it is on its way out: the spec does not count it any more.
     #[serde(default)]
     pub leaving: bool,
+    /// Whether it is run elsewhere: its control plane neither starts nor stops it.
+    #[serde(default)]
+    pub external: bool,
     /// Where clients reach it, `host:port`; none before it registered.
     #[serde(default)]
     pub endpoint: Option<String>,
@@ -248,12 +251,59 @@ pub struct Spu {
     /// Its data folder.
     #[serde(default)]
     pub folder_id: Option<FolderId>,
+    /// The build that it runs, as it says, while it is there.
+    #[serde(default)]
+    pub version: Option<String>,
     /// How often it was started again.
     #[serde(default)]
     pub restarts: u32,
     /// Why the state is what it is, where that needs a reason.
     #[serde(default)]
     pub reason: Option<String>,
+}
+
+/// One that asked to be an SPU of a cluster, or was one, and was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The SPU that it said it is.
+    pub spu_id: SpuId,
+    /// The launch that it said it is of.
+    pub launch_id: LaunchId,
+    /// Why, for programs.
+    pub code: String,
+    /// Why, for people.
+    pub reason: String,
+    /// Whether it proved to be a launch of that SPU, be it an earlier one.
+    #[serde(default)]
+    pub proven: bool,
+    /// How often, since the control plane began.
+    pub count: u64,
+    /// When last, milliseconds since 1970.
+    pub last_at_unix_ms: i64,
+}
+
+/// An SPU that was registered, and what it is started with.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct SpuRegistered {
+    /// As it is now.
+    pub spu: Spu,
+    /// What to start it with, a secret among it: `weir run spu --credentials` takes it. Told once.
+    pub credentials: serde_json::Value,
+}
+
+impl std::fmt::Debug for SpuRegistered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SpuRegistered").field("spu", &self.spu).finish_non_exhaustive()
+    }
+}
+
+/// What a control plane runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// Its build: a version of SemVer 2.0.0.
+    pub version: String,
+    /// The version of its database.
+    pub database_version: i64,
 }
 
 /// A topic generation.

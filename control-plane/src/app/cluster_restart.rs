@@ -50,9 +50,16 @@ pub async fn cluster_restart(
     if let Some(unknown) = which.into_iter().flatten().find(|spu| !there(**spu)) {
         return Err(AppError::SpuNotFound { cluster: row.name, spu: *unknown });
     }
+    let elsewhere = |spu: &&SpuId| rows.iter().any(|row| row.id == **spu && row.external);
+    if let Some(external) = which.into_iter().flatten().find(elsewhere) {
+        let what = format!("SPU {external} runs elsewhere, and is not for this to start");
+        let hint = "Start it anew where it runs; others are restarted without naming it.";
+        return Err(AppError::invalid("spu_ids", what, hint));
+    }
     let asked = rows
         .iter()
-        .filter(|spu| spu.stays() && which.is_none_or(|which| which.contains(&spu.id)))
+        .filter(|spu| spu.stays() && !spu.external)
+        .filter(|spu| which.is_none_or(|which| which.contains(&spu.id)))
         .map(|spu| Started { spu_id: spu.id, launch_id: spu.launch_id });
     let restart: Vec<_> = asked.collect();
     let newest = operations::newest(&mut org, row.id).await?;

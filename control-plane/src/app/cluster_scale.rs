@@ -127,9 +127,21 @@ pub async fn cluster_scale(
 /// What to do; an error when it cannot be done.
 async fn decide(org: &mut Scoped<'_>, row: &ClusterRow, wanted: u32) -> Result<Plan, AppError> {
     let rows = spus::list(org, row.id).await?;
-    let (stay, leaving) = told_apart(&rows);
+    let (mut stay, leaving) = told_apart(&rows);
+    // Those that somebody else runs are taken away by name only.
+    let external: BTreeSet<_> = rows.iter().filter(|spu| spu.external).map(|spu| spu.id).collect();
+    let there = stay.len();
+    stay.retain(|spu| !external.contains(spu));
+    let elsewhere = u32::try_from(there - stay.len()).unwrap_or(u32::MAX);
+    let Some(here) = wanted.checked_sub(elsewhere) else {
+        return Err(AppError::invalid(
+            "spus",
+            format!("{elsewhere} of its SPUs run elsewhere, and are not for this to end"),
+            "Take one of them away by name: weir cluster spu unregister N.",
+        ));
+    };
     let holdings = holdings::load(org, row.id).await?;
-    match scale::plan(&stay, &leaving, &holdings, wanted) {
+    match scale::plan(&stay, &leaving, &holdings, here) {
         Plan::Refuse { lacking, blocking } => {
             let cluster = row.name.clone();
             Err(AppError::ScaleRefused { cluster, wanted, lacking, blocking })
@@ -139,7 +151,7 @@ async fn decide(org: &mut Scoped<'_>, row: &ClusterRow, wanted: u32) -> Result<P
 }
 
 /// Those that stay, and those that are about to go.
-fn told_apart(rows: &[SpuRow]) -> (Vec<SpuId>, Vec<SpuId>) {
+pub(super) fn told_apart(rows: &[SpuRow]) -> (Vec<SpuId>, Vec<SpuId>) {
     let (stay, go): (Vec<_>, Vec<_>) =
         rows.iter().filter(|spu| !spu.removed).partition(|spu| spu.stays());
     let ids = |spus: Vec<&SpuRow>| spus.into_iter().map(|spu| spu.id).collect();
@@ -148,13 +160,13 @@ fn told_apart(rows: &[SpuRow]) -> (Vec<SpuId>, Vec<SpuId>) {
 
 /// Which partitions come to be held by others.
 #[derive(Default)]
-struct Moved {
-    changes: Vec<Asked>,
-    topics: BTreeMap<TopicGenerationId, TopicRow>,
+pub(super) struct Moved {
+    pub(super) changes: Vec<Asked>,
+    pub(super) topics: BTreeMap<TopicGenerationId, TopicRow>,
 }
 
 /// Writes what is wanted now, but for what is moved: that is answered.
-async fn order(
+pub(super) async fn order(
     app: &App,
     org: &mut Scoped<'_>,
     row: &ClusterRow,

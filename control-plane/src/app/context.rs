@@ -43,6 +43,8 @@ pub struct App {
     pub defaults: ClusterDefaults,
     /// `host:port` where SPUs reach the gRPC server.
     pub rpc_address: String,
+    /// The build that runs.
+    pub build: String,
 }
 
 impl App {

@@ -42,10 +42,14 @@ mod ready;
 mod reassign;
 pub mod reassign_view;
 pub mod recovery_view;
+pub mod refusals;
 pub mod replica_view;
 pub(crate) mod replication;
 pub mod signals;
 mod spu_list;
+mod spu_refusals;
+mod spu_register;
+mod spu_unregister;
 pub mod status_board;
 mod token_issue;
 pub mod topic_create;
@@ -88,6 +92,9 @@ pub use reassign_view::{ReassignmentPlan, RunningReassignment, reassignment_list
 pub use recovery_view::RecoveryView;
 pub use signals::Signals;
 pub use spu_list::spu_list;
+pub use spu_refusals::{RefusalView, spu_refusals};
+pub use spu_register::{Credentials, SpuRegistered, spu_register};
+pub use spu_unregister::spu_unregister;
 pub use status_board::StatusBoard;
 pub use token_issue::{
     Issued, REPLICATION_TOKEN_TTL, token_internal, token_issue, token_replicate,

@@ -153,6 +153,7 @@ pub(super) mod tests {
             leaving: false,
             removed: false,
             destroyed: false,
+            external: false,
             port: None,
             endpoint: None,
             rack: None,

@@ -14,6 +14,7 @@ use weir_protocol::{
 };
 use weir_runtime::clock::Monotonic;
 
+use super::refusals::{Refusal, Refusals};
 use crate::{
     plan::{damage::Damage, history::Fenced, unclean::Reported},
     store::cuts::Report,
@@ -47,6 +48,8 @@ pub struct SessionSeen {
     pub launch: LaunchId,
     /// The life that the registration was given.
     pub incarnation: Incarnation,
+    /// The build that it runs, as it says.
+    pub version: String,
     /// Whether a produce and a fetch of a probe succeeded since the registration.
     pub probe_passed: bool,
     /// When it was last heard of.
@@ -78,6 +81,7 @@ struct Board {
     sessions: u64,
     calls: BTreeMap<ClusterId, Call>,
     spus: BTreeMap<(ClusterId, SpuId), SpuSeen>,
+    refusals: Refusals,
 }
 
 /// Whom a control plane that has just begun has not heard yet. It gives no epoch meanwhile: its
@@ -147,12 +151,15 @@ impl StatusBoard {
         let seen = board.spus.entry((cluster, spu)).or_default();
         seen.registrations += 1;
         seen.refused = None;
+        board.refusals.taken(cluster, spu, launch);
+        let seen = board.spus.entry((cluster, spu)).or_default();
         seen.session = Some(SessionSeen {
             id,
             up: true,
             stopping: false,
             launch,
             incarnation,
+            version: String::new(),
             probe_passed: false,
             heard: now,
             applied: Revision(0),
@@ -170,6 +177,22 @@ impl StatusBoard {
         if let Some(reason) = reason {
             seen.refused = Some(reason.to_owned());
         }
+    }
+
+    /// The build that a session's SPU runs, as it says.
+    pub fn runs(&self, cluster: ClusterId, spu: SpuId, id: SessionId, version: String) -> bool {
+        self.with_session(cluster, spu, id, |session| session.version = version)
+    }
+
+    /// Somebody was not, or is no longer, taken for an SPU of the cluster.
+    pub fn note_refusal(&self, cluster: ClusterId, refusal: Refusal) {
+        self.board().refusals.note(cluster, refusal);
+    }
+
+    /// Who was refused, the newest first.
+    #[must_use]
+    pub fn refusals(&self, cluster: ClusterId) -> Vec<Refusal> {
+        self.board().refusals.of(cluster)
     }
 
     /// A heartbeat came: `replicas` are those that changed. `false` when another session has
@@ -339,6 +362,7 @@ impl StatusBoard {
         let mut board = self.board();
         board.spus.retain(|(of, _), _| *of != cluster);
         board.calls.remove(&cluster);
+        board.refusals.forget(cluster);
     }
 }
 

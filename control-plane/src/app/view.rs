@@ -98,6 +98,8 @@ pub struct SpuView {
     pub ready: bool,
     /// Whether it is on its way out: the spec does not count it any more.
     pub leaving: bool,
+    /// Whether somebody runs it elsewhere: nothing here starts or stops it.
+    pub external: bool,
     /// `host:port` of its data plane, once it registered.
     pub endpoint: Option<String>,
     /// What fails together with it, as it said when it registered.
@@ -110,6 +112,9 @@ pub struct SpuView {
     /// Its data folder.
     #[schema(value_type = Option<String>)]
     pub folder_id: Option<FolderId>,
+    /// The build that it runs, as it said when it registered last.
+    #[schema(example = "0.1.0")]
+    pub version: Option<String>,
     /// Launches after the first that nobody ordered.
     pub restarts: u32,
     /// Why the state is what it is, when that needs saying.
@@ -261,11 +266,13 @@ pub fn spu(row: &SpuRow, seen: Option<&SpuSeen>) -> SpuView {
         state,
         ready: !row.removed && seen.is_some_and(|seen| seen.ready(row.launch_id)),
         leaving: row.leaving,
+        external: row.external,
         endpoint: row.endpoint.clone(),
         rack: row.rack.clone(),
         incarnation: row.incarnation.0,
         launch_id: row.launch_id,
         folder_id: row.folder_id,
+        version: seen.and_then(SpuSeen::standing).map(|session| session.version.clone()),
         restarts: row.restarts,
         reason,
     }

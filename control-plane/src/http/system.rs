@@ -8,7 +8,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Problem, caller::Caller, problem::Problems, reply, routes};
-use crate::app::{self, App, KeyScope};
+use crate::{
+    app::{self, App, KeyScope},
+    store::migrate::database_version,
+};
 
 /// How it is.
 #[derive(Serialize, ToSchema)]
@@ -26,6 +29,16 @@ struct Whoami {
     key_id: String,
     /// What it permits.
     scopes: Vec<KeyScope>,
+}
+
+/// What runs here.
+#[derive(Serialize, ToSchema)]
+struct Version {
+    /// The build of the control plane: a version of SemVer 2.0.0.
+    #[schema(example = "0.1.0")]
+    version: String,
+    /// The version of its database. An older build may not know it.
+    database_version: i64,
 }
 
 /// Whether the process answers at all.
@@ -58,4 +71,15 @@ pub(super) async fn whoami(Caller(principal): Caller) -> Result<Response, Proble
         scopes: principal.scopes,
     };
     reply::view(StatusCode::OK, &whoami)
+}
+
+/// What runs here.
+#[utoipa::path(get, path = "/v1/version", tag = "system", security(("api_key" = [])),
+    responses((status = 200, body = Version), Problems))]
+pub(super) async fn version(
+    State(app): State<Arc<App>>,
+    Caller(_principal): Caller,
+) -> Result<Response, Problem> {
+    let version = Version { version: app.build.clone(), database_version: database_version() };
+    reply::view(StatusCode::OK, &version)
 }

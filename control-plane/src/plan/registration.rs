@@ -13,6 +13,8 @@ use weir_protocol::{
     },
 };
 
+use weir_runtime::plant;
+
 use super::{
     history,
     scale::{self, Blocking},
@@ -86,6 +88,8 @@ pub struct KnownSpu {
     pub boot_id: Option<BootId>,
     /// The last incarnation given out; 0: none yet.
     pub incarnation: Incarnation,
+    /// The launch whose session stands, if one does.
+    pub standing: Option<LaunchId>,
 }
 
 /// The current launch of an SPU.
@@ -244,6 +248,14 @@ pub fn decide(known: &Known, asked: &Asked) -> Decision {
     }
     if let Some(reason) = later.or_else(|| cluster.frozen.clone()) {
         return Decision::WentBack { reason, believed: true, adopt: false };
+    }
+    // Two with one secret: the one that is there stays, whoever the other is. Should it be gone, its
+    // session breaks, or its lease ends.
+    let twin = spu.standing == Some(asked.launch_id) && spu.process_id != Some(asked.process_id);
+    if twin && !plant::active("twin_takes_over") {
+        let reason = "another process that proved the same launch is this SPU right now; whoever \
+                      comes second has to wait until it is gone";
+        return refuse(ErrorCode::NotYetAvailable, reason);
     }
     let wiped = other.is_some();
     let same =

@@ -31,6 +31,7 @@ fn case() -> (Known, Asked) {
             process_id: Some(ProcessId(id(3))),
             boot_id: Some(BootId(id(5))),
             incarnation: Incarnation(3),
+            standing: None,
         }),
         launch: Some(KnownLaunch { launch_id: LaunchId(id(4)), secret_matches: true }),
         proof: Proof::Known,
@@ -59,6 +60,28 @@ fn case() -> (Known, Asked) {
 fn accepted(incarnation: u64, new_incarnation: bool) -> Decision {
     let incarnation = Incarnation(incarnation);
     Decision::Accept { wiped: false, incarnation, new_incarnation }
+}
+
+#[test]
+fn a_second_process_of_a_launch_waits_until_the_first_is_gone() {
+    let (mut known, mut asked) = case();
+    let stands = |known: &mut Known, launch| known.spu.as_mut().unwrap().standing = launch;
+    stands(&mut known, Some(LaunchId(id(4))));
+    // It reconnects before its old session was found to be broken.
+    assert_eq!(decide(&known, &asked), accepted(3, false));
+    asked.process_id = ProcessId(id(33));
+    let waits =
+        |decision| matches!(decision, Decision::Refuse { code: ErrorCode::NotYetAvailable, .. });
+    assert!(waits(decide(&known, &asked)));
+    // Not with an empty folder either: it would take the place of one that has everything.
+    let fresh = Asked { folder_id: FolderId(id(22)), ..asked.clone() };
+    let fresh = Asked { database: None, leader_epochs: vec![], ..fresh };
+    let fresh =
+        Asked { highest_revision: Revision(0), highest_producer_id: ProducerId(0), ..fresh };
+    assert!(waits(decide(&known, &fresh)));
+    // One of an earlier launch is not waited for: a newer one was ordered.
+    stands(&mut known, Some(LaunchId(id(44))));
+    assert_eq!(decide(&known, &asked), accepted(4, true));
 }
 
 #[test]

@@ -12,10 +12,12 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use weir_protocol::ids::{ClusterId, LaunchId, OrgId, SpuId};
 
+mod bounded;
 mod children;
 mod folders;
 pub mod process;
 
+pub use bounded::Bounded;
 pub use folders::{cluster_folder, spu_folder};
 
 /// One SPU to start.
@@ -103,6 +105,14 @@ pub enum ProvisionError {
         folder: String,
         /// What went wrong.
         reason: String,
+    },
+    /// There was no answer in time: it may have been done, be done later, or never.
+    #[error("no answer to {what} within {limit:?}")]
+    Silent {
+        /// What was asked for.
+        what: &'static str,
+        /// How long was waited.
+        limit: Duration,
     },
     /// The launch could not be looked at; whether it runs is unknown.
     #[error("could not look at SPU {spu_id}: {reason}")]

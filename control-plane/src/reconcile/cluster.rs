@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use weir_protocol::ids::{ClusterId, OrgId, SpuId};
-use weir_runtime::clock::Monotonic;
+use weir_protocol::ids::{ClusterId, OperationId, OrgId, SpuId};
+use weir_runtime::{clock::Monotonic, plant};
 
 use super::{
     Context, balance::Balancer, damage, launch, lose, outcome, prepare, prober::Prober, reassign,
@@ -30,6 +30,9 @@ use crate::{
 /// Rounds of preparation in one pass; a pass that needs more goes on in the next.
 const PREPARE_ROUNDS_MAX: usize = 4;
 
+/// What an SPU lacks that was not started here and does not run there.
+const ELSEWHERE: &str = "it was registered, and waits to be started where it is to run";
+
 /// What a worker remembers between passes. All of it may be lost.
 struct Worker {
     context: Arc<Context>,
@@ -44,6 +47,8 @@ struct Worker {
     port_conflicts: BTreeMap<SpuId, String>,
     /// What the last pass decided. A row that says otherwise was changed by an order.
     decided: Option<ClusterState>,
+    /// The operation that ran when it began; only a planted bug looks at it.
+    found: Option<Option<OperationId>>,
     prober: Prober,
 }
 
@@ -72,6 +77,7 @@ pub(super) async fn keep(context: Arc<Context>, org: OrgId, id: ClusterId) {
         balancer: Balancer::default(),
         port_conflicts: BTreeMap::new(),
         decided: None,
+        found: None,
     };
     loop {
         // What is signalled from here on asks for another pass.
@@ -108,7 +114,10 @@ impl Worker {
         let undecided = |snapshot: &Snapshot| {
             snapshot.cluster.frozen.is_some() || app.board.calls(id, app.clock.now())
         };
-        if !undecided(&snapshot) && remove::remove_leaving(&context, &snapshot).await? {
+        if !undecided(&snapshot)
+            && !self.forgot(&snapshot)
+            && remove::remove_leaving(&context, &snapshot).await?
+        {
             return Ok(Pass::Acted);
         }
         let mut settled = false;
@@ -171,10 +180,15 @@ impl Worker {
         }
         let mut acted = moved || !ended.is_empty();
         let mut stops = Vec::new();
+        let external = |spu: SpuId| snapshot.spus.iter().any(|row| row.id == spu && row.external);
         if let Some(Next::Stop(spu)) = rolling {
             stops.push(spu);
         }
         for action in plan.actions {
+            // Its session tells it to end, and its end is heard of.
+            if matches!(action, Action::Stop(spu) if external(spu)) {
+                continue;
+            }
             acted = true;
             match action {
                 Action::Start(spu) => self.start(&snapshot, spu).await?,
@@ -199,6 +213,14 @@ impl Worker {
             }
         }
         Ok(if acted { Pass::Acted } else { Pass::Wait(self.next_due()) })
+    }
+
+    /// The planted bug: an order that was given before this control plane began is only seen where
+    /// a step of it was kept in memory.
+    fn forgot(&mut self, snapshot: &Snapshot) -> bool {
+        let running = snapshot.operation.as_ref().map(|operation| operation.id);
+        let found = *self.found.get_or_insert(running);
+        plant::active("order_forgets_step") && running.is_some() && running == found
     }
 
     fn now_ms(&self) -> u64 {
@@ -250,7 +272,8 @@ impl Worker {
         let waiting: Vec<_> = snapshot
             .spus
             .iter()
-            .filter(|row| !row.removed && snapshot.cluster.desired == Desired::Running)
+            .filter(|row| !row.removed && !row.external)
+            .filter(|_| snapshot.cluster.desired == Desired::Running)
             .filter(|row| !runs(snapshot, row.id))
             .collect();
         self.port_conflicts.retain(|spu, _| waiting.iter().any(|row| row.id == *spu));
@@ -282,7 +305,12 @@ impl Worker {
         let in_spec: BTreeSet<_> = snapshot.in_spec().map(|row| row.id).collect();
         let mut spus = Vec::new();
         for row in &snapshot.spus {
-            let running = runs(snapshot, row.id);
+            let session = seen.get(&row.id).and_then(SpuSeen::standing);
+            let running = match row.external {
+                // Nothing here has started it, and its data is not for this to remove.
+                true => !row.removed && session.is_some(),
+                false => runs(snapshot, row.id),
+            };
             if running {
                 let ready = readiness.ready.contains(&row.id);
                 self.account(row.id, |account| account.settle(&policy, now, ready));
@@ -291,10 +319,10 @@ impl Worker {
             // A launch from before an order says nothing of the one that it asks for.
             let refused = row.state == SpuState::Refused && (running || !ordered);
             let refused = refused.then(|| row.reason.clone()).flatten();
-            let standing = seen.get(&row.id).and_then(SpuSeen::standing);
-            let problem = standing.and_then(|session| self.prober.problem(row.id, session.id));
+            let problem = session.and_then(|session| self.prober.problem(row.id, session.id));
             let lacks = readiness.missing.get(&row.id).map(|lacks| match problem {
                 Some(problem) => format!("{lacks} ({problem})"),
+                None if row.external && session.is_none() => ELSEWHERE.to_owned(),
                 None => lacks.clone(),
             });
             spus.push(SpuView {
@@ -304,7 +332,8 @@ impl Worker {
                 removed: row.removed,
                 destroyed: row.destroyed,
                 running,
-                start_due: snapshot.ports_from.is_some()
+                start_due: !row.external
+                    && snapshot.ports_from.is_some()
                     && !self.port_conflicts.contains_key(&row.id)
                     && account.is_none_or(|account| account.due(now)),
                 failing: refused.or_else(|| account.and_then(|account| account.degraded(&policy))),
@@ -385,12 +414,18 @@ fn judge(snapshot: &Snapshot, seen: &BTreeMap<SpuId, SpuSeen>) -> Readiness {
                 launch_id: session.launch,
                 incarnation: session.incarnation,
                 // A dead process's connection may take a moment to break.
-                session_up: session.up && runs(snapshot, *spu),
+                session_up: session.up && snapshot.may_live(*spu, session.launch),
                 probe_passed: session.probe_passed,
             };
             Some((*spu, seen))
         })
         .collect();
+    if plant::active("readiness_by_process") {
+        let up = |spu: &WantedSpu| runs(snapshot, spu.spu_id);
+        let all_ready = !wanted.is_empty() && wanted.iter().all(up);
+        let ready = wanted.iter().filter(|spu| up(spu)).map(|spu| spu.spu_id).collect();
+        return Readiness { ready, all_ready, missing: BTreeMap::new() };
+    }
     let registrations = seen.values().map(|seen| seen.registrations).sum::<u64>();
     let registrations = usize::try_from(registrations).unwrap_or(usize::MAX);
     let mut verdict = readiness::judge(&wanted, &sessions, registrations);

@@ -86,6 +86,8 @@ pub(super) async fn start(
     let mut tx = app.store.write().await?;
     let mut scoped = tx.scoped(cluster.org);
     match started {
+        // It may run, or come to run: the next look at it says so, or that it does not.
+        Err(error @ ProvisionError::Silent { .. }) => Err(error.into()),
         Ok(handle) => {
             launch_handles::started(&mut scoped, cluster.id, launch_id, &handle.0).await?;
             Ok(tx.commit().await?)
@@ -151,7 +153,7 @@ pub(super) async fn destroy(context: &Context, snapshot: &Snapshot) -> DbResult<
     let (app, cluster) = (&context.app, &snapshot.cluster);
     let base = base_dir(context, snapshot);
     let removed = async {
-        for spu in &snapshot.spus {
+        for spu in snapshot.spus.iter().filter(|spu| !spu.external) {
             context.provisioner.destroy_spu(base, cluster.id, spu.id).await?;
         }
         context.provisioner.destroy_cluster(base, cluster.id).await

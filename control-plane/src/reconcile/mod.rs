@@ -52,7 +52,7 @@ use weir_runtime::task::{self, CancellationToken, JoinHandle};
 use crate::{
     app::App,
     plan::restart::RestartPolicy,
-    provision::Provisioner,
+    provision::{Bounded, Provisioner},
     store::{DbResult, Scoped, clusters, types::Desired},
 };
 
@@ -114,6 +114,7 @@ pub async fn run(
     config: Config,
     shutdown: CancellationToken,
 ) {
+    let provisioner: Arc<dyn Provisioner> = Arc::new(Bounded::new(provisioner, app.clock));
     let context = Arc::new(Context { app, provisioner, config, shutdown });
     let mut signal = context.app.signals.on_reconcile();
     let mut workers: BTreeMap<ClusterId, JoinHandle<()>> = BTreeMap::new();

@@ -68,7 +68,7 @@ async fn choose_ports(context: &Context, snapshot: &Snapshot) -> DbResult<bool> 
         return Ok(false);
     }
     if let Some(from) = snapshot.ports_from {
-        let mine = snapshot.in_spec().filter_map(|spu| ports::port_of(from, spu));
+        let mine = snapshot.in_spec_here().filter_map(|spu| ports::port_of(from, spu));
         if !snapshot.launches.is_empty() || all_free(context, mine).await {
             return Ok(false);
         }

@@ -225,7 +225,9 @@ async fn keep(
 pub(super) async fn destroy(context: &Context, snapshot: &Snapshot, spu: SpuId) -> DbResult<bool> {
     let (app, cluster) = (&context.app, &snapshot.cluster);
     let base = launch::base_dir(context, snapshot);
-    if let Err(error) = context.provisioner.destroy_spu(base, cluster.id, spu).await {
+    // What runs elsewhere keeps its folder: it is its owner's to remove.
+    let external = snapshot.spus.iter().any(|row| row.id == spu && row.external);
+    if !external && let Err(error) = context.provisioner.destroy_spu(base, cluster.id, spu).await {
         tracing::warn!(cluster = %cluster.id, %spu, %error, "a removed SPU's data could not be removed; trying again");
         return Ok(false);
     }

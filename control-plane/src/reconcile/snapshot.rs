@@ -29,7 +29,7 @@ pub(super) struct Snapshot {
     pub(super) cluster: ClusterRow,
     /// All that it ever had, by id.
     pub(super) spus: Vec<SpuRow>,
-    /// Not ended, the oldest first.
+    /// Not ended, the oldest first, without those of SPUs that run elsewhere.
     pub(super) launches: Vec<LiveLaunch>,
     /// First port of its SPUs, once that is settled.
     pub(super) ports_from: Option<u16>,
@@ -68,13 +68,16 @@ impl Snapshot {
             }
             _ => Moving::default(),
         };
+        let mut launches = launch_handles::live(&mut scoped, id).await?;
+        launches
+            .retain(|launch| !spus.iter().any(|spu: &SpuRow| spu.id == launch.spu && spu.external));
         Ok(Some(Self {
             offsets_topic: offsets_topic.is_some(),
             operation,
             moving,
             ports_from: cluster.spec.port_base.or(chosen),
             spus,
-            launches: launch_handles::live(&mut scoped, id).await?,
+            launches,
             cluster,
             probe_topic,
         }))
@@ -84,6 +87,18 @@ impl Snapshot {
     pub(super) fn in_spec(&self) -> impl Iterator<Item = &SpuRow> {
         let wanted = usize::try_from(self.cluster.spec.spus).unwrap_or(usize::MAX);
         self.spus.iter().filter(|spu| spu.stays()).take(wanted)
+    }
+
+    /// Those of them that are started and stopped here.
+    pub(super) fn in_spec_here(&self) -> impl Iterator<Item = &SpuRow> {
+        self.in_spec().filter(|spu| !spu.external)
+    }
+
+    /// Whether a launch may be alive whose session stands: where the provisioner has seen its
+    /// process end it is not. Of one that runs elsewhere the session is all that is seen.
+    pub(super) fn may_live(&self, spu: SpuId, launch: LaunchId) -> bool {
+        let external = || self.spus.iter().any(|row| row.id == spu && row.external);
+        self.launches.iter().any(|live| live.id == launch) || external()
     }
 
     /// A launch as the provisioner needs it.

@@ -19,7 +19,7 @@ pub(super) async fn choose(context: &Context, snapshot: &Snapshot) -> DbResult<b
     let count = if chosen_here { ports::block_size(spec.spus) } else { spec.spus };
     let last = (u32::from(from) + count - 1).min(u32::from(u16::MAX));
     let range = from..=u16::try_from(last).unwrap_or(u16::MAX);
-    for spu in snapshot.in_spec() {
+    for spu in snapshot.in_spec_here() {
         if snapshot.launches.iter().any(|launch| launch.spu == spu.id) {
             continue;
         }

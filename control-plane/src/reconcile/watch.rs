@@ -121,7 +121,7 @@ pub(super) async fn store_presence(
     for row in &snapshot.spus {
         let session = seen.get(&row.id).and_then(|seen| seen.session.as_ref());
         // The connection of a process that has ended may take a moment to break.
-        let live = |launch| snapshot.launches.iter().any(|live| live.id == launch);
+        let live = |launch| snapshot.may_live(row.id, launch);
         let up = session.is_some_and(|s| s.up && Some(s.launch) == row.launch_id && live(s.launch));
         let heard = session.map_or(began, |session| session.heard.max(began));
         let (state, reason) = match row.state {

@@ -21,7 +21,7 @@ use super::{
     worth_repeating,
 };
 use crate::{
-    app::{self, App, AppError},
+    app::{self, App, AppError, refusals::Refusal},
     auth::{launch_secret, pepper::Purpose},
     store::DbResult,
 };
@@ -60,11 +60,14 @@ pub(super) async fn admit<'a>(
             tracing::info!(cluster = %request.cluster, spu = %request.spu, launch = %request.asked.launch_id, %incarnation, new_incarnation, "SPU registered");
             (incarnation, revision, restore_number)
         }
-        Outcome::Refused { error, known, proven, revision } => {
+        Outcome::Refused { error, known, clustered, proven, revision } => {
             tracing::warn!(cluster = %request.cluster, spu = %request.spu, launch = %request.asked.launch_id, %error, "SPU registration refused");
             if known {
                 let reason = proven.then(|| error.message());
                 app.board.refused(request.cluster, request.spu, reason);
+            }
+            if clustered {
+                note_refusal(app, &request, &error, proven);
             }
             if proven {
                 announce(app, &request, revision);
@@ -78,6 +81,7 @@ pub(super) async fn admit<'a>(
         .live
         .enter(&app.board, key, request.asked.launch_id, incarnation, now)
         .ok_or(End::Replaced)?;
+    app.board.runs(key.0, key.1, seat.id, request.version.clone());
     app.board.heartbeat(
         request.cluster,
         request.spu,
@@ -112,7 +116,22 @@ pub(super) async fn admit<'a>(
         heard: now,
         token_given: now,
         removals: Removals::default(),
+        told_to_end: false,
     })
+}
+
+/// Notes for people that one was refused who asked, or who was there.
+pub(super) fn note_refusal(app: &App, request: &Request, error: &WireError, proven: bool) {
+    let refusal = Refusal {
+        spu: request.spu,
+        launch: request.asked.launch_id,
+        code: error.code,
+        reason: error.message().to_owned(),
+        proven,
+        count: 1,
+        at_unix_ms: app.now_unix_ms(),
+    };
+    app.board.note_refusal(request.cluster, refusal);
 }
 
 fn announce(app: &App, request: &Request, revision: Option<Revision>) {
@@ -153,7 +172,9 @@ async fn store(app: &App, request: &Request, secret: &SecretString) -> DbResult<
             let mut tx = app.store.write().await?;
             let mut scoped = tx.scoped(request.org);
             let (lives, now) = (app.board.lives(cluster), app.now_unix_ms());
-            let around = Around { history, damage: &damage, standing: &lives, alone: &alone };
+            let stands = app.board.spu(cluster, spu).standing().map(|session| session.launch);
+            let around =
+                Around { history, damage: &damage, standing: &lives, stands, alone: &alone };
             let deciding = register::apply(&mut scoped, &around, request, &shown, now);
             // Large, and most of a session never needs it.
             let outcome = Box::pin(deciding).await?;

@@ -41,6 +41,8 @@ use crate::{
 
 /// Longest endpoint taken, in bytes: a DNS name and a port.
 const ENDPOINT_BYTES_MAX: usize = 262;
+/// Longest version taken, in bytes.
+const VERSION_BYTES_MAX: usize = 128;
 /// Longest name of a rack taken, in bytes.
 const RACK_BYTES_MAX: usize = 255;
 
@@ -57,6 +59,8 @@ pub struct Request {
     pub endpoint: String,
     /// What fails together with it, if it says.
     pub rack: Option<String>,
+    /// The build that it runs, as it says.
+    pub version: String,
     /// The rest.
     pub asked: Asked,
     /// Its replicas, for the status board.
@@ -81,8 +85,10 @@ pub enum Outcome {
     Refused {
         /// For the SPU.
         error: WireError,
-        /// Whether there is such an SPU at all. What strangers claim is kept nowhere.
+        /// Whether there is such an SPU at all. Of what strangers claim no state is kept.
         known: bool,
+        /// Whether there is such a cluster: then people are told who was refused.
+        clustered: bool,
         /// Whether it proved to be a launch of this SPU, be it an earlier or an ended one.
         /// Who knows ids alone may change nothing of what is shown.
         proven: bool,
@@ -114,6 +120,9 @@ pub fn parse(message: Register) -> Result<Request, WireError> {
             "a rack's name has at most {RACK_BYTES_MAX} bytes, none of them 0"
         )));
     }
+    if message.version.len() > VERSION_BYTES_MAX || message.version.contains(char::is_control) {
+        return Err(invalid("the version is no version"));
+    }
     let database = message
         .database
         .filter(|database| !database.database_id.is_empty())
@@ -137,6 +146,7 @@ pub fn parse(message: Register) -> Result<Request, WireError> {
         spu: SpuId(message.spu_id),
         endpoint: message.endpoint,
         rack: Some(message.rack).filter(|rack| !rack.is_empty()),
+        version: message.version,
         asked: Asked {
             protocol_version: message.protocol_version,
             launch_id: message.launch_id.parse::<LaunchId>().map_err(invalid)?,
@@ -184,6 +194,8 @@ pub struct Around<'a> {
     pub damage: &'a BTreeMap<PartitionKey, Damage>,
     /// Of which SPUs there is a session, in which life.
     pub standing: &'a BTreeMap<SpuId, Incarnation>,
+    /// The launch whose session stands of the SPU that asks, if one does.
+    pub stands: Option<LaunchId>,
     /// Notes that the SPU was heard, and says whether others are still waited for: no epoch is
     /// given then.
     pub alone: &'a (dyn Fn() -> bool + Sync),
@@ -213,10 +225,11 @@ pub async fn apply(
     now_unix_ms: i64,
 ) -> DbResult<Outcome> {
     let (cluster, spu) = (request.cluster, request.spu);
-    let (known, held) = load(scoped, around.history, request, shown).await?;
+    let (known, held) = load(scoped, around, request, shown).await?;
     let refused = |code, reason, revision| Outcome::Refused {
         error: WireError::new(code, reason),
         known: known.spu.is_some(),
+        clustered: known.cluster.is_some(),
         proven: known.proof != Proof::None,
         revision,
     };
@@ -245,7 +258,13 @@ pub async fn apply(
         let reason = "the control plane has just begun and gives no new life before it has heard \
                       every SPU of the cluster, or a lease is over";
         let error = WireError::new(ErrorCode::NotYetAvailable, reason);
-        return Ok(Outcome::Refused { error, known: false, proven: false, revision: None });
+        return Ok(Outcome::Refused {
+            error,
+            known: false,
+            clustered: false,
+            proven: false,
+            revision: None,
+        });
     }
     let changed = if new_incarnation {
         let row = Registration {
@@ -295,11 +314,11 @@ pub async fn apply(
 
 async fn load(
     scoped: &mut Scoped<'_>,
-    history: History,
+    around: &Around<'_>,
     request: &Request,
     shown: &Shown<'_>,
 ) -> DbResult<(Known, Vec<PartitionRow>)> {
-    let (cluster, spu) = (request.cluster, request.spu);
+    let (cluster, spu, history) = (request.cluster, request.spu, around.history);
     let cluster_row = clusters::by_id(scoped, cluster).await?;
     let next_producer_id = launch_handles::next_producer_id(scoped, cluster).await?;
     let spu_row = spus::get(scoped, cluster, spu).await?;
@@ -348,6 +367,7 @@ async fn load(
             process_id: row.process_id,
             boot_id: row.boot_id,
             incarnation: row.incarnation,
+            standing: around.stands,
         }),
         launch,
         proof,

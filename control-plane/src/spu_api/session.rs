@@ -16,8 +16,8 @@ use weir_protocol::{
     pb::{
         metadata::MetadataUpdate,
         session::{
-            ControlMessage, Heartbeat, HeartbeatAck, Leaving, Left, ProposeIsr, ReplicaRemoved,
-            ReplicaState, SpuMessage, control_message, spu_message,
+            ControlMessage, End as EndOrder, Heartbeat, HeartbeatAck, Leaving, Left, ProposeIsr,
+            ReplicaRemoved, ReplicaState, SpuMessage, control_message, spu_message,
         },
     },
 };
@@ -25,7 +25,7 @@ use weir_runtime::clock::{Clock, Monotonic};
 
 use super::{
     PAUSE, SpuApi, TRIES,
-    admit::{admit, replication_token},
+    admit::{admit, note_refusal, replication_token},
     live::Seat,
     register::Request,
     removals::{self, Removals},
@@ -38,6 +38,7 @@ use crate::{
         DbError,
         clusters::{self, ClusterRow},
         spus,
+        types::Desired,
     },
 };
 
@@ -111,6 +112,8 @@ pub(super) struct Session<'a> {
     /// When it was given the token that it fetches from others with.
     pub(super) token_given: Monotonic,
     pub(super) removals: Removals,
+    /// Whether it was told to end: nobody else tells an SPU that runs elsewhere.
+    pub(super) told_to_end: bool,
 }
 
 /// Runs a session to its end.
@@ -123,6 +126,11 @@ pub async fn run(api: &SpuApi, mut incoming: Streaming<SpuMessage>, outgoing: Ou
                 Ok(never) => match never {},
             };
             tracing::info!(%cluster, %spu, incarnation = %session.incarnation, reason = %end, "SPU session ended");
+            match &end {
+                End::Refused(error) => note_refusal(&api.app, &session.request, error, true),
+                End::Replaced => note_refusal(&api.app, &session.request, &replaced(), true),
+                _ => {}
+            }
             // The board first, then whoever looks at it.
             drop(session);
             api.app.signals.reconcile();
@@ -138,9 +146,7 @@ pub async fn run(api: &SpuApi, mut incoming: Streaming<SpuMessage>, outgoing: Ou
         End::ShuttingDown => {
             WireError::new(ErrorCode::ShuttingDown, "the control plane is going down")
         }
-        End::Replaced => {
-            WireError::new(ErrorCode::StaleLaunch, "a newer session of this SPU took its place")
-        }
+        End::Replaced => replaced(),
         End::Database(_) => WireError::new(ErrorCode::Overloaded, "the database did not answer"),
         // Not a word to a process that reconnected: it would take it for its own end, should
         // its older registration have come here last. It finds the stream closed instead.
@@ -151,8 +157,22 @@ pub async fn run(api: &SpuApi, mut incoming: Streaming<SpuMessage>, outgoing: Ou
     let _ = outgoing.send(api.app.clock, message).await;
 }
 
+fn replaced() -> WireError {
+    let why = "another process that proved the same launch registered later and took its place";
+    WireError::new(ErrorCode::StaleLaunch, why)
+}
+
 /// There is no good end: every session ends with a reason.
 enum Never {}
+
+/// What the database holds for a session's SPU.
+struct Looked {
+    update: MetadataUpdate,
+    /// Replicas that it is to remove.
+    due: Vec<(PartitionKey, PartitionEpoch)>,
+    /// Whether it is to end, with its cluster.
+    ends: bool,
+}
 
 impl Session<'_> {
     async fn serve(
@@ -290,7 +310,7 @@ impl Session<'_> {
     /// any more.
     async fn tell(&mut self, outgoing: &Outgoing) -> Result<(), End> {
         let mut tries = 0;
-        let (update, due) = loop {
+        let Looked { update, due, ends } = loop {
             tries += 1;
             match self.look().await {
                 Err(End::Database(error)) if worth_repeating(&error) && tries < TRIES => {
@@ -310,6 +330,11 @@ impl Session<'_> {
             let order = removals::order(self.app, self.restore_number, key, epoch);
             outgoing.send(self.app.clock, control_message::Message::RemoveReplica(order)).await?;
         }
+        if ends && !self.told_to_end {
+            tracing::info!(cluster = %self.request.cluster, spu = %self.request.spu, "SPU that runs elsewhere is told to end");
+            outgoing.send(self.app.clock, control_message::Message::End(EndOrder {})).await?;
+            self.told_to_end = true;
+        }
         Ok(())
     }
 
@@ -327,7 +352,7 @@ impl Session<'_> {
         Err(End::Refused(WireError::new(ErrorCode::DatabaseWentBack, reason)))
     }
 
-    async fn look(&self) -> Result<(MetadataUpdate, Vec<(PartitionKey, PartitionEpoch)>), End> {
+    async fn look(&self) -> Result<Looked, End> {
         let Request { org, cluster, spu, .. } = self.request;
         let (cluster_row, row, due) = {
             let mut tx = self.app.store.read().await?;
@@ -336,6 +361,8 @@ impl Session<'_> {
             let due = removals::due(&mut scoped, cluster, spu).await?;
             (clusters::by_id(&mut scoped, cluster).await?, row, due)
         };
+        let wanted = cluster_row.as_ref().is_some_and(|row| row.desired == Desired::Running);
+        let ends = !wanted && row.as_ref().is_some_and(|row| row.external);
         if let Some(row) = cluster_row {
             self.same_history(row)?;
         }
@@ -359,7 +386,7 @@ impl Session<'_> {
             }
             other => End::Refused(WireError::new(ErrorCode::DatabaseWentBack, other.to_string())),
         })?;
-        Ok((update, due))
+        Ok(Looked { update, due, ends })
     }
 }
 

@@ -12,6 +12,12 @@ pub static SQLITE: Migrator = sqlx::migrate!("../migrations/sqlite");
 /// The Postgres migrations of this build.
 pub static POSTGRES: Migrator = sqlx::migrate!("../migrations/postgres");
 
+/// The version that this build brings a database to, and the newest that it knows.
+#[must_use]
+pub fn database_version() -> i64 {
+    SQLITE.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
 /// Why a database cannot be brought to the version of this build.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -20,6 +20,8 @@ pub struct SpuRow {
     pub removed: bool,
     /// Removed, and its data folder is gone too.
     pub destroyed: bool,
+    /// Not started by the provisioner: somebody runs it elsewhere.
+    pub external: bool,
     /// Its port, where that is not the one that follows from its id.
     pub port: Option<u16>,
     /// `host:port` of its data plane, once it registered.
@@ -75,6 +77,7 @@ fn spu(row: &Row) -> DbResult<SpuRow> {
         leaving: row.get("leaving")?,
         removed: row.get("removed")?,
         destroyed: row.get("destroyed")?,
+        external: row.get("external")?,
         port: row.get("port")?,
         endpoint: row.get("endpoint")?,
         rack: row.get("rack")?,
@@ -112,6 +115,27 @@ pub async fn add(scoped: &mut Scoped<'_>, cluster: ClusterId, now_unix_ms: i64) 
         )
         .await?;
     Ok(id)
+}
+
+/// An SPU runs elsewhere, and nothing here starts or stops it. Its launch stays the same for good.
+///
+/// # Errors
+/// As the database.
+pub async fn set_external(
+    scoped: &mut Scoped<'_>,
+    cluster: ClusterId,
+    id: SpuId,
+    launch: LaunchId,
+    now_unix_ms: i64,
+) -> DbResult<()> {
+    scoped
+        .execute(
+            "UPDATE spus SET external = 1, launch_id = $4, updated_at_unix_ms = $5
+             WHERE org_id = $1 AND cluster_id = $2 AND spu_id = $3 AND removed = 0",
+            params![cluster, id, launch, now_unix_ms],
+        )
+        .await?;
+    Ok(())
 }
 
 /// All SPUs that the cluster ever had, by id.

@@ -54,6 +54,7 @@ fn body(operation: &str) -> Option<Value> {
         | "GET /ready"
         | "GET /v1/openapi.json"
         | "GET /v1/whoami"
+        | "GET /v1/version"
         | "GET /v1/clusters"
         | "GET /v1/clusters/{cluster}"
         | "DELETE /v1/clusters/{cluster}"
@@ -61,6 +62,9 @@ fn body(operation: &str) -> Option<Value> {
         | "POST /v1/clusters/{cluster}:resume"
         | "POST /v1/clusters/{cluster}:token"
         | "GET /v1/clusters/{cluster}/spus"
+        | "POST /v1/clusters/{cluster}/spus"
+        | "DELETE /v1/clusters/{cluster}/spus/{spu}"
+        | "GET /v1/clusters/{cluster}/refusals"
         | "GET /v1/clusters/{cluster}/operations"
         | "GET /v1/operations"
         | "GET /v1/operations/{operation}"
@@ -79,7 +83,8 @@ fn body(operation: &str) -> Option<Value> {
 
 fn build(method: &str, path: &str, cluster: &str, topic: &str) -> Call {
     let place = path.replace("{cluster}", cluster).replace("{topic}", topic);
-    let place = place.replace("{consumer}", "billing").replace("{partition}", "0");
+    let place =
+        place.replace("{consumer}", "billing").replace("{partition}", "0").replace("{spu}", "1");
     let call = call(method, &place.replace("{operation}", NO_OPERATION));
     match body(&format!("{method} {path}")) {
         Some(body) => call.json(&body),

@@ -51,6 +51,7 @@ pub async fn fixture() -> Fixture {
         restore_number: meta.restore_number,
         defaults: ClusterDefaults { spus_max: 10, ..ClusterDefaults::default() },
         rpc_address: "127.0.0.1:1".to_owned(),
+        build: "0.1.0".to_owned(),
     });
     let admin = app::authenticate(&app, &admin_key).await.unwrap();
     assert_eq!(admin.org, org);

@@ -114,6 +114,7 @@ impl ControlPlane {
             restore_number: boot.meta.restore_number,
             defaults,
             rpc_address: rpc.clone(),
+            build: "0.1.0".to_owned(),
         });
         let down = CancellationToken::new();
         let service = SpuApi::new(Arc::clone(&app), down.clone()).into_service();

@@ -96,7 +96,7 @@ impl Session {
             database: seen.database.map(|database| database.to_wire()),
             replicas: self.registry.statuses().into_values().collect(),
             highest_producer_id: seen.producer_id.map_or(0, |id| id.get()),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: identity.build.clone(),
             rack: identity.rack.clone(),
             highest_revision_at_unix_ms: seen.revision_at_unix_ms,
             highest_leader_epoch: seen.leader_epoch.get(),

@@ -64,6 +64,8 @@ pub struct Identity {
     pub rack: String,
     /// Which boot of its machine this is, where that is known.
     pub boot_id: Option<BootId>,
+    /// The build that runs.
+    pub build: String,
 }
 
 /// One SPU's session.
@@ -80,6 +82,8 @@ pub struct Session {
     /// The token to fetch from other SPUs with; empty before the first.
     pub(crate) replication_token: watch::Sender<String>,
     pub(crate) leave: Leave,
+    /// Set when the control plane says that this SPU is to end.
+    pub(crate) ordered_to_end: CancellationToken,
 }
 
 /// How an SPU that is about to stop hands over what it leads.

@@ -55,6 +55,10 @@ impl Session {
                 self.take_token(&ack.replication_token);
             }
             FromControl::IsrRefused(refused) => self.isr_refused(refused),
+            FromControl::End(_) => {
+                tracing::info!("the cluster is to stop, and this SPU with it");
+                self.ordered_to_end.cancel();
+            }
             FromControl::Left(_) => self.leave.done.cancel(),
             FromControl::Registered(_) => {
                 return Err(lost("the control plane answered the registration twice", false));

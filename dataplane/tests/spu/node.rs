@@ -41,6 +41,7 @@ pub fn config(control_plane: &str) -> Config {
         listen: "127.0.0.1:0".to_owned(),
         advertise: None,
         rack: None,
+        build: "0.1.0".to_owned(),
         limits: Limits::default(),
         log: LogConfig::default(),
     }

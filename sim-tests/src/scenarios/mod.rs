@@ -9,7 +9,9 @@ mod coordinator_crash;
 mod interval_power_loss;
 mod nearest_reads;
 mod old_backup;
+mod order_sweep;
 mod partition_growth;
+mod provisioner_faults;
 mod recreate_offsets;
 mod replica_move;
 mod replica_refill;
@@ -22,6 +24,7 @@ mod spu_crash;
 mod stale_spu;
 mod topic_recreate;
 mod topic_tombstone;
+mod twin_spu;
 mod unclean_election;
 
 use std::{future::Future, pin::Pin};
@@ -64,7 +67,10 @@ pub const ALL: &[Scenario] = &[
     topic_tombstone::SCENARIO,
     partition_growth::SCENARIO,
     stale_spu::SCENARIO,
+    twin_spu::SCENARIO,
     scale_down::SCENARIO,
+    order_sweep::SCENARIO,
+    provisioner_faults::SCENARIO,
     control_plane_crash::SCENARIO,
     consumer_crash::SCENARIO,
     recreate_offsets::SCENARIO,

@@ -9,7 +9,7 @@ use std::{
 use madsim::runtime::NodeHandle;
 use weir_client::admin::{
     Cluster, ClusterSpec, ClusterState, ConsumerPartition, ConsumerResetRequest, Operation,
-    OperationState, ResetTo, Topic, TopicCreate,
+    OperationState, ResetTo, Spu, Topic, TopicCreate,
 };
 use weir_protocol::ids::{LaunchId, OperationId};
 use weir_runtime::{clock::Clock, rng};
@@ -82,14 +82,23 @@ pub fn observe(world: &World, cluster: &Cluster) {
     let counted = cluster.spus.iter().filter(|spu| spu.ready);
     let ready = counted.map(|spu| (spu.spu_id.0, launch(spu.launch_id))).collect::<Vec<_>>();
     // The number counts as a claim too, whatever the list beside it says.
-    let ready = if (ready.len() as u64) < u64::from(cluster.spus_ready) || ready.is_empty() {
+    let mut ready = if (ready.len() as u64) < u64::from(cluster.spus_ready) || ready.is_empty() {
         cluster.spus.iter().map(|spu| (spu.spu_id.0, launch(spu.launch_id))).collect()
     } else {
         ready
     };
+    // That it runs is a claim about every SPU. One that has died may not be noticed yet; one that is
+    // up and has never done a thing cannot have been taken for one that serves.
+    let idle = |spu: &&Spu| {
+        let machine = world.machines.get(spu.spu_id.0);
+        machine.is_some_and(|m| m.working().is_none() && m.running() == spu.launch_id)
+            && spu.launch_id.is_some()
+    };
+    let idles = cluster.spus.iter().filter(idle);
+    ready.extend(idles.map(|spu| (spu.spu_id.0, launch(spu.launch_id))));
     world.history.add(Event::ReportedRunning { ready });
     let up = world.machines.all().into_iter();
-    let up = up.filter_map(|(id, m)| m.running().map(|launch| (id, launch.to_string()))).collect();
+    let up = up.filter_map(|(id, m)| m.working().map(|launch| (id, launch.to_string()))).collect();
     world.history.add(Event::ReallyUp { up });
 }
 

@@ -23,7 +23,7 @@ use weir_runtime::{
     trace::{self, Kind},
 };
 
-use super::{Machines, SimProvisioner};
+use super::{Machines, ProvisionFaults, SimProvisioner};
 
 const IP: [u8; 4] = [10, 0, 0, 1];
 const HTTP_PORT: u16 = 9400;
@@ -43,8 +43,10 @@ struct Life {
 pub struct ControlPlane {
     node: NodeId,
     life: Arc<Mutex<Life>>,
-    /// Delays and faults of its SQL.
+    /// Delays and faults of its SQL, and where it stands still.
     pub sql_faults: SqlFaults,
+    /// What goes wrong when it starts and stops SPUs.
+    pub provision_faults: ProvisionFaults,
 }
 
 /// An admin key as the control plane draws one.
@@ -58,7 +60,10 @@ impl ControlPlane {
         fs::create_dir_all(folder.join("0")).expect("the run's folder can be made");
         let life = Arc::new(Mutex::new(Life { database, number: 0, up: true }));
         let sql_faults = SqlFaults::default();
-        let provisioner = Arc::new(SimProvisioner::new(machines));
+        let provision_faults = ProvisionFaults::default();
+        let provisioner =
+            SimProvisioner::new(machines, provision_faults.clone(), sql_faults.clone());
+        let provisioner = Arc::new(provisioner);
         let (shared, faults) = (life.clone(), sql_faults.clone());
         let node = Handle::current()
             .create_node()
@@ -70,7 +75,7 @@ impl ControlPlane {
             })
             .build();
         cuts::register(IpAddr::from(IP), node.id());
-        Self { node: node.id(), life, sql_faults }
+        Self { node: node.id(), life, sql_faults, provision_faults }
     }
 
     /// Its node.
@@ -119,6 +124,7 @@ impl ControlPlane {
 
     /// Starts it again.
     pub fn restart(&self) {
+        self.sql_faults.go_on();
         self.life.lock().unwrap_or_else(PoisonError::into_inner).up = true;
         Handle::current().restart(self.node);
     }

@@ -36,6 +36,8 @@ struct State {
     off: bool,
     /// How the last process ended.
     last_exit: Option<String>,
+    /// The process is up and does nothing.
+    idle: bool,
 }
 
 #[derive(Clone)]
@@ -82,13 +84,25 @@ impl Machine {
     /// # Errors
     /// When the power is off.
     pub fn start(&self, spec: LaunchSpec) -> Result<(), String> {
+        self.start_as(spec, false)
+    }
+
+    /// As [`Machine::start`], of a process that is up and does nothing.
+    ///
+    /// # Errors
+    /// As [`Machine::start`].
+    pub fn start_idle(&self, spec: LaunchSpec) -> Result<(), String> {
+        self.start_as(spec, true)
+    }
+
+    fn start_as(&self, spec: LaunchSpec, idle: bool) -> Result<(), String> {
         {
             let mut state = self.state();
             if state.off {
                 return Err(format!("machine {} has no power", self.ip));
             }
             state.process = Some(Process { spec, shutdown: CancellationToken::new() });
-            state.running = true;
+            (state.running, state.idle) = (true, idle);
         }
         Handle::current().kill(self.node);
         Handle::current().restart(self.node);
@@ -100,6 +114,12 @@ impl Machine {
     pub fn running(&self) -> Option<LaunchId> {
         let state = self.state();
         state.process.as_ref().filter(|_| state.running).map(|p| p.spec.launch_id)
+    }
+
+    /// The launch that runs and is not idle.
+    #[must_use]
+    pub fn working(&self) -> Option<LaunchId> {
+        self.running().filter(|_| !self.state().idle)
     }
 
     /// The launch that ran last, running or not.
@@ -116,6 +136,10 @@ impl Machine {
 
     /// Asks the process to end in order.
     pub fn ask_to_stop(&self) {
+        if self.state().idle {
+            // Nobody is there to notice, and nothing has to be closed.
+            return self.kill();
+        }
         if let Some(process) = &self.state().process {
             process.shutdown.cancel();
         }
@@ -158,7 +182,7 @@ async fn boot(state: Arc<Mutex<State>>, ip: IpAddr) {
     let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
     let process = {
         let state = lock();
-        state.process.clone().filter(|_| state.running)
+        state.process.clone().filter(|_| state.running && !state.idle)
     };
     let Some(Process { spec, shutdown }) = process else { return };
     let launch = spec.launch_id;
@@ -174,6 +198,7 @@ async fn boot(state: Arc<Mutex<State>>, ip: IpAddr) {
         listen,
         advertise: None,
         rack: Some(format!("rack-{}", spec.spu_id)),
+        build: "0.1.0".to_owned(),
         // Short, or the in-sync sets would hardly change in a run.
         limits: weir_dataplane::Limits {
             replica_lag_max: Duration::from_secs(2),
@@ -229,6 +254,14 @@ impl Machines {
         let number = self.built.fetch_add(1, Ordering::Relaxed) + 1;
         let last = u8::try_from(number).expect("fewer than 256 machines in a run");
         Machine::build(&format!("spu-{name}"), IpAddr::from([10, 0, 1, last]))
+    }
+
+    /// The machines of a cluster.
+    #[must_use]
+    pub fn of(&self, cluster: ClusterId) -> Vec<Machine> {
+        let machines = self.lock();
+        let own = machines.iter().filter(|((of, _), _)| *of == cluster);
+        own.map(|(_, machine)| machine.clone()).collect()
     }
 
     /// The machines by SPU id. One cluster is assumed.

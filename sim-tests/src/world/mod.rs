@@ -25,7 +25,7 @@ use weir_runtime::{clock::Clock, http, net::cuts};
 
 pub use control_plane::{Backup, ControlPlane};
 pub use machine::{Machine, Machines};
-pub use provisioner::SimProvisioner;
+pub use provisioner::{ProvisionFaults, SimProvisioner, StartFault};
 /// The topic by which the control plane finds out whether an SPU serves: it comes and goes by itself.
 pub use weir_control_plane::plan::names::PROBE_TOPIC;
 

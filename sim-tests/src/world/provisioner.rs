@@ -1,10 +1,15 @@
 //! The provisioner of the simulated world: machines instead of processes.
 
-use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use weir_control_plane::provision::{
-    LaunchHandle, LaunchRecord, LaunchSpec, Observed, ProvisionError, Provisioner,
+use weir_control_plane::{
+    provision::{LaunchHandle, LaunchRecord, LaunchSpec, Observed, ProvisionError, Provisioner},
+    store::SqlFaults,
 };
 use weir_protocol::ids::{ClusterId, SpuId};
 use weir_runtime::{
@@ -17,23 +22,98 @@ use super::{Machine, Machines};
 /// How often a stopping machine is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
+/// What becomes of a start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartFault {
+    /// It fails, and nothing runs.
+    Fails,
+    /// It hangs, and nothing ever runs.
+    Hangs,
+    /// The process runs, and the answer never comes.
+    AnswerLost,
+    /// The process ends as soon as it began.
+    Dies,
+    /// The process is up and does nothing, ever.
+    Idles,
+}
+
+/// What goes wrong from now on. Clones are the same switch.
+#[derive(Clone, Debug, Default)]
+pub struct ProvisionFaults {
+    inner: Arc<Mutex<Faults>>,
+}
+
+#[derive(Debug, Default)]
+struct Faults {
+    starts: BTreeMap<SpuId, VecDeque<StartFault>>,
+    stops_that_hang: u32,
+    struck: u64,
+}
+
+impl ProvisionFaults {
+    fn lock(&self) -> MutexGuard<'_, Faults> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next start of this SPU that has no fault yet gets one.
+    pub fn at_next_start(&self, spu: SpuId, fault: StartFault) {
+        self.lock().starts.entry(spu).or_default().push_back(fault);
+    }
+
+    /// So many stops hang, and stop nothing.
+    pub fn stops_hang(&self, stops: u32) {
+        self.lock().stops_that_hang = stops;
+    }
+
+    /// How many faults struck.
+    #[must_use]
+    pub fn struck(&self) -> u64 {
+        self.lock().struck
+    }
+
+    fn of_start(&self, spu: SpuId) -> Option<StartFault> {
+        let mut faults = self.lock();
+        let fault = faults.starts.get_mut(&spu)?.pop_front();
+        faults.struck += u64::from(fault.is_some());
+        fault
+    }
+
+    fn stop_hangs(&self) -> bool {
+        let mut faults = self.lock();
+        let hangs = faults.stops_that_hang > 0;
+        faults.stops_that_hang = faults.stops_that_hang.saturating_sub(1);
+        faults.struck += u64::from(hangs);
+        hangs
+    }
+}
+
 /// Starts SPUs on [`Machines`]. It belongs to the world, not to the control plane's node:
 /// it survives the control plane's death, as processes do.
 #[derive(Clone, Debug)]
 pub struct SimProvisioner {
     machines: Machines,
-    started: std::sync::Arc<std::sync::Mutex<BTreeSet<(ClusterId, SpuId)>>>,
+    started: Arc<Mutex<BTreeSet<(ClusterId, SpuId)>>>,
+    faults: ProvisionFaults,
+    /// Each thing done is a step at which the control plane may come to stand still.
+    steps: SqlFaults,
 }
 
 impl SimProvisioner {
     /// Over these machines.
     #[must_use]
-    pub fn new(machines: Machines) -> Self {
-        Self { machines, started: std::sync::Arc::default() }
+    pub fn new(machines: Machines, faults: ProvisionFaults, steps: SqlFaults) -> Self {
+        Self { machines, started: Arc::default(), faults, steps }
     }
 
     fn machine_of(&self, launch: &LaunchRecord) -> Machine {
         self.machines.get_or_build(launch.cluster_id, launch.spu_id)
+    }
+
+    fn note_started(&self, spec: &LaunchSpec) {
+        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        if !started.insert((spec.cluster_id, spec.spu_id)) {
+            self.machines.counters.recoveries.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -41,14 +121,24 @@ impl SimProvisioner {
 impl Provisioner for SimProvisioner {
     async fn start(&self, spec: &LaunchSpec) -> Result<LaunchHandle, ProvisionError> {
         trace::line(Kind::Step, || format!("start SPU {} as {}", spec.spu_id, spec.launch_id));
+        let failed = |reason| ProvisionError::StartFailed { spu_id: spec.spu_id, reason };
+        let fault = self.faults.of_start(spec.spu_id);
         let machine = self.machines.get_or_build(spec.cluster_id, spec.spu_id);
-        machine
-            .start(spec.clone())
-            .map_err(|reason| ProvisionError::StartFailed { spu_id: spec.spu_id, reason })?;
-        let first = self.started.lock().unwrap().insert((spec.cluster_id, spec.spu_id));
-        if !first {
-            self.machines.counters.recoveries.fetch_add(1, Ordering::Relaxed);
+        match fault {
+            Some(StartFault::Fails) => return Err(failed("nothing can be started".into())),
+            Some(StartFault::Hangs) => std::future::pending().await,
+            Some(StartFault::Idles) => machine.start_idle(spec.clone()).map_err(failed)?,
+            Some(StartFault::Dies | StartFault::AnswerLost) | None => {
+                machine.start(spec.clone()).map_err(failed)?;
+                self.note_started(spec);
+            }
         }
+        match fault {
+            Some(StartFault::AnswerLost) => std::future::pending().await,
+            Some(StartFault::Dies) => machine.kill(),
+            _ => {}
+        }
+        self.steps.step().await;
         Ok(LaunchHandle(serde_json::Value::String(spec.launch_id.to_string())))
     }
 
@@ -68,6 +158,9 @@ impl Provisioner for SimProvisioner {
         if machine.running() != Some(launch.launch_id) {
             return Ok(());
         }
+        if self.faults.stop_hangs() {
+            std::future::pending::<()>().await;
+        }
         machine.ask_to_stop();
         let ended = async {
             while machine.running() == Some(launch.launch_id) {
@@ -77,6 +170,7 @@ impl Provisioner for SimProvisioner {
         if Clock.timeout(grace, ended).await.is_err() {
             machine.kill();
         }
+        self.steps.step().await;
         Ok(())
     }
 
@@ -87,13 +181,19 @@ impl Provisioner for SimProvisioner {
         spu_id: SpuId,
     ) -> Result<(), ProvisionError> {
         self.machines.get_or_build(cluster_id, spu_id).wipe();
+        self.steps.step().await;
         Ok(())
     }
 
-    async fn destroy_cluster(&self, _base_dir: &str, _: ClusterId) -> Result<(), ProvisionError> {
-        for (_, machine) in self.machines.all() {
+    async fn destroy_cluster(
+        &self,
+        _base_dir: &str,
+        cluster_id: ClusterId,
+    ) -> Result<(), ProvisionError> {
+        for machine in self.machines.of(cluster_id) {
             machine.wipe();
         }
+        self.steps.step().await;
         Ok(())
     }
 

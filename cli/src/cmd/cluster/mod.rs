@@ -16,6 +16,7 @@ mod scale;
 mod shutdown;
 mod spu;
 mod status;
+mod upgrade;
 
 use clap::{Args, Subcommand};
 use weir_client::{Admin, admin::Cluster};
@@ -116,8 +117,27 @@ Examples:
 --fix does what is safe and says what it did: it takes permissions away from others, and removes
 files that say nothing any more. The exit code is 1 if anything is wrong (✗).")]
     Check(check::CheckArgs),
-    /// Look at a cluster's SPUs
-    #[command(subcommand, after_help = "Example:\n  weir cluster spu list")]
+    /// Bring a cluster to the build of this weir, one process after the other
+    #[command(after_help = "\
+Examples:
+  weir cluster upgrade --dry-run
+  weir cluster upgrade
+  weir cluster upgrade --name big
+
+First the control plane of this home is started anew with this build, which SPUs do not notice; then
+each SPU that runs another build, as weir cluster restart does. What is done already is left alone,
+so it may be interrupted and ordered again. An older build than one that runs is refused: it may not
+understand what a newer one has written.")]
+    Upgrade(upgrade::UpgradeArgs),
+    /// Look at a cluster's SPUs, and add such as run on other machines
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  weir cluster spu list
+  weir cluster spu register --file spu-4.json
+  weir cluster spu unregister 4"
+    )]
     Spu(spu::SpuCommand),
 }
 
@@ -160,6 +180,7 @@ pub async fn run(command: ClusterCommand, context: &Context) -> Result<()> {
         ClusterCommand::Delete(args) => delete::run(&args, context).await,
         ClusterCommand::Logs(args) => logs::run(&args, context).await,
         ClusterCommand::Check(args) => Box::pin(check::run(&args, context)).await,
+        ClusterCommand::Upgrade(args) => Box::pin(upgrade::run(&args, context)).await,
         ClusterCommand::Spu(command) => spu::run(&command, context).await,
     }
 }

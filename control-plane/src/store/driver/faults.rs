@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -34,6 +34,17 @@ pub struct SqlFaults {
 struct Inner {
     rates: Mutex<FaultRates>,
     fired: AtomicU64,
+    standstill: Mutex<Standstill>,
+}
+
+/// Whether and when everything stands still.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Standstill {
+    #[default]
+    Never,
+    /// At the step after so many more.
+    After(u64),
+    Now,
 }
 
 /// What happens to a commit.
@@ -57,6 +68,43 @@ impl SqlFaults {
     #[must_use]
     pub fn fired(&self) -> u64 {
         self.inner.fired.load(Ordering::Relaxed)
+    }
+
+    /// Lets the process stand still at the step after `steps` more, so that it can be killed just
+    /// there: before a commit or after it, and wherever else [`SqlFaults::step`] is called.
+    pub fn stand_still_after(&self, steps: u64) {
+        *self.standstill() = Standstill::After(steps);
+    }
+
+    /// Nothing stands still any more; says whether anything did.
+    pub fn go_on(&self) -> bool {
+        std::mem::take(&mut *self.standstill()) == Standstill::Now
+    }
+
+    /// Whether it stands still.
+    #[must_use]
+    pub fn stands_still(&self) -> bool {
+        *self.standstill() == Standstill::Now
+    }
+
+    fn standstill(&self) -> MutexGuard<'_, Standstill> {
+        self.inner.standstill.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One step. From the one on at which everything stands still, none ends.
+    pub async fn step(&self) {
+        let stands = {
+            let mut standstill = self.standstill();
+            *standstill = match *standstill {
+                Standstill::After(0) | Standstill::Now => Standstill::Now,
+                Standstill::After(more) => Standstill::After(more - 1),
+                Standstill::Never => Standstill::Never,
+            };
+            *standstill == Standstill::Now
+        };
+        if stands {
+            std::future::pending::<()>().await;
+        }
     }
 
     fn rates(&self) -> FaultRates {
@@ -86,6 +134,7 @@ impl SqlFaults {
 
     /// Before a commit.
     pub(super) async fn before_commit(&self, clock: Clock) -> CommitFault {
+        self.step().await;
         self.delay(clock).await;
         if !self.fires(self.rates().commit_unknown_per_million) {
             CommitFault::None

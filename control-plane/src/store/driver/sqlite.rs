@@ -148,6 +148,7 @@ impl Transaction for SqliteTransaction {
             worked.await.map_err(|error| DbError::CommitUnknown { reason: error.to_string() })?;
         trace::line(Kind::Sql, || format!("COMMIT: {}", outcome(&done)));
         drop(lease);
+        self.faults.step().await;
         match done {
             Ok(()) if fault == CommitFault::LostAfter => Err(lost()),
             Ok(()) => Ok(()),
