@@ -130,7 +130,8 @@ impl Home {
             let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
             if pid != std::process::id()
                 && line.windows(needle.len()).any(|window| window == needle)
-                && line.starts_with(env!("CARGO_BIN_EXE_weir").as_bytes())
+                && (line.starts_with(env!("CARGO_BIN_EXE_weir").as_bytes())
+                    || line.windows(5).any(|window| window == b"\0run\0"))
             {
                 found.push(pid);
             }

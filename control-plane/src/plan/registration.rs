@@ -229,6 +229,14 @@ pub fn decide(known: &Known, asked: &Asked) -> Decision {
             return refuse(ErrorCode::UnknownCluster, "the cluster is being deleted");
         }
     }
+    // Two with one secret: the one that is there stays, whoever the other is. Should it be gone, its
+    // session breaks, or its lease ends.
+    let twin = spu.standing == Some(asked.launch_id) && spu.process_id != Some(asked.process_id);
+    if twin && !plant::active("twin_takes_over") {
+        let reason = "another process that proved the same launch is this SPU right now; whoever \
+                      comes second has to wait until it is gone";
+        return refuse(ErrorCode::NotYetAvailable, reason);
+    }
     let other = spu.folder_id.filter(|folder| *folder != asked.folder_id);
     let own_history = asked.database.is_some_and(|(id, _)| id == cluster.database_id);
     if let Some(folder) = other {
@@ -248,14 +256,6 @@ pub fn decide(known: &Known, asked: &Asked) -> Decision {
     }
     if let Some(reason) = later.or_else(|| cluster.frozen.clone()) {
         return Decision::WentBack { reason, believed: true, adopt: false };
-    }
-    // Two with one secret: the one that is there stays, whoever the other is. Should it be gone, its
-    // session breaks, or its lease ends.
-    let twin = spu.standing == Some(asked.launch_id) && spu.process_id != Some(asked.process_id);
-    if twin && !plant::active("twin_takes_over") {
-        let reason = "another process that proved the same launch is this SPU right now; whoever \
-                      comes second has to wait until it is gone";
-        return refuse(ErrorCode::NotYetAvailable, reason);
     }
     let wiped = other.is_some();
     let same =

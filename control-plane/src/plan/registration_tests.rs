@@ -79,6 +79,9 @@ fn a_second_process_of_a_launch_waits_until_the_first_is_gone() {
     let fresh =
         Asked { highest_revision: Revision(0), highest_producer_id: ProducerId(0), ..fresh };
     assert!(waits(decide(&known, &fresh)));
+    // Nor is anything of it told as if it were about the one that is there.
+    known.last_copies = vec![Blocking { spu_id: SpuId(1), topics: Vec::new() }];
+    assert!(waits(decide(&known, &fresh)));
     // One of an earlier launch is not waited for: a newer one was ordered.
     stands(&mut known, Some(LaunchId(id(44))));
     assert_eq!(decide(&known, &asked), accepted(4, true));
