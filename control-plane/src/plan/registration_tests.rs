@@ -104,6 +104,7 @@ fn a_first_registration_is_incarnation_one() {
         process_id: None,
         boot_id: None,
         incarnation: Incarnation(0),
+        standing: None,
     });
     asked.database = None;
     assert_eq!(decide(&known, &asked), accepted(1, true));

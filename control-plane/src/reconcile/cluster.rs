@@ -43,6 +43,7 @@ struct Worker {
     absences: lose::Absences,
     stuck: unclean::Stuck,
     balancer: Balancer,
+    stops: launch::Stops,
     /// Ports that were found taken, by the SPU that needs them.
     port_conflicts: BTreeMap<SpuId, String>,
     /// What the last pass decided. A row that says otherwise was changed by an order.
@@ -75,6 +76,7 @@ pub(super) async fn keep(context: Arc<Context>, org: OrgId, id: ClusterId) {
         absences: lose::Absences::default(),
         stuck: unclean::Stuck::default(),
         balancer: Balancer::default(),
+        stops: launch::Stops::default(),
         port_conflicts: BTreeMap::new(),
         decided: None,
         found: None,
@@ -134,7 +136,7 @@ impl Worker {
             snapshot = fresh;
         }
         let ordered = self.ordered_anew(&snapshot);
-        let ended = watch::observe(&context, &snapshot).await?;
+        let ended = watch::observe(&context, &snapshot, &self.stops).await?;
         for ended in &ended {
             watch::store_ended(&context, &snapshot, ended).await?;
             self.note_end(&snapshot, ended);
@@ -185,12 +187,10 @@ impl Worker {
             stops.push(spu);
         }
         for action in plan.actions {
-            // Its session tells it to end, and its end is heard of.
-            if matches!(action, Action::Stop(spu) if external(spu)) {
-                continue;
-            }
-            acted = true;
+            acted |= !matches!(action, Action::Stop(_));
             match action {
+                // Its session tells it to end, and its end is heard of.
+                Action::Stop(spu) if external(spu) => {}
                 Action::Start(spu) => self.start(&snapshot, spu).await?,
                 Action::Stop(spu) => stops.push(spu),
                 Action::DestroySpu(spu) => {
@@ -206,11 +206,10 @@ impl Worker {
                 }
             }
         }
-        if !stops.is_empty() {
-            acted = launch::stop(&context, &snapshot, &stops).await?;
-            for spu in stops {
-                self.restarts.remove(&spu);
-            }
+        // Its end is signalled: it is not waited for here.
+        self.stops.begin(&context, &snapshot, &stops);
+        for spu in stops {
+            self.restarts.remove(&spu);
         }
         Ok(if acted { Pass::Acted } else { Pass::Wait(self.next_due()) })
     }

@@ -1,16 +1,21 @@
 //! Starting, stopping and removing. Everything is written down before it is done: a launch
 //! with its secret's hash before the start, so that nothing ever runs that no row knows.
 
-use futures::future;
-use serde_json::json;
-use weir_protocol::ids::{LaunchId, SpuId};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use super::{Context, ports, snapshot::Snapshot};
+use serde_json::json;
+use weir_protocol::ids::{LaunchId, OrgId, SpuId};
+use weir_runtime::task::{self, JoinHandle};
+
+use super::{Context, lose, ports, snapshot::Snapshot};
 use crate::{
     app::uuid_v4,
     auth::{launch_secret, pepper::Purpose},
     plan::operation,
-    provision::{LaunchSpec, ProvisionError, spu_folder},
+    provision::{LaunchRecord, LaunchSpec, ProvisionError, spu_folder},
     store::{
         DbError, DbResult, audit,
         changes::{self, Change},
@@ -107,45 +112,70 @@ pub(super) async fn start(
     }
 }
 
-/// Stops all launches of these SPUs at once; each may take the grace. `true` when all ended.
-pub(super) async fn stop(
-    context: &Context,
-    snapshot: &Snapshot,
-    which: &[SpuId],
-) -> DbResult<bool> {
-    let launches: Vec<_> =
-        snapshot.launches.iter().filter(|launch| which.contains(&launch.spu)).collect();
-    let stopped = future::join_all(launches.iter().map(async |launch| {
-        let record = snapshot.record(launch);
-        context.provisioner.stop(&record, context.config.stop_grace).await
-    }))
-    .await;
-    let (app, id) = (&context.app, snapshot.cluster.id);
-    let mut all = true;
-    for (launch, result) in launches.into_iter().zip(stopped) {
-        if let Err(error) = result {
-            tracing::warn!(cluster = %id, spu = %launch.spu, %error, "an SPU could not be stopped; trying again");
-            all = false;
-            continue;
-        }
-        tracing::info!(cluster = %id, spu = %launch.spu, launch = %launch.id, "SPU stopped");
-        let now = app.now_unix_ms();
-        let mut tx = app.store.write().await?;
-        let mut scoped = tx.scoped(snapshot.cluster.org);
-        launches::ended(&mut scoped, id, launch.id, "stopped on order", now).await?;
-        let mut revision = None;
-        if snapshot.is_current(launch.spu, launch.id)
-            && spus::set_state(&mut scoped, id, launch.spu, SpuState::Stopped, None, now).await?
-        {
-            let change = Change::Spu(launch.spu);
-            revision = Some(changes::record(&mut scoped, id, &change, now).await?);
-        }
-        tx.commit().await?;
-        if let Some(revision) = revision {
-            app.signals.metadata(id, revision);
+/// Stops under way. One that is slow holds up nobody else: neither those that stop with it, nor
+/// whoever is to lead instead of an SPU that dies meanwhile. All of it may be lost: what still runs
+/// is told again.
+#[derive(Default)]
+pub(super) struct Stops(BTreeMap<LaunchId, JoinHandle<()>>);
+
+impl Stops {
+    /// Whether the launch is being stopped: its end is this one's to store.
+    pub(super) fn is_of(&self, launch: LaunchId) -> bool {
+        self.0.get(&launch).is_some_and(|stop| !stop.is_finished())
+    }
+
+    /// Begins to stop all launches of these SPUs that are not being stopped already; each may take
+    /// the grace. The end of each is stored, and signalled.
+    pub(super) fn begin(&mut self, context: &Arc<Context>, snapshot: &Snapshot, which: &[SpuId]) {
+        self.0.retain(|_, stop| !stop.is_finished());
+        for launch in snapshot.launches.iter().filter(|launch| which.contains(&launch.spu)) {
+            if self.0.contains_key(&launch.id) {
+                continue;
+            }
+            let (context, org) = (Arc::clone(context), snapshot.cluster.org);
+            let record = snapshot.record(launch);
+            let stop = task::spawn(async move {
+                if let Err(error) = stop(&context, org, &record).await {
+                    let (id, spu) = (record.cluster_id, record.spu_id);
+                    tracing::warn!(cluster = %id, %spu, %error, "an SPU could not be stopped; trying again");
+                }
+                context.app.signals.reconcile();
+            });
+            self.0.insert(launch.id, stop);
         }
     }
-    Ok(all)
+}
+
+/// Why an SPU was not stopped, or nobody knows that it was.
+#[derive(Debug, thiserror::Error)]
+enum StopError {
+    #[error(transparent)]
+    Database(#[from] DbError),
+    #[error(transparent)]
+    Provision(#[from] ProvisionError),
+}
+
+async fn stop(context: &Context, org: OrgId, launch: &LaunchRecord) -> Result<(), StopError> {
+    context.provisioner.stop(launch, context.config.stop_grace).await?;
+    let (app, id, spu) = (&context.app, launch.cluster_id, launch.spu_id);
+    tracing::info!(cluster = %id, %spu, launch = %launch.launch_id, "SPU stopped");
+    let now = app.now_unix_ms();
+    let mut tx = app.store.write().await?;
+    let mut scoped = tx.scoped(org);
+    launches::ended(&mut scoped, id, launch.launch_id, "stopped on order", now).await?;
+    let row = spus::get(&mut scoped, id, spu).await?;
+    let current = row.is_some_and(|row| row.launch_id == Some(launch.launch_id));
+    let mut revision = None;
+    if current && spus::set_state(&mut scoped, id, spu, SpuState::Stopped, None, now).await? {
+        // What it did not hand over.
+        lose::store(app, &mut scoped, id, &BTreeSet::from([spu])).await?;
+        revision = Some(changes::record(&mut scoped, id, &Change::Spu(spu), now).await?);
+    }
+    tx.commit().await?;
+    if let Some(revision) = revision {
+        app.signals.metadata(id, revision);
+    }
+    Ok(())
 }
 
 /// Removes the cluster's data, then its rows; `true` when it is gone. The audit stays.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use weir_protocol::ids::{LaunchId, SpuId};
 use weir_runtime::clock::Monotonic;
 
-use super::{Context, lose, snapshot::Snapshot};
+use super::{Context, launch::Stops, lose, snapshot::Snapshot};
 use crate::{
     app::status_board::SpuSeen,
     provision::Observed,
@@ -26,11 +26,15 @@ pub(super) struct Ended {
     pub(super) reason: String,
 }
 
-/// Looks at every launch that should run; stores new handles. Those that ended are returned
+/// Looks at every launch that should run and is not being stopped; stores new handles. Those that ended are returned
 /// and stored with [`store_ended`].
-pub(super) async fn observe(context: &Context, snapshot: &Snapshot) -> DbResult<Vec<Ended>> {
+pub(super) async fn observe(
+    context: &Context,
+    snapshot: &Snapshot,
+    stops: &Stops,
+) -> DbResult<Vec<Ended>> {
     let mut ended = Vec::new();
-    for launch in &snapshot.launches {
+    for launch in snapshot.launches.iter().filter(|launch| !stops.is_of(launch.id)) {
         match context.provisioner.observe(&snapshot.record(launch)).await {
             Ok(Observed::Running { handle }) if launch.handle.is_none() => {
                 tracing::info!(cluster = %snapshot.cluster.id, spu = %launch.spu, launch = %launch.id, "running launch found again");
