@@ -67,6 +67,11 @@ impl Home {
         self.root.join("clusters")
     }
 
+    /// Where the data of one cluster lies: in a folder of its own if it was given one.
+    pub fn cluster_data(&self, data_dir: Option<&str>, id: &str) -> PathBuf {
+        data_dir.map_or_else(|| self.clusters(), PathBuf::from).join(id)
+    }
+
     /// Which clusters are known.
     pub fn profiles(&self) -> PathBuf {
         self.root.join("profiles.toml")

@@ -1,6 +1,6 @@
 //! `profiles.toml`: which cluster commands mean, and how each is reached.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use weir_client::admin::Cluster;
@@ -44,6 +44,13 @@ pub struct Profile {
     /// control plane is away.
     #[serde(default)]
     pub endpoints: Vec<String>,
+    /// The folder that a cluster of this home was given for its data, where it is not the
+    /// home's. Kept here for the logs, which are looked at while the control plane is away too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<String>,
+    /// Whether that folder was made for the cluster, and goes with it if nothing else is in it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub data_dir_made: bool,
 }
 
 impl Profile {
@@ -55,6 +62,8 @@ impl Profile {
             control_plane: control_plane.to_owned(),
             key_file: key_file.to_owned(),
             endpoints: endpoints(cluster),
+            data_dir: None,
+            data_dir_made: false,
         }
     }
 
@@ -66,6 +75,11 @@ impl Profile {
     /// The cluster's name; `name` is the profile's.
     pub fn cluster_name<'a>(&'a self, name: &'a str) -> &'a str {
         self.cluster.as_deref().unwrap_or(name)
+    }
+
+    /// Where the data of this cluster of this home lies.
+    pub fn data_folder(&self, home: &Home) -> PathBuf {
+        home.cluster_data(self.data_dir.as_deref(), &self.id)
     }
 }
 
@@ -152,10 +166,14 @@ impl Profiles {
         let mut profile = Profile::remote(cluster, control_plane, key_file);
         profile.cluster = profile.cluster.filter(|cluster| *cluster != name);
         let known = self.clusters.get(&name);
-        if profile.endpoints.is_empty()
-            && let Some(known) = known.filter(|known| known.id == profile.id)
-        {
-            profile.endpoints.clone_from(&known.endpoints);
+        if profile.is_home() {
+            profile.data_dir.clone_from(&cluster.spec.data_dir);
+        }
+        if let Some(known) = known.filter(|known| known.id == profile.id) {
+            if profile.endpoints.is_empty() {
+                profile.endpoints.clone_from(&known.endpoints);
+            }
+            profile.data_dir_made = known.data_dir_made;
         }
         let news = known != Some(&profile);
         self.clusters.insert(name, profile);
@@ -262,6 +280,26 @@ pub mod tests {
         recreated.id = "cl_00000000000000000000000000000008".parse().unwrap();
         assert!(profiles.learn(&recreated, "http://x:1", "k"));
         assert!(profiles.clusters["a"].endpoints.is_empty());
+    }
+
+    #[test]
+    fn a_folder_of_its_own_is_kept_and_whose_it_is() {
+        let home = Home::find(Some("/h".into())).unwrap();
+        let mut own = cluster("a", &[]);
+        own.spec.data_dir = Some("/srv/weir".into());
+        let mut profiles = Profiles::default();
+        profiles.learn(&own, "u", HOME_KEY);
+        let profile = profiles.clusters.get_mut("a").unwrap();
+        assert_eq!(profile.data_folder(&home), PathBuf::from(format!("/srv/weir/{}", own.id)));
+        profile.data_dir_made = true;
+        assert!(!profiles.learn(&own, "u", HOME_KEY), "it was known");
+        assert!(profiles.clusters["a"].data_dir_made);
+        profiles.learn(&cluster("b", &[]), "u", HOME_KEY);
+        let folder = profiles.clusters["b"].data_folder(&home);
+        assert_eq!(folder, PathBuf::from(format!("/h/clusters/{}", own.id)));
+        // That of another control plane lies elsewhere.
+        profiles.learn(&Cluster { name: "c".into(), ..own }, "u", "keys/far");
+        assert_eq!(profiles.clusters["c"].data_dir, None);
     }
 
     #[test]

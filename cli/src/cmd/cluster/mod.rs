@@ -4,6 +4,7 @@
 mod check;
 mod create;
 mod delete;
+mod diagnostics;
 pub mod ensure;
 mod list;
 mod logs;
@@ -16,6 +17,7 @@ mod scale;
 mod shutdown;
 mod spu;
 mod status;
+mod watch;
 
 use clap::{Args, Subcommand};
 use weir_client::{Admin, admin::Cluster};
@@ -48,15 +50,32 @@ pub enum ClusterCommand {
 Examples:
   weir cluster create
   weir cluster create --name big --spus 3 --port-base 9600
-  weir cluster create --no-wait -o json")]
+  weir cluster create --config cluster.yaml --dry-run
+  weir cluster create --data-dir /mnt/fast/weir --no-wait -o json
+
+A file says what the options would, which come first:
+  name: big
+  spus: 3
+  port_base: 9600
+  data_dir: data            # relative to the file's folder
+
+What the cluster needs is looked at before anything is started: ports, room, open files, and what
+is left of others. --dry-run ends there. A folder that was made for --data-dir goes with the cluster
+if nothing else is in it.")]
     Create(create::CreateArgs),
     /// List clusters
     #[command(after_help = "Examples:\n  weir cluster list\n  weir cluster list -o json")]
     List(list::ListArgs),
     /// Show a cluster and its SPUs
-    #[command(
-        after_help = "Examples:\n  weir cluster status\n  weir cluster status --name big -o yaml"
-    )]
+    #[command(after_help = "\
+Examples:
+  weir cluster status
+  weir cluster status --name big -o yaml
+  weir cluster status --watch
+  weir cluster status --watch=500ms -o json
+
+--watch shows it anew on a terminal; elsewhere it prints what changed: one block each, with -o json
+one line each. Ctrl-C ends it.")]
     Status(status::StatusArgs),
     /// Stop a cluster's SPUs; data and spec are kept
     #[command(
@@ -116,6 +135,18 @@ Examples:
 --fix does what is safe and says what it did: it takes permissions away from others, and removes
 files that say nothing any more. The exit code is 1 if anything is wrong (✗).")]
     Check(check::CheckArgs),
+    /// Write what a bug report needs into one file, without secrets
+    #[command(after_help = "\
+Examples:
+  weir cluster diagnostics
+  weir cluster diagnostics big --file /tmp/big.tar.gz --lines 10000
+  weir cluster diagnostics -o json
+
+In it: versions and limits, what weir cluster check finds, what the control plane says of the
+cluster, its topics and consumers, the ends of the logs, metrics where they are served. Not in it:
+keys, tokens, secrets, and what records hold. Names of topics and consumers, and addresses, are:
+look through it before you hand it on.")]
+    Diagnostics(diagnostics::DiagnosticsArgs),
     /// Look at a cluster's SPUs
     #[command(subcommand, after_help = "Example:\n  weir cluster spu list")]
     Spu(spu::SpuCommand),
@@ -160,6 +191,7 @@ pub async fn run(command: ClusterCommand, context: &Context) -> Result<()> {
         ClusterCommand::Delete(args) => delete::run(&args, context).await,
         ClusterCommand::Logs(args) => logs::run(&args, context).await,
         ClusterCommand::Check(args) => Box::pin(check::run(&args, context)).await,
+        ClusterCommand::Diagnostics(args) => Box::pin(diagnostics::run(&args, context)).await,
         ClusterCommand::Spu(command) => spu::run(&command, context).await,
     }
 }

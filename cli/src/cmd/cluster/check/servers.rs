@@ -7,7 +7,7 @@ use weir_client::{
 };
 use weir_runtime::process as process_table;
 
-use super::finding::Finding;
+use super::{finding::Finding, leftovers};
 use crate::{
     context::Context,
     error::CliError,
@@ -38,8 +38,8 @@ pub async fn local(context: &Context, fix: bool) -> Vec<Finding> {
         Ok(state) => state,
         Err(error) => return vec![damaged(context, fix, error)],
     };
-    let mut findings = leftovers(context, &state);
-    findings.extend(strays(context, &state));
+    let mut findings = unnamed(context, &state);
+    findings.extend(left(context, &state).await);
     match &state {
         State::Never if findings.is_empty() => {
             findings.push(Finding::good(CONTROL_PLANE, "there is none yet: no cluster was made"));
@@ -161,7 +161,7 @@ async fn spus(context: &Context, url: &str, key: SecretString, cluster: &Cluster
 }
 
 /// Processes of this home that no file names.
-fn leftovers(context: &Context, state: &State) -> Vec<Finding> {
+fn unnamed(context: &Context, state: &State) -> Vec<Finding> {
     if matches!(state, State::Running(_)) {
         return Vec::new();
     }
@@ -181,28 +181,10 @@ fn leftovers(context: &Context, state: &State) -> Vec<Finding> {
     )]
 }
 
-/// SPUs of this home that run although all clusters are shut down, or gone.
-fn strays(context: &Context, state: &State) -> Option<Finding> {
-    let (State::Stopped(_) | State::Never) = state else { return None };
-    let clusters = context.home.clusters();
-    let clusters = clusters.to_string_lossy();
-    let of_an_spu = |line: &[&str]| {
-        line.contains(&"--launch-id")
-            && line
-                .windows(2)
-                .any(|pair| pair[0] == "--data-dir" && pair[1].starts_with(&*clusters))
-    };
-    let pids = process_table::find_by_arguments(of_an_spu).ok().filter(|pids| !pids.is_empty())?;
-    let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
-    Some(Finding::wrong(
-        "processes",
-        format!("SPUs run that no cluster knows (pid {})", pids.join(", ")),
-        format!(
-            "an older database was restored, perhaps; end them before their cluster is resumed: \
-             kill {}",
-            pids.join(" ")
-        ),
-    ))
+/// What is left of clusters that this home does not know.
+async fn left(context: &Context, state: &State) -> Vec<Finding> {
+    let clusters = async || context.admin_of_home().ok()?.cluster_list().await.ok();
+    leftovers::find(&context.home, None, state, clusters).await
 }
 
 /// A file that says where the control plane is and cannot be understood. It is written anew
