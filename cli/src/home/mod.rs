@@ -7,7 +7,7 @@
 //! tokens/<cluster id>     data-plane tokens with their expiry       (mode 0600)
 //! keys/<random>           keys of other control planes               (mode 0600)
 //! control-plane/          weir.db, endpoint.json, log, the admin key (mode 0600)
-//! clusters/<cluster id>/spu-<n>/   the SPUs' data
+//! clusters/<cluster id>/spu-<n>/   the SPUs' data, of clusters without a folder of their own
 //! ```
 
 pub mod files;

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     context::Context,
     error::CliError,
-    home::profiles::Profiles,
+    home::profiles::{Profile, Profiles},
     local::{endpoint::State, ports},
     out,
 };
@@ -102,22 +102,42 @@ fn free(spec: &ClusterSpec, profiles: &Profiles) -> Option<Finding> {
         n => format!(" (and {} more)", out::thousands(n as u64 - 1)),
     };
     if error.kind() == io::ErrorKind::AddrInUse {
-        let user =
-            owner(*port).map_or("another program".to_owned(), |name| format!("cluster {name}"));
-        return Some(Finding::wrong(
-            CHECK,
-            format!("port {port} is in use by {user}{others}"),
-            format!(
-                "find it with: ss -ltnp 'sport = :{port}'; end it, or choose another --port-base, \
-                 or none"
+        const OTHER: &str = "choose another --port-base, or none";
+        return Some(match owner(*port) {
+            Some(name) => Finding::wrong(
+                CHECK,
+                format!("port {port} is in use by cluster {name}{others}"),
+                OTHER,
             ),
-        ));
+            None => Finding::wrong(
+                CHECK,
+                format!("port {port} is in use by another program{others}"),
+                format!("find it with: ss -ltnp 'sport = :{port}'; end it, or {OTHER}"),
+            ),
+        });
     }
     Some(Finding::wrong(
         CHECK,
         format!("nobody can listen on port {port}: {}{others}", crate::error::system(error)),
         "choose a --port-base of 1024 or more, or none",
     ))
+}
+
+/// Whether the ports of a cluster that is shut down are still there for it.
+pub fn kept(name: &str, profile: &Profile) -> Option<Finding> {
+    const CHECK: &str = "SPU ports";
+    let mut ports = profile.endpoints.iter().filter_map(|endpoint| ports::port_of(endpoint));
+    let taken = ports.clone().find(|port| !ports::is_free(*port));
+    if let Some(port) = taken {
+        return Some(Finding::doubtful(
+            CHECK,
+            format!(
+                "port {port} of cluster {name}, which is shut down, is in use by another program"
+            ),
+            format!("find it with: ss -ltnp 'sport = :{port}'; end it before weir cluster resume"),
+        ));
+    }
+    ports.next().map(|_| Finding::good(CHECK, format!("those of cluster {name} are free")))
 }
 
 /// Whether the folder for the data can be made and written to.

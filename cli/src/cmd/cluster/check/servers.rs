@@ -7,7 +7,7 @@ use weir_client::{
 };
 use weir_runtime::process as process_table;
 
-use super::{finding::Finding, leftovers};
+use super::{before, finding::Finding, leftovers};
 use crate::{
     context::Context,
     error::CliError,
@@ -47,6 +47,9 @@ pub async fn local(context: &Context, fix: bool) -> Vec<Finding> {
         State::Never => {}
         State::Stopped(_) => {
             findings.push(Finding::good(CONTROL_PLANE, "none runs: no cluster is to run"));
+            let target = context.target().ok();
+            let known = target.as_ref().and_then(|target| target.profile.as_ref());
+            findings.extend(known.and_then(|(name, profile)| before::kept(name, profile)));
         }
         State::Died(at) => findings.push(Finding::wrong(
             CONTROL_PLANE,
