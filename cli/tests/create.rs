@@ -116,6 +116,8 @@ fn a_cluster_begins_without_spus_and_gets_three() {
     assert!(refused.hint().contains("weir cluster scale --spus"), "{refused:?}");
     let checked = home.weir(&["cluster", "check"]).ok().text();
     assert!(checked.contains("dev is running, 0 of 0 SPUs ready"), "{checked}");
+    let produce = home.weir_with(&["produce", "t"], b"a\n").refused(1, "dev has no SPUs so far");
+    assert!(produce.hint().contains("weir cluster scale --name dev"), "{produce:?}");
     home.weir(&["cluster", "shutdown"]).ok();
     home.weir(&["cluster", "resume"]).ok();
 
@@ -126,7 +128,7 @@ fn a_cluster_begins_without_spus_and_gets_three() {
     let offsets = home.weir(&["topic", "describe", "__offsets", "-o", "json"]).ok().json();
     let copies = (&offsets["replication"], &offsets["min_insync_replicas"]);
     assert_eq!(copies, (&json!(3), &json!(2)));
-    let read = ["consume", "t", "-B", "-d", "--consumer", "c"];
+    let read = ["consume", "t", "-B", "-d", "-c", "c"];
     assert_eq!(home.weir(&read).ok().text(), "a\nb\n");
     home.weir(&["cluster", "scale", "--spus", "0"]).refused(2, "0 is not in 1..=100");
     home.weir(&["cluster", "delete", "--yes"]).ok();

@@ -35,7 +35,7 @@ fn no_secret_is_in_it_and_it_needs_no_control_plane() {
     let made = home.weir(&["cluster", "create", "dev", "-o", "json"]).ok().json();
     home.weir(&["topic", "create", "orders"]).ok();
     home.weir_with(&["produce", "orders"], b"what-a-record-holds\n").ok();
-    home.weir(&["consume", "orders", "-B", "-d", "--consumer", "billing"]).ok();
+    home.weir(&["consume", "orders", "-B", "-d", "-c", "billing"]).ok();
 
     // Secrets of this home and of others get into a log.
     let own = fs::read_to_string(home.path().join("control-plane/admin-key")).unwrap();

@@ -6,6 +6,7 @@ mod create;
 mod delete;
 mod diagnostics;
 pub mod ensure;
+mod learn;
 mod list;
 mod logs;
 mod operation;
@@ -20,8 +21,9 @@ mod status;
 mod watch;
 
 use clap::{Args, Subcommand};
-use weir_client::{Admin, admin::Cluster};
+use weir_client::Admin;
 
+use self::learn::{Choose, key_file, learn};
 use crate::{
     context::Context,
     error::{CliError, Result},
@@ -31,7 +33,7 @@ use crate::{
         target::{self, Place},
     },
     local::{
-        endpoint::{self, Endpoint, State},
+        endpoint::{self, State},
         start::{self, Local},
     },
     suggest,
@@ -204,53 +206,6 @@ async fn at_home(context: &Context) -> Result<Local> {
         return Err(context.not_running(&state));
     }
     start::ensure(context, &lock).await
-}
-
-/// Whether a cluster that is learned becomes the one that commands mean.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Choose {
-    /// What they mean stays as it is.
-    No,
-    /// If they mean none so far.
-    IfNone,
-    /// Whatever they mean.
-    Yes,
-}
-
-/// Takes what the control plane says of a cluster into the profiles. Returns whether commands
-/// meant another one before.
-async fn learn(
-    context: &Context,
-    endpoint: &Endpoint,
-    cluster: &Cluster,
-    choose: Choose,
-) -> Result<bool> {
-    let mut turned = false;
-    let change = |profiles: &mut Profiles| {
-        let key_file = key_file(context);
-        let mut news = profiles.learn(cluster, &endpoint.url(), &key_file);
-        let name = profiles.name_of(&cluster.name, &key_file).cloned();
-        let chosen = match choose {
-            Choose::No => false,
-            Choose::IfNone => profiles.current.is_none(),
-            Choose::Yes => true,
-        };
-        if chosen && name.is_some() && profiles.current != name {
-            turned = profiles.current.is_some();
-            profiles.current = name;
-            news = true;
-        }
-        news
-    };
-    Profiles::update(&context.home, context.clock, change).await?;
-    Ok(turned)
-}
-
-/// The key's file as the profiles name it.
-fn key_file(context: &Context) -> String {
-    let path = endpoint::key_file(&context.home);
-    let relative = path.strip_prefix(context.home.root()).unwrap_or(&path);
-    relative.to_string_lossy().into_owned()
 }
 
 /// A cluster that is not there, and what may have been meant.
