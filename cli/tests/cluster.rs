@@ -229,6 +229,8 @@ fn a_control_plane_that_no_file_names_is_found_again() {
     let file = home.path().join("control-plane/endpoint.json");
     // As if the command had been ended between starting it and writing this.
     std::fs::remove_file(&file).unwrap();
+    let checked = home.weir(&["cluster", "check"]).refused(1, "1 thing is wrong").text();
+    assert!(checked.contains("weir cluster resume takes it over"), "{checked}");
     let mut two = home.command(&["cluster", "create", "two"]);
     let two = support::finish(two.env("WEIR_METRICS_LISTEN", "127.0.0.1:0").spawn().unwrap()).ok();
     assert_eq!(home.control_plane(), pid, "another one was started");

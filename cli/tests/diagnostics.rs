@@ -104,7 +104,7 @@ fn no_secret_is_in_it_and_it_needs_no_control_plane() {
         "{told}"
     );
     let files = read(&path);
-    assert_eq!(files["logs/spu-1.log"].lines().count(), 3);
+    assert_eq!(files["logs/control-plane.log"].lines().count(), 3);
     assert!(files["check.json"].contains("control plane") && !files.contains_key("api/spus.json"));
 }
 

@@ -13,7 +13,7 @@ use weir_runtime::process as process_table;
 use super::finding::{Finding, Verdict};
 use crate::{
     home::{Home, profiles::Profiles},
-    local::endpoint::State,
+    local::{adopt, endpoint::State},
 };
 
 /// How the folder of a cluster's data begins, and that of an SPU's in it.
@@ -47,6 +47,8 @@ pub async fn find(
     let data_dirs = own().filter_map(|profile| profile.data_dir.as_deref()).chain(besides);
     let seen = look(home, &data_dirs.map(PathBuf::from).collect());
     match state {
+        // One that no file names runs, and knows what belongs to it.
+        State::Never | State::Stopped(_) if !adopt::find(home).is_empty() => Vec::new(),
         State::Never | State::Stopped(_) => {
             let folders = own().map(|profile| profile.data_folder(home)).collect();
             let known = own().map(|profile| profile.id.clone()).collect();
