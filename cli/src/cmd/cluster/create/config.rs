@@ -113,8 +113,8 @@ mod tests {
             ("name: a\nspus: -1", 2, "spus"),
             ("port_base: 0", 1, "0 is no port"),
             ("port_base: 70000", 1, "port_base"),
-            ("name: a\nname: b\n", 2, "name"),
-            ("name: [", 2, ""),
+            ("name: a\nname: b\n", 1, "duplicate field `name`"),
+            ("name: a: b", 1, "mapping values"),
         ] {
             let error = parse(text, "cluster.yaml").unwrap_err();
             assert_eq!(error.exit(), Exit::Usage);

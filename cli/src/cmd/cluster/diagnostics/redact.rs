@@ -33,7 +33,7 @@ const SHAPES: [(&str, &str); 8] = [
         ( [a-z0-9_.-]* (?: secret | passw(?:or)?d | passphrase | token | api[_-]?key | admin[_-]?key
             | private[_-]?key | access[_-]?key | pepper | credential | authorization | cookie )
           [a-z0-9_.-]* (?: \\?["'] )? \s* [:=] \s* )
-        (?: \\"(?:[^"\\])*\\" | "(?:[^"\\]|\\.)*" | '[^']*' | [^\s"',;&}\]]+ )"#,
+        (?: \[redacted\] | \\"(?:[^"\\])*\\" | "(?:[^"\\]|\\.)*" | '[^']*' | [^\s"',;&}\]]+ )"#,
         "${1}[redacted]",
     ),
     // Launch secrets, hashes, raw keys: long runs of hexadecimal digits.
