@@ -84,7 +84,7 @@ fn free(spec: &ClusterSpec, profiles: &Profiles) -> Option<Finding> {
     };
     let Some((port, error)) = taken.first() else {
         let shared = wanted.clone().find_map(|port| Some((port, owner(port)?)));
-        return Some(match (shared, wanted.last()) {
+        return Some(match (shared, wanted.clone().next_back()) {
             (Some((port, owner)), _) => Finding::doubtful(
                 CHECK,
                 format!("port {port} is that of cluster {owner} too: only one of them can run"),

@@ -11,7 +11,7 @@ use super::{before, finding::Finding, leftovers};
 use crate::{
     context::Context,
     error::CliError,
-    home::{keys, target::Remote},
+    home::{keys, profiles::Profiles, target::Remote},
     local::{
         adopt,
         endpoint::{self, Endpoint, State},
@@ -195,7 +195,12 @@ async fn left(context: &Context, state: &State) -> Vec<Finding> {
 fn damaged(context: &Context, fix: bool, error: CliError) -> Finding {
     let home = &context.home;
     let told = wrong("endpoint", error);
-    let runs = [home.control_plane(), home.clusters()].iter().any(|path| {
+    // Profiles that cannot be read hide clusters with folders of their own.
+    let Ok(profiles) = Profiles::load(home) else { return told };
+    let own = profiles.clusters.values().filter(|profile| profile.is_home());
+    let folders = own.map(|profile| profile.data_folder(home));
+    let mut folders = [home.control_plane(), home.clusters()].into_iter().chain(folders);
+    let runs = folders.any(|path| {
         let pids = process_table::find_by_argument(&path.to_string_lossy());
         pids.map_or(true, |pids| !pids.is_empty())
     });

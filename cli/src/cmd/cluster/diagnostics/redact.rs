@@ -15,7 +15,14 @@ const KNOWN_LENGTH_MIN: usize = 8;
 
 /// What secrets look like, and what is left of each. The order counts: what a later one finds
 /// may stand in what an earlier one has left.
-const SHAPES: [(&str, &str); 8] = [
+const SHAPES: [(&str, &str); 10] = [
+    // Headers that say who asks, up to the end of the line or of the text that they stand in.
+    (
+        r#"(?ix)
+        ( \b (?: (?:proxy-)?authorization | (?:set-)?cookie ) (?: \\?["'] )? \s* [:=] \s* )
+        (?: \[redacted\] | \\?["'] [^"'\r\n]* ["'] | [^"'\r\n\\]+ )"#,
+        "${1}[redacted]",
+    ),
     // Private keys, also where the end was cut off.
     (r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\z)", MARK),
     // An API key of Weir, whole or cut off; what tells which one it is stays.
@@ -31,9 +38,14 @@ const SHAPES: [(&str, &str); 8] = [
     (
         r#"(?ix)
         ( [a-z0-9_.-]* (?: secret | passw(?:or)?d | passphrase | token | api[_-]?key | admin[_-]?key
-            | private[_-]?key | access[_-]?key | pepper | credential | authorization | cookie )
+            | private[_-]?key | access[_-]?key | pepper | credential | pwd )
           [a-z0-9_.-]* (?: \\?["'] )? \s* [:=] \s* )
         (?: \[redacted\] | \\"(?:[^"\\])*\\" | "(?:[^"\\]|\\.)*" | '[^']*' | [^\s"',;&}\]]+ )"#,
+        "${1}[redacted]",
+    ),
+    // The same as options of a command line.
+    (
+        r"(?i)(--[a-z-]*(?:secret|password|passphrase|token|api-key)[a-z-]*\s+)[^\s-][^\s]*",
         "${1}[redacted]",
     ),
     // Launch secrets, hashes, raw keys: long runs of hexadecimal digits.
@@ -116,6 +128,10 @@ mod tests {
             (format!("a \"{key}\" b"), format!("a \"weir_local_{HEX}_[redacted]\" b")),
             ("the hunter2hunter2!".into(), "the [redacted]!".into()),
             ("Authorization: Bearer abc.DEF-123".into(), "Authorization: ".into()),
+            ("authorization: Own abc.DEF of me\nb".into(), "authorization: [redacted]\nb".into()),
+            (r#"{"Cookie":"a=abc.DEF","n":1}"#.into(), r#"{"Cookie":[redacted],"n":1}"#.into()),
+            ("spu --join-token abc.DEF --n 1".into(), "--join-token [redacted] --n 1".into()),
+            ("host=db pwd=abc.DEF".into(), "host=db pwd=[redacted]".into()),
             ("got bearer abcdef123 from".into(), "got bearer [redacted] from".into()),
             (
                 "postgres://user:p@ss/w?rd@db:5432/weir?sslmode=require".into(),
