@@ -68,10 +68,10 @@ fn a_trial_does_nothing_and_says_what_would_be() {
 fn a_file_says_what_and_the_data_lies_where_it_says() {
     let home = Home::for_servers();
     let beside = home.path().parent().unwrap().to_owned();
-    let file = home.file("cluster.yaml", b"name: big\nspus: 7\ndata_dir: data\n");
+    let file = home.file("cluster.yaml", b"name: big\nspus: 7\ndata_dir: some/data\n");
     let create = ["cluster", "create", "--config", &file, "--spus", "2", "-o", "json"];
     let made = home.weir(&create).ok().json();
-    let data = beside.join("data");
+    let data = beside.join("some/data");
     assert_eq!((&made["name"], &made["spus_ready"]), (&json!("big"), &json!(2)));
     assert_eq!(made["spec"]["data_dir"], json!(data));
     let cluster = data.join(made["id"].as_str().unwrap());
@@ -89,7 +89,7 @@ fn a_file_says_what_and_the_data_lies_where_it_says() {
     home.weir(&["cluster", "resume"]).ok();
     assert_eq!(home.weir(&["consume", "t", "-B", "-d"]).ok().text(), "a\n");
     home.weir(&["cluster", "delete", "--yes"]).ok();
-    assert!(!data.exists(), "{:?} is left", entries(&data));
+    assert!(!beside.join("some").exists(), "{:?} is left", entries(&data));
     assert!(home.servers().is_empty());
 
     // What was there before stays, and so does what is somebody else's.

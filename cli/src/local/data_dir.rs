@@ -50,12 +50,22 @@ fn resolved(path: &Path) -> Result<PathBuf> {
     Ok(if rest.as_os_str().is_empty() { real } else { real.join(rest) })
 }
 
-/// Removes the folder that was made for a cluster which is gone, if nothing is in it. Returns
-/// whether it is gone.
-pub fn remove_empty(folder: &str) -> bool {
-    match fs::remove_dir(folder) {
-        Ok(()) => true,
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
+/// The topmost of the folders that have to be made for this one; none if it is there.
+pub fn first_missing(folder: &str) -> Option<String> {
+    let missing = Path::new(folder).ancestors().take_while(|folder| !folder.exists());
+    missing.last()?.to_str().map(str::to_owned)
+}
+
+/// Removes the folder of a cluster that is gone, and those above it up to `top`, as far as nothing
+/// is in them.
+pub fn remove_empty(folder: &str, top: &str) {
+    let made = Path::new(folder).ancestors().take_while(|folder| folder.starts_with(top));
+    for folder in made {
+        match fs::remove_dir(folder) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(_) => return,
+        }
     }
 }
 
@@ -83,13 +93,23 @@ mod tests {
     }
 
     #[test]
-    fn only_an_empty_folder_is_removed() {
+    fn only_empty_folders_that_were_made_are_removed() {
         let base = tempfile::tempdir().unwrap();
-        let folder = base.path().join("data");
-        let text = folder.to_str().unwrap();
-        fs::create_dir_all(folder.join("other")).unwrap();
-        assert!(!remove_empty(text));
-        fs::remove_dir(folder.join("other")).unwrap();
-        assert!(remove_empty(text) && !folder.exists() && remove_empty(text));
+        let at = |path: &str| base.path().join(path).to_str().unwrap().to_owned();
+        let folder = at("a/b/c");
+        let top = first_missing(&folder).unwrap();
+        assert_eq!(top, at("a"));
+        fs::create_dir_all(&folder).unwrap();
+        assert_eq!(first_missing(&folder), None);
+        fs::create_dir(at("a/other")).unwrap();
+        remove_empty(&folder, &top);
+        assert!(!Path::new(&at("a/b")).exists() && Path::new(&at("a/other")).exists());
+        fs::remove_dir(at("a/other")).unwrap();
+        // What is gone is no obstacle.
+        remove_empty(&folder, &top);
+        assert!(!Path::new(&top).exists() && base.path().exists());
+        fs::create_dir_all(&folder).unwrap();
+        remove_empty(&folder, &at("a/b/c"));
+        assert!(Path::new(&at("a/b")).exists());
     }
 }

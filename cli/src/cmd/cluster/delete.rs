@@ -73,14 +73,14 @@ pub async fn run(args: &DeleteArgs, context: &Context) -> Result<()> {
         let Some((name, profile)) = known.map(|(name, known)| (name.clone(), known)) else {
             return false;
         };
-        made = profile.data_dir.clone().filter(|_| profile.data_dir_made);
+        made = profile.data_dir.clone().zip(profile.data_dir_made.clone());
         profiles.forget(&name);
         true
     })
     .await?;
-    if let Some(folder) = made {
-        // Made for this cluster, it goes with it, unless something else came to lie in it.
-        data_dir::remove_empty(&folder);
+    if let Some((folder, top)) = made {
+        // Made for this cluster, they go with it, unless something else came to lie in them.
+        data_dir::remove_empty(&folder, &top);
     }
     stop::stop_if_idle(context, &lock).await?;
     let deleted = Deleted { name: &name, id, state: "deleted" };

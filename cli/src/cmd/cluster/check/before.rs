@@ -8,7 +8,7 @@ use std::{
 };
 
 use nix::unistd::{AccessFlags, access};
-use weir_client::admin::{Cluster, ClusterSpec};
+use weir_client::admin::ClusterSpec;
 
 use super::{
     finding::{Finding, Verdict},
@@ -22,14 +22,8 @@ use crate::{
     out,
 };
 
-/// Looks at what a cluster with this spec needs. `clusters` are those that the home's control
-/// plane has, where it can be asked; it is asked after it was looked for what is left.
-pub async fn look(
-    context: &Context,
-    spec: &ClusterSpec,
-    state: &State,
-    clusters: impl AsyncFnOnce() -> Option<Vec<Cluster>>,
-) -> Vec<Finding> {
+/// Looks at what a cluster with this spec needs.
+pub async fn look(context: &Context, spec: &ClusterSpec, state: &State) -> Vec<Finding> {
     let home = &context.home;
     // Profiles that cannot be read are told of by whoever needs them.
     let profiles = Profiles::load(home).unwrap_or_default();
@@ -40,7 +34,7 @@ pub async fn look(
     findings.push(machine::disk(&folder, "choose a folder on another disk with --data-dir"));
     findings.push(machine::open_files());
     let besides = spec.data_dir.as_deref();
-    findings.extend(leftovers::find(home, besides, state, clusters).await);
+    findings.extend(leftovers::find(context, besides, state).await);
     findings
 }
 

@@ -12,8 +12,13 @@ use weir_runtime::process as process_table;
 
 use super::finding::{Finding, Verdict};
 use crate::{
+    context::Context,
     home::{Home, profiles::Profiles},
-    local::{adopt, endpoint::State},
+    local::{
+        adopt,
+        endpoint::{self, Endpoint, State},
+    },
+    remote::connect,
 };
 
 /// How the folder of a cluster's data begins, and that of an SPU's in it.
@@ -34,13 +39,9 @@ struct Seen {
 }
 
 /// Looks for what is left: in the home's folder, in those that its clusters were given, and in one
-/// `besides`. `clusters` are those that the home's control plane has; it is asked only if it runs.
-pub async fn find(
-    home: &Home,
-    besides: Option<&str>,
-    state: &State,
-    clusters: impl AsyncFnOnce() -> Option<Vec<Cluster>>,
-) -> Vec<Finding> {
+/// `besides`. Which clusters there are the home's control plane says, if it runs.
+pub async fn find(context: &Context, besides: Option<&str>, state: &State) -> Vec<Finding> {
+    let home = &context.home;
     // Profiles that cannot be read are told of elsewhere.
     let profiles = Profiles::load(home).unwrap_or_default();
     let own = || profiles.clusters.values().filter(|profile| profile.is_home());
@@ -56,7 +57,7 @@ pub async fn find(
             data.retain(|finding| finding.verdict != Verdict::Wrong);
             seen.running(&folders).into_iter().chain(data).collect()
         }
-        State::Running(_) => match clusters().await {
+        State::Running(at) => match clusters(context, at).await {
             Some(clusters) => {
                 seen.unknown(&clusters.iter().map(|cluster| cluster.id.to_string()).collect())
             }
@@ -65,6 +66,13 @@ pub async fn find(
         // Who belongs here is known once it runs again.
         State::Died(_) => Vec::new(),
     }
+}
+
+/// The clusters that the control plane has; none where it does not say in time.
+async fn clusters(context: &Context, at: &Endpoint) -> Option<Vec<Cluster>> {
+    let key = endpoint::key(&context.home).ok()?;
+    let admin = context.admin_quietly(&at.url(), key, connect::patience(context));
+    admin.cluster_list().await.ok()
 }
 
 /// Looks at the processes, and at the home's folder and `data_dirs`. To be done before it is

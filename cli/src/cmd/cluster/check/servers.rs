@@ -186,8 +186,7 @@ fn unnamed(context: &Context, state: &State) -> Vec<Finding> {
 
 /// What is left of clusters that this home does not know.
 async fn left(context: &Context, state: &State) -> Vec<Finding> {
-    let clusters = async || context.admin_of_home().ok()?.cluster_list().await.ok();
-    leftovers::find(&context.home, None, state, clusters).await
+    leftovers::find(context, None, state).await
 }
 
 /// A file that says where the control plane is and cannot be understood. It is written anew

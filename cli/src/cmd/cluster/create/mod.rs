@@ -10,7 +10,7 @@ mod config;
 mod preview;
 pub(super) mod wish;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use weir_client::{
@@ -28,6 +28,7 @@ use crate::{
         profiles::{HOME_KEY, Profiles},
     },
     local::{
+        data_dir,
         endpoint::{self, Endpoint, State},
         start, stop,
         wait::{self, Goal},
@@ -125,13 +126,13 @@ async fn create(context: &Context, wish: &Wish) -> Result<Created> {
         let findings = look(context, spec).await?;
         before::refuse(context, name, &findings)?;
     }
-    let made = spec.data_dir.as_ref().is_some_and(|folder| !Path::new(folder).exists());
+    let made = spec.data_dir.as_deref().and_then(data_dir::first_missing);
     let local = start::ensure(context, &lock).await?;
     match local.admin.cluster_create(name, spec).await {
         Ok(cluster) => {
             super::learn(context, &local.endpoint, &cluster, super::Choose::IfNone).await?;
-            if made {
-                note_made(context, &cluster).await?;
+            if let Some(made) = made {
+                note_made(context, &cluster, made).await?;
             }
             Ok(Created { cluster, admin: local.admin, endpoint: local.endpoint })
         }
@@ -150,8 +151,7 @@ async fn create(context: &Context, wish: &Wish) -> Result<Created> {
 /// What is in the way of a cluster on this machine, by itself and by what runs.
 async fn look(context: &Context, spec: &ClusterSpec) -> Result<Vec<super::check::Finding>> {
     let state = endpoint::look(&context.home)?;
-    let clusters = async || context.admin_of_home().ok()?.cluster_list().await.ok();
-    Ok(before::look(context, spec, &state, clusters).await)
+    Ok(before::look(context, spec, &state).await)
 }
 
 /// Whether there is a cluster of this name, as far as can be told without starting anything.
@@ -168,12 +168,12 @@ async fn exists_already(context: &Context, name: &str) -> Result<bool> {
     })
 }
 
-/// Remembers that the folder for the data was not there before: it goes with the cluster.
-async fn note_made(context: &Context, cluster: &Cluster) -> Result<()> {
+/// Remembers which folder was not there before: it goes with the cluster.
+async fn note_made(context: &Context, cluster: &Cluster, made: String) -> Result<()> {
     let id = cluster.id.to_string();
     let note = |profiles: &mut Profiles| {
         let mut known = profiles.clusters.values_mut();
-        known.find(|known| known.id == id).map(|known| known.data_dir_made = true).is_some()
+        known.find(|known| known.id == id).map(|known| known.data_dir_made = Some(made)).is_some()
     };
     Profiles::update(&context.home, context.clock, note).await.map(drop)
 }
