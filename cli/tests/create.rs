@@ -8,7 +8,7 @@ mod support;
 use std::{fs, path::Path};
 
 use serde_json::json;
-use support::{Home, entries};
+use support::{Home, end, entries};
 
 #[test]
 fn what_cannot_be_is_refused_with_file_and_line() {
@@ -104,6 +104,35 @@ fn a_file_says_what_and_the_data_lies_where_it_says() {
     home.weir(&["cluster", "create", "--data-dir", path]).ok();
     home.weir(&["cluster", "delete", "--yes"]).ok();
     assert!(Path::new(path).exists() && entries(&data).is_empty());
+}
+
+#[test]
+fn an_spu_that_no_cluster_knows_is_told_before_another_is_made() {
+    let home = Home::for_servers();
+    let made = home.weir(&["cluster", "create", "lost", "-o", "json"]).ok().json();
+    // All that knew of it is lost; it runs on.
+    end(home.control_plane());
+    fs::remove_dir_all(home.path().join("control-plane")).unwrap();
+    fs::remove_file(home.path().join("profiles.toml")).unwrap();
+    let [spu] = home.servers()[..] else { panic!("{:?}", home.servers()) };
+    let stray = format!("SPUs run that no cluster knows (pid {spu})");
+    let refused = home.weir(&["cluster", "create", "dev"]).refused(1, &stray);
+    assert!(refused.hint().ends_with(&format!("kill {spu}")), "{refused:?}");
+    let checked = home.weir(&["cluster", "check"]).refused(1, "1 thing is wrong").text();
+    assert!(checked.contains(&stray), "{checked}");
+    end(spu);
+    let ran = home.weir(&["cluster", "create", "dev"]).ok();
+    let left = format!(
+        "does not know: {}/clusters/{}",
+        home.path().display(),
+        made["id"].as_str().unwrap()
+    );
+    assert!(ran.stderr.contains(&left), "{ran:?}");
+    // Also while the control plane can be asked; what it knows is not among it.
+    let checked = home.weir(&["cluster", "check"]).ok().text();
+    assert!(checked.contains(&left) && checked.matches("/clusters/cl_").count() == 2, "{checked}");
+    home.weir(&["cluster", "delete", "--yes"]).ok();
+    assert_eq!(entries(&home.path().join("clusters")).len(), 1, "what nobody knows is let be");
 }
 
 #[test]

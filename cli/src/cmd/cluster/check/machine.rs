@@ -69,7 +69,7 @@ fn room(free: u64, inodes: Option<u64>, place: &str, another: &str) -> Finding {
     }
 }
 
-/// Whether servers may have enough files open. They ask for all that their owner may have.
+/// Whether SPUs may have enough files open. They ask for all that their owner may have.
 pub fn open_files() -> Finding {
     const CHECK: &str = "open files";
     match getrlimit(Resource::RLIMIT_NOFILE) {

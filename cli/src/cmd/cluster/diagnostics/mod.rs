@@ -105,7 +105,9 @@ pub async fn run(args: &DiagnosticsArgs, context: &Context) -> Result<()> {
     let now = SystemTime::now();
     let stamp = stamp(now);
     let cluster = target.as_ref().map(|target| target.cluster.as_str());
-    let folder = format!("weir-diagnostics-{}-{stamp}", cluster.unwrap_or("home"));
+    // What was typed need not be a cluster's name.
+    let named = cluster.unwrap_or("home").replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    let folder = format!("weir-diagnostics-{named}-{stamp}");
     let path = args.file.clone().unwrap_or_else(|| format!("{folder}.tar.gz").into());
     let mut bundle = Bundle::new(Redactor::new(collect::secrets(&context.home))?);
 
