@@ -222,6 +222,10 @@ pub fn serving(cluster: &Cluster) -> Result<()> {
             ),
             format!("see: weir cluster status --name {name}"),
         )),
+        _ if cluster.spec.spus == 0 && cluster.spus.is_empty() => Err(CliError::new(
+            format!("cluster {name} has no SPUs so far"),
+            format!("give it some with: weir cluster scale --name {name} --spus 3"),
+        )),
         _ => Ok(()),
     }
 }
@@ -272,6 +276,9 @@ mod tests {
         assert_eq!(serving(&cluster), Ok(()));
         cluster.state = ClusterState::Degraded;
         assert_eq!(serving(&cluster), Ok(()));
+        let none = Cluster { spec: Default::default(), spus: Vec::new(), ..cluster.clone() };
+        let CliError::Told { hint, .. } = serving(&none).unwrap_err() else { panic!() };
+        assert!(hint.contains("scale --name a --spus"));
         cluster.desired = DesiredState::Shutdown;
         let CliError::Told { hint, .. } = serving(&cluster).unwrap_err() else { panic!() };
         assert!(hint.contains("resume --name a"));

@@ -131,6 +131,14 @@ impl Context {
         Admin::new(config, http::transport(ANSWER_BYTES_MAX), self.clock)
     }
 
+    /// The same, and nothing is said while it is asked again: whoever asks says what came of it.
+    pub fn admin_quietly(&self, url: &str, key: SecretString, deadline: Duration) -> Admin {
+        let mut config = AdminConfig::new(url, key);
+        config.deadline = deadline;
+        config.attempt_timeout = config.attempt_timeout.min(deadline);
+        Admin::new(config, http::transport(ANSWER_BYTES_MAX), self.clock)
+    }
+
     /// Says, once, why the control plane cannot do it now, while it is asked again.
     fn trying_again(&self, deadline: Duration) -> Notice {
         let (ui, once) = (self.ui, Arc::new(Once::new()));
@@ -153,6 +161,14 @@ impl Context {
             let key = keys::load(&remote.key_path(&self.home))?;
             return Ok(self.admin_at(&remote.url, key));
         }
+        self.admin_of_home()
+    }
+
+    /// A handle to the home's own control plane, whatever profile is meant.
+    ///
+    /// # Errors
+    /// When it does not run, with what to do.
+    pub fn admin_of_home(&self) -> Result<Admin> {
         match endpoint::look(&self.home)? {
             State::Running(endpoint) => {
                 Ok(self.admin_at(&endpoint.url(), endpoint::key(&self.home)?))

@@ -1,6 +1,6 @@
 //! Standard output: results as a table, JSON or YAML.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 
 use clap::{Args, ValueEnum};
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
@@ -53,6 +53,40 @@ pub fn print<T: Serialize + ?Sized>(
         Format::Yaml => serde_yaml_ng::to_string(value).map_err(unprintable)?,
     };
     line(text.trim_end())
+}
+
+/// Prints one of many results: as JSON on one line, as YAML with the line that parts documents.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_one<T: Serialize + ?Sized>(
+    format: Format,
+    value: &T,
+    table: impl FnOnce() -> String,
+) -> Result<()> {
+    match format {
+        Format::Table => line(&table()),
+        Format::Json => line(&serde_json::to_string(value).map_err(unprintable)?),
+        Format::Yaml => {
+            let text = serde_yaml_ng::to_string(value).map_err(unprintable)?;
+            line(&format!("---\n{}", text.trim_end()))
+        }
+    }
+}
+
+/// Shows a text in the place of all that the terminal shows.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn redraw(text: &str) -> Result<()> {
+    // To the corner; each line up to its end, then all below: nothing flickers.
+    let text = text.replace('\n', "\u{1b}[K\n");
+    line(&format!("\u{1b}[H{text}\u{1b}[K\n\u{1b}[J"))
+}
+
+/// Whether results go to a terminal.
+pub fn terminal() -> bool {
+    io::stdout().is_terminal()
 }
 
 /// Prints one text and a newline.

@@ -166,8 +166,22 @@ fn a_taken_port_is_named() {
     let home = Home::for_servers();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let ran = home.weir(&["cluster", "create", "--port-base", &port, "--timeout", "20s"]);
-    let ran = ran.refused(1, &port);
+    // Seen before anything is started for it.
+    let ran = home.weir(&["cluster", "create", "--port-base", &port]).refused(1, &port);
+    assert!(ran.hint().contains("choose another --port-base"), "{ran:?}");
+    assert!(home.servers().is_empty() && !home.path().join("control-plane").exists());
+    drop(taken);
+    home.weir(&["cluster", "create", "--port-base", &port]).ok();
+    home.weir(&["cluster", "shutdown"]).ok();
+
+    // Taken while the cluster is shut down.
+    let taken = std::net::TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
+    let checked = home.weir(&["cluster", "check"]).ok().text();
+    assert!(
+        checked.contains(&format!("! SPU ports      port {port} of cluster local")),
+        "{checked}"
+    );
+    let ran = home.weir(&["cluster", "resume", "--timeout", "20s"]).refused(1, &port);
     let way_on = "weir cluster delete --name local --yes, then create it with another --port-base";
     assert!(ran.hint().contains(way_on), "{ran:?}");
     let again = home.weir(&["cluster", "create"]).refused(1, "exists already");
@@ -215,18 +229,20 @@ fn a_control_plane_that_no_file_names_is_found_again() {
     let file = home.path().join("control-plane/endpoint.json");
     // As if the command had been ended between starting it and writing this.
     std::fs::remove_file(&file).unwrap();
+    let checked = home.weir(&["cluster", "check"]).refused(1, "1 thing is wrong").text();
+    assert!(checked.contains("weir cluster resume takes it over"), "{checked}");
     let mut two = home.command(&["cluster", "create", "two"]);
     let two = support::finish(two.env("WEIR_METRICS_LISTEN", "127.0.0.1:0").spawn().unwrap()).ok();
     assert_eq!(home.control_plane(), pid, "another one was started");
     assert!(two.text().trim().ends_with("; commands mean it from now on"), "{two:?}");
     let unheard = "WEIR_METRICS_LISTEN takes effect when it is started next";
     assert!(two.stderr.contains(unheard), "{two:?}");
-    // One that does not come up is not the one that is meant.
+    // One that is not created is not the one that is meant.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     home.weir(&["cluster", "create", "three", "--port-base", &port]).refused(1, &port);
     assert_eq!(home.weir(&["profile", "current"]).ok().text(), "two\n");
-    for name in ["one", "two", "three"] {
+    for name in ["one", "two"] {
         home.weir(&["cluster", "delete", name, "--yes"]).ok();
     }
     assert!(home.servers().is_empty());

@@ -144,6 +144,45 @@ async fn three_then_shutdown_resume_and_one() {
 }
 
 #[tokio::test]
+async fn from_none_to_three_and_what_consumers_commit_has_three_copies() {
+    for port_base in [Some(9500), None] {
+        let (folder, provisioner) = (TempDir::new().unwrap(), InMemory::default());
+        let control = start(&folder, &provisioner).await;
+        let spec = ClusterSpec { spus: 0, port_base, data_dir: None };
+        let id = control.create_with("demo", spec).await;
+        let none = control.until("it runs without", id, running).await;
+        assert_eq!((ids(&none), none.spus_ready), (vec![], 0));
+        let create = ended(&control, none.operation_id.unwrap()).await;
+        assert_eq!((create.kind, create.state), (OperationKind::Create, OperationState::Done));
+        assert!(create.steps.iter().all(|step| step.state == StepState::Done), "{create:?}");
+
+        // Nobody could hold a topic. The way on is told, and the way back to none is closed.
+        let (app, principal) = (&control.app, &control.principal);
+        let wanted = TopicRequest::new("orders", 2);
+        let refused = app::topic_create(app, principal, "demo", &wanted, None).await.unwrap_err();
+        assert_eq!(refused.code(), "NOT_ENOUGH_SPUS");
+        assert!(refused.hint().contains("weir cluster scale --spus"), "{}", refused.hint());
+        app::topic_get(app, principal, "demo", OFFSETS_TOPIC).await.unwrap_err();
+        let refused = scale(&control, 0).await.unwrap_err();
+        assert!(refused.hint().contains("1 to 100"), "{}", refused.hint());
+
+        // As any other it can be shut down and resumed.
+        app::cluster_shutdown(app, principal, "demo", None).await.unwrap();
+        control.until("it is shut down", id, |c| c.state == ClusterState::Shutdown).await;
+        app::cluster_resume(app, principal, "demo", None).await.unwrap();
+        control.until("it runs again", id, running).await;
+
+        let three = scaled(&control, id, 3).await;
+        assert_eq!(ids(&three), [1, 2, 3]);
+        let offsets = app::topic_get(app, principal, "demo", OFFSETS_TOPIC).await.unwrap();
+        assert_eq!((offsets.replication, offsets.min_insync_replicas), (3, 2));
+        assert!(offsets.partitions.iter().all(|p| p.replica_spu_ids.len() == 3), "{offsets:?}");
+        topic(&control, "orders", 2).await;
+        assert!(scale(&control, 0).await.is_err());
+    }
+}
+
+#[tokio::test]
 async fn ids_are_never_used_again_and_ports_are() {
     let (folder, provisioner) = (TempDir::new().unwrap(), InMemory::default());
     let control = start(&folder, &provisioner).await;

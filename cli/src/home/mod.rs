@@ -7,7 +7,7 @@
 //! tokens/<cluster id>     data-plane tokens with their expiry       (mode 0600)
 //! keys/<random>           keys of other control planes               (mode 0600)
 //! control-plane/          weir.db, endpoint.json, log, the admin key (mode 0600)
-//! clusters/<cluster id>/spu-<n>/   the SPUs' data
+//! clusters/<cluster id>/spu-<n>/   the SPUs' data, of clusters without a folder of their own
 //! ```
 
 pub mod files;
@@ -65,6 +65,11 @@ impl Home {
     /// Where the SPUs' data lies.
     pub fn clusters(&self) -> PathBuf {
         self.root.join("clusters")
+    }
+
+    /// Where the data of one cluster lies: in a folder of its own if it was given one.
+    pub fn cluster_data(&self, data_dir: Option<&str>, id: &str) -> PathBuf {
+        data_dir.map_or_else(|| self.clusters(), PathBuf::from).join(id)
     }
 
     /// Which clusters are known.

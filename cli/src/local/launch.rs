@@ -15,5 +15,7 @@ pub fn arguments(home: &Home, endpoint: &Endpoint) -> Vec<OsString> {
     option("--http-listen", endpoint.http.clone().into());
     option("--rpc-listen", endpoint.rpc.clone().into());
     option("--admin-key-file", endpoint::key_file(home).into());
+    // It belongs to whoever asks it: that user may write wherever the system permits it.
+    option("--data-dir-root", "/".into());
     arguments
 }

@@ -2,6 +2,7 @@
 //! stopped with its last running one.
 
 pub mod adopt;
+pub mod data_dir;
 pub mod endpoint;
 pub mod identity;
 pub mod launch;

@@ -1,7 +1,10 @@
 //! Which ports the home's control plane listens on: free ones from 9400 upward, on the
 //! loopback device only, remembered for the next start.
 
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddrV4, TcpListener},
+};
 
 /// Where the search begins.
 pub const FIRST: u16 = 9400;
@@ -20,7 +23,12 @@ pub fn free_pair(from: u16) -> Option<(u16, u16)> {
 
 /// Whether a server could listen on this port of the loopback device now.
 pub fn is_free(port: u16) -> bool {
-    TcpListener::bind(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)).is_ok()
+    obstacle(port).is_none()
+}
+
+/// Why a server could not listen on this port of the loopback device now, if so.
+pub fn obstacle(port: u16) -> Option<io::Error> {
+    TcpListener::bind(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)).err()
 }
 
 /// `127.0.0.1:port`.

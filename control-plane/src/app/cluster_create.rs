@@ -40,7 +40,7 @@ pub async fn cluster_create(
 ) -> Result<Created, AppError> {
     principal.require(KeyScope::Admin)?;
     names::cluster_name(name).map_err(|error| AppError::name("cluster", &error))?;
-    check(app, &spec)?;
+    check(app, &spec, 0)?;
     let now = app.now_unix_ms();
     let id = ClusterId(app.uuid_v7()?);
     let mut tx = app.store.write().await?;
@@ -72,18 +72,18 @@ pub async fn cluster_create(
     Ok(Created::New(view))
 }
 
-/// Whether a cluster may be so.
-pub(super) fn check(app: &App, spec: &ClusterSpec) -> Result<(), AppError> {
+/// Whether a cluster may be so, with no fewer SPUs than `least`.
+pub(super) fn check(app: &App, spec: &ClusterSpec, least: u32) -> Result<(), AppError> {
     let most = app.defaults.spus_max;
-    if !(1..=most).contains(&spec.spus) {
+    if !(least..=most).contains(&spec.spus) {
         return Err(AppError::invalid(
             "spus",
             format!("{} is not possible", spec.spus),
-            format!("Ask for 1 to {most} SPUs."),
+            format!("Ask for {least} to {most} SPUs."),
         ));
     }
     if let Some(first) = spec.port_base {
-        let last = u32::from(first) + spec.spus - 1;
+        let last = u32::from(first) + spec.spus.saturating_sub(1);
         if first == 0 || last > u32::from(u16::MAX) {
             return Err(AppError::invalid(
                 "port_base",

@@ -93,7 +93,8 @@ pub async fn cluster_scale(
     }
     let row = lookup::decidable(lookup::running_cluster(&mut org, cluster).await?)?;
     let spec = ClusterSpec { spus, ..row.spec.clone() };
-    cluster_create::check(app, &spec)?;
+    // Not to none: nobody would be left to hold what consumers have committed.
+    cluster_create::check(app, &spec, 1)?;
     let mut preview = ScalePreview { from: row.spec.spus, to: spus, ..ScalePreview::default() };
     // One that failed is begun anew by a repetition: what it came to is no answer to that.
     let newest = operations::newest(&mut org, row.id).await?;

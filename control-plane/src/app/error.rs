@@ -439,6 +439,10 @@ impl AppError {
                 "Nothing was changed. Take an offset from {log_start} to {end}, the beginning, \
                  or the end."
             ),
+            Self::Placement(PlacementError::NotEnough { candidates: 0, .. }) => {
+                "The cluster has no SPUs so far. Give it some: weir cluster scale --spus 3."
+                    .to_owned()
+            }
             Self::Placement(PlacementError::NotEnough { .. }) => {
                 "Ask for fewer replicas.".to_owned()
             }

@@ -66,7 +66,7 @@ pub async fn spu_register(
     let mut org = tx.scoped(principal.org);
     let row = lookup::decidable(lookup::running_cluster(&mut org, cluster).await?)?;
     let spec = ClusterSpec { spus: row.spec.spus.saturating_add(1), ..row.spec.clone() };
-    cluster_create::check(app, &spec)?;
+    cluster_create::check(app, &spec, 1)?;
     let spu = spus::add(&mut org, row.id, now).await?;
     let secret = launch_secret::draw(&app.pepper, row.id, spu, launch)?;
     let hash = app.pepper.hash(Purpose::Launch, &launch.to_string(), &secret);

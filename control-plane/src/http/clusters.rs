@@ -25,8 +25,8 @@ use crate::app::{self, App, ClusterSpec, Created, page::Page, view::ClusterView}
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ClusterCreate {
-    /// How many SPUs.
-    #[schema(minimum = 1, example = 3)]
+    /// How many SPUs; none: they come by a scale.
+    #[schema(minimum = 0, example = 3)]
     spus: u32,
     /// First port of the SPUs' listeners, one each from there; none: chosen here.
     #[serde(default)]

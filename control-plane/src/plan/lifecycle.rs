@@ -208,6 +208,27 @@ mod tests {
     }
 
     #[test]
+    fn a_cluster_without_spus_runs_and_one_that_gets_some_has_to_wait_for_them() {
+        let mut view = view(Desired::Running, ClusterState::Provisioning, vec![]);
+        view.all_ready = true;
+        let running = Plan { state: ClusterState::Running, reason: None, actions: vec![] };
+        assert_eq!(decide(&view), running);
+        (view.state, view.spus, view.all_ready) = (running.state, vec![spu(1, false)], false);
+        let plan = decide(&view);
+        assert_eq!(
+            (plan.state, plan.actions),
+            (ClusterState::Degraded, vec![Action::Start(SpuId(1))])
+        );
+        for (desired, done) in [
+            (Desired::Shutdown, ClusterState::Shutdown),
+            (Desired::Deleted, ClusterState::Deleting),
+        ] {
+            view = View { desired, spus: vec![], ..view };
+            assert_eq!(decide(&view).state, done);
+        }
+    }
+
+    #[test]
     fn a_dead_spu_degrades_a_cluster_that_served_and_is_started_when_due() {
         let mut view =
             view(Desired::Running, ClusterState::Running, vec![spu(1, true), spu(2, false)]);

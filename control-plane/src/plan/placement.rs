@@ -45,7 +45,7 @@ pub struct Candidate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlacementError {
     /// There are not enough SPUs.
-    #[error("{replication} replicas need as many SPUs; there are {candidates}")]
+    #[error("{}", not_enough(*.replication, *.candidates))]
     NotEnough {
         /// Replicas wanted per partition.
         replication: u32,
@@ -60,6 +60,13 @@ pub enum PlacementError {
         /// Partitions that were to be placed.
         partitions: u32,
     },
+}
+
+fn not_enough(replication: u32, candidates: usize) -> String {
+    match candidates {
+        0 => "there is no SPU that could hold a replica".to_owned(),
+        _ => format!("{replication} replicas need as many SPUs; there are {candidates}"),
+    }
 }
 
 /// For each of `partitions` new partitions its replicas in the order of preference: the

@@ -85,8 +85,8 @@ fn exact(wanted: &[WantedSpu], seen: &BTreeMap<SpuId, SeenSpu>) -> Readiness {
             }
         }
     }
-    // A cluster without SPUs serves nothing, so it does not run.
-    let all_ready = missing.is_empty() && !wanted.is_empty();
+    // A cluster that asks for no SPUs lacks nothing.
+    let all_ready = missing.is_empty();
     Readiness { ready, all_ready, missing }
 }
 
@@ -161,8 +161,11 @@ mod tests {
     }
 
     #[test]
-    fn no_spus_is_not_running() {
-        assert!(!judge(&[], &BTreeMap::new(), 0).all_ready);
+    fn where_no_spu_is_wanted_none_is_missing() {
+        let nobody = judge(&[], &BTreeMap::new(), 0);
+        assert!(nobody.all_ready && nobody.ready.is_empty() && nobody.missing.is_empty());
+        // Who comes although nobody asked for it changes nothing.
+        assert!(judge(&[], &BTreeMap::from([(SpuId(1), good())]), 1).all_ready);
     }
 
     #[test]

@@ -166,6 +166,8 @@ async fn another_org_s_key_finds_nothing() {
                 "GET /v1/operations/{operation}" => {
                     answer.problem(404, "OPERATION_NOT_FOUND");
                 }
+                // Of no tenant.
+                "GET /v1/version" => assert_eq!(answer.ok(200)["version"], "0.1.0"),
                 "GET /v1/whoami" => {
                     assert_eq!(answer.ok(200)["org_id"], f.other.org.to_string());
                 }

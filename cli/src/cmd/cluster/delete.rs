@@ -9,6 +9,7 @@ use crate::{
     error::Result,
     home::{lock::HomeLock, profiles::Profiles, tokens},
     local::{
+        data_dir,
         endpoint::{self, State},
         start, stop,
         wait::{self, Goal},
@@ -65,13 +66,22 @@ pub async fn run(args: &DeleteArgs, context: &Context) -> Result<()> {
     wait::wait_for(context, &local.admin, &id, Goal::Gone, limit).await?;
     tokens::forget(&context.home, cluster.id)?;
     let lock = HomeLock::acquire(&context.home, context.clock, limit).await?;
+    let mut made = None;
     Profiles::update(&context.home, context.clock, |profiles| {
         // Its profile may have been renamed.
         let known = profiles.clusters.iter().find(|(_, profile)| profile.id == id);
-        let known = known.map(|(name, _)| name.clone());
-        known.inspect(|name| profiles.forget(name)).is_some()
+        let Some((name, profile)) = known.map(|(name, known)| (name.clone(), known)) else {
+            return false;
+        };
+        made = profile.data_dir.clone().zip(profile.data_dir_made.clone());
+        profiles.forget(&name);
+        true
     })
     .await?;
+    if let Some((folder, top)) = made {
+        // Made for this cluster, they go with it, unless something else came to lie in them.
+        data_dir::remove_empty(&folder, &top);
+    }
     stop::stop_if_idle(context, &lock).await?;
     let deleted = Deleted { name: &name, id, state: "deleted" };
     out::print(args.output.format, &deleted, || {

@@ -20,9 +20,9 @@ use crate::{
 /// How often the logs are looked at while they are followed.
 const POLL: Duration = Duration::from_millis(200);
 /// The log of an SPU, in its data folder.
-const SPU_LOG: &str = "spu.log";
+pub(super) const SPU_LOG: &str = "spu.log";
 /// What the data folder of an SPU is called, before its number.
-const SPU_FOLDER: &str = "spu-";
+pub(super) const SPU_FOLDER: &str = "spu-";
 
 /// Options of `weir cluster logs`.
 #[derive(Debug, Args)]
@@ -128,8 +128,7 @@ async fn sources(args: &LogsArgs, context: &Context) -> Result<Vec<Source>> {
         }
         return Ok(vec![source("control-plane".into(), path)]);
     }
-    let (name, id) = cluster(context).await?;
-    let folder = context.home.clusters().join(&id);
+    let (name, folder) = cluster(context).await?;
     let mut spus = spus(&folder);
     if let Some(wanted) = args.spu {
         if !spus.contains(&wanted) {
@@ -155,17 +154,21 @@ async fn sources(args: &LogsArgs, context: &Context) -> Result<Vec<Source>> {
     Ok(sources.collect())
 }
 
-/// Name and id: from the profile, else from the control plane if it runs.
-async fn cluster(context: &Context) -> Result<(String, String)> {
+/// Name and folder: from the profile, else from the control plane if it runs.
+async fn cluster(context: &Context) -> Result<(String, PathBuf)> {
     let target = context.target()?;
     if let Some((_, profile)) = target.profile {
-        return Ok((target.cluster, profile.id));
+        let folder = profile.data_folder(&context.home);
+        return Ok((target.cluster, folder));
     }
     match endpoint::look(&context.home)? {
         State::Running(_) => {
             let admin = context.admin()?;
             match wait::look(&admin, &target.cluster).await? {
-                Some(cluster) => Ok((cluster.name, cluster.id.to_string())),
+                Some(cluster) => {
+                    let (told, id) = (cluster.spec.data_dir.as_deref(), cluster.id.to_string());
+                    Ok((cluster.name, context.home.cluster_data(told, &id)))
+                }
                 None => Err(super::unknown_cluster(&admin, &target.cluster).await),
             }
         }
@@ -175,7 +178,7 @@ async fn cluster(context: &Context) -> Result<(String, String)> {
 }
 
 /// The SPUs that have a log, in order.
-fn spus(folder: &std::path::Path) -> Vec<u32> {
+pub(super) fn spus(folder: &std::path::Path) -> Vec<u32> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let with_log = entries.flatten().filter(|entry| entry.path().join(SPU_LOG).is_file());
     let mut spus: Vec<u32> = with_log

@@ -4,7 +4,9 @@
 mod check;
 mod create;
 mod delete;
+mod diagnostics;
 pub mod ensure;
+mod learn;
 mod list;
 mod logs;
 mod operation;
@@ -17,10 +19,12 @@ mod shutdown;
 mod spu;
 mod status;
 mod upgrade;
+mod watch;
 
 use clap::{Args, Subcommand};
-use weir_client::{Admin, admin::Cluster};
+use weir_client::Admin;
 
+use self::learn::{Choose, key_file, learn};
 use crate::{
     context::Context,
     error::{CliError, Result},
@@ -30,7 +34,7 @@ use crate::{
         target::{self, Place},
     },
     local::{
-        endpoint::{self, Endpoint, State},
+        endpoint::{self, State},
         start::{self, Local},
     },
     suggest,
@@ -49,15 +53,32 @@ pub enum ClusterCommand {
 Examples:
   weir cluster create
   weir cluster create --name big --spus 3 --port-base 9600
-  weir cluster create --no-wait -o json")]
+  weir cluster create --config cluster.yaml --dry-run
+  weir cluster create --data-dir /mnt/fast/weir --no-wait -o json
+
+A file says what the options would, which come first:
+  name: big
+  spus: 3
+  port_base: 9600
+  data_dir: data            # relative to the file's folder
+
+What the cluster needs is looked at before anything is started: ports, room, open files, and what
+is left of others. --dry-run ends there. A folder that was made for --data-dir goes with the cluster
+if nothing else is in it.")]
     Create(create::CreateArgs),
     /// List clusters
     #[command(after_help = "Examples:\n  weir cluster list\n  weir cluster list -o json")]
     List(list::ListArgs),
     /// Show a cluster and its SPUs
-    #[command(
-        after_help = "Examples:\n  weir cluster status\n  weir cluster status --name big -o yaml"
-    )]
+    #[command(after_help = "\
+Examples:
+  weir cluster status
+  weir cluster status --name big -o yaml
+  weir cluster status --watch
+  weir cluster status --watch=500ms -o json
+
+--watch shows it anew on a terminal; elsewhere it prints what changed: one block each, with -o json
+one line each. Ctrl-C ends it.")]
     Status(status::StatusArgs),
     /// Stop a cluster's SPUs; data and spec are kept
     #[command(
@@ -129,6 +150,18 @@ each SPU that runs another build, as weir cluster restart does. What is done alr
 so it may be interrupted and ordered again. An older build than one that runs is refused: it may not
 understand what a newer one has written.")]
     Upgrade(upgrade::UpgradeArgs),
+    /// Write what a bug report needs into one file, without secrets
+    #[command(after_help = "\
+Examples:
+  weir cluster diagnostics
+  weir cluster diagnostics big --file /tmp/big.tar.gz --lines 10000
+  weir cluster diagnostics -o json
+
+In it: versions and limits, what weir cluster check finds, what the control plane says of the
+cluster, its topics and consumers, the ends of the logs, metrics where they are served. Not in it:
+keys, tokens, secrets, and what records hold. Names of topics and consumers, and addresses, are:
+look through it before you hand it on.")]
+    Diagnostics(diagnostics::DiagnosticsArgs),
     /// Look at a cluster's SPUs, and add such as run on other machines
     #[command(
         subcommand,
@@ -181,6 +214,7 @@ pub async fn run(command: ClusterCommand, context: &Context) -> Result<()> {
         ClusterCommand::Logs(args) => logs::run(&args, context).await,
         ClusterCommand::Check(args) => Box::pin(check::run(&args, context)).await,
         ClusterCommand::Upgrade(args) => Box::pin(upgrade::run(&args, context)).await,
+        ClusterCommand::Diagnostics(args) => Box::pin(diagnostics::run(&args, context)).await,
         ClusterCommand::Spu(command) => spu::run(&command, context).await,
     }
 }
@@ -193,53 +227,6 @@ async fn at_home(context: &Context) -> Result<Local> {
         return Err(context.not_running(&state));
     }
     start::ensure(context, &lock).await
-}
-
-/// Whether a cluster that is learned becomes the one that commands mean.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Choose {
-    /// What they mean stays as it is.
-    No,
-    /// If they mean none so far.
-    IfNone,
-    /// Whatever they mean.
-    Yes,
-}
-
-/// Takes what the control plane says of a cluster into the profiles. Returns whether commands
-/// meant another one before.
-async fn learn(
-    context: &Context,
-    endpoint: &Endpoint,
-    cluster: &Cluster,
-    choose: Choose,
-) -> Result<bool> {
-    let mut turned = false;
-    let change = |profiles: &mut Profiles| {
-        let key_file = key_file(context);
-        let mut news = profiles.learn(cluster, &endpoint.url(), &key_file);
-        let name = profiles.name_of(&cluster.name, &key_file).cloned();
-        let chosen = match choose {
-            Choose::No => false,
-            Choose::IfNone => profiles.current.is_none(),
-            Choose::Yes => true,
-        };
-        if chosen && name.is_some() && profiles.current != name {
-            turned = profiles.current.is_some();
-            profiles.current = name;
-            news = true;
-        }
-        news
-    };
-    Profiles::update(&context.home, context.clock, change).await?;
-    Ok(turned)
-}
-
-/// The key's file as the profiles name it.
-fn key_file(context: &Context) -> String {
-    let path = endpoint::key_file(&context.home);
-    let relative = path.strip_prefix(context.home.root()).unwrap_or(&path);
-    relative.to_string_lossy().into_owned()
 }
 
 /// A cluster that is not there, and what may have been meant.

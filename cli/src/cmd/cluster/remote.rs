@@ -8,9 +8,21 @@ use weir_client::{
 };
 
 use super::{
-    ClusterCommand, NameArg, create::CreateArgs, delete::DeleteArgs, restart, restart::RestartArgs,
-    resume::ResumeArgs, scale, scale::ScaleArgs, shutdown::ShutdownArgs, status,
-    status::StatusArgs, unknown_cluster,
+    ClusterCommand, NameArg,
+    create::{
+        CreateArgs,
+        wish::{Machine, Wish},
+    },
+    delete::DeleteArgs,
+    restart,
+    restart::RestartArgs,
+    resume::ResumeArgs,
+    scale,
+    scale::ScaleArgs,
+    shutdown::ShutdownArgs,
+    status,
+    status::StatusArgs,
+    unknown_cluster, watch,
 };
 use crate::{
     context::Context,
@@ -87,9 +99,8 @@ fn there(name: &NameArg, context: &Context) -> Result<Option<There>> {
 }
 
 async fn create(args: &CreateArgs, context: &Context, remote: Remote) -> Result<()> {
-    let name = args.name.told().or(context.cluster.as_ref());
-    let name = name.map_or(super::create::DEFAULT_NAME, String::as_str);
-    super::check_name(name)?;
+    let Wish { name, spec } = Wish::of(args, context, Machine::There)?;
+    let name = name.as_str();
     let known = Profiles::load(&context.home)?;
     if known.clusters.contains_key(name) && known.name_of(name, &remote.key_file).is_none() {
         return Err(CliError::new(
@@ -99,7 +110,9 @@ async fn create(args: &CreateArgs, context: &Context, remote: Remote) -> Result<
     }
     let context = Context { cluster: None, ..context.clone() };
     let admin = context.admin()?;
-    let spec = ClusterSpec { spus: args.spus, port_base: args.port_base, data_dir: None };
+    if args.dry_run {
+        return would(args, &admin, &remote, name, &spec).await;
+    }
     let begin = context.clock.now();
     let mut cluster = admin.cluster_create(name, &spec).await?;
     Profiles::update(&context.home, context.clock, |profiles| {
@@ -124,6 +137,34 @@ async fn create(args: &CreateArgs, context: &Context, remote: Remote) -> Result<
             "cluster {name} at {} is {} with {spus} ({seconds:.1} s); use it with --cluster {name}",
             remote.url, cluster.state
         )
+    })
+}
+
+#[derive(Debug, Serialize)]
+struct Would<'a> {
+    name: &'a str,
+    control_plane: &'a str,
+    spec: &'a ClusterSpec,
+}
+
+/// What would be asked of another control plane. What its machine lacks, only it can see.
+async fn would(
+    args: &CreateArgs,
+    admin: &Admin,
+    remote: &Remote,
+    name: &str,
+    spec: &ClusterSpec,
+) -> Result<()> {
+    if let Some(found) = wait::look(admin, name).await? {
+        return Err(CliError::new(
+            format!("there is a cluster {name} at {} (state {})", remote.url, found.state),
+            "choose another name; see: weir cluster list",
+        ));
+    }
+    let would = Would { name, control_plane: &remote.url, spec };
+    out::print(args.output.format, &would, || {
+        let spus = out::count(u64::from(spec.spus), "SPU");
+        format!("{} would be asked for a cluster {name} with {spus}", remote.url)
     })
 }
 
@@ -173,6 +214,10 @@ impl There {
     }
 
     async fn status(&self, args: &StatusArgs) -> Result<()> {
+        if let Some(interval) = args.watch {
+            let format = args.output.format;
+            return watch::run(&self.context, &self.name, interval.into(), format).await;
+        }
         let cluster = self.look().await?;
         learn(&self.context, &self.remote, &cluster).await?;
         let operation = status::operation_of(&self.admin, &cluster).await;

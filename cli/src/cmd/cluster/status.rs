@@ -6,7 +6,7 @@ use weir_client::{
     admin::{Cluster, Operation, OperationState},
 };
 
-use super::{NameArg, list, spu};
+use super::{NameArg, list, spu, watch};
 use crate::{
     consume::template::timestamp,
     context::Context,
@@ -23,6 +23,9 @@ use crate::{
 pub struct StatusArgs {
     #[command(flatten)]
     pub(super) name: NameArg,
+    /// Go on showing it, looking so often [default: 1s]
+    #[arg(long, value_name = "INTERVAL", num_args = 0..=1, require_equals = true, default_missing_value = "1s")]
+    pub(super) watch: Option<humantime::Duration>,
     #[command(flatten)]
     pub(super) output: OutputArg,
 }
@@ -34,6 +37,9 @@ pub struct StatusArgs {
 pub async fn run(args: &StatusArgs, context: &Context) -> Result<()> {
     let (asked, context) = (context, &context.at(args.name.told()));
     let name = context.selected()?;
+    if let Some(interval) = args.watch {
+        return watch::run(context, &name, interval.into(), args.output.format).await;
+    }
     let endpoint = match endpoint::look(&context.home)? {
         State::Running(endpoint) => endpoint,
         State::Stopped(_) => {

@@ -25,14 +25,16 @@ const CLOCK_AHEAD_S: u64 = 300;
 
 /// Looks at the machine.
 pub fn check(home: &Home) -> Vec<Finding> {
-    vec![disk(home.root()), open_files(), clock(home), free_ports()]
+    let another = "set WEIR_HOME to a folder on another disk";
+    vec![disk(home.root(), another), open_files(), clock(home), free_ports()]
 }
 
-fn disk(root: &Path) -> Finding {
+/// Whether there is room in a folder; else `another` is what can be done, besides making some.
+pub fn disk(folder: &Path, another: &str) -> Finding {
     const CHECK: &str = "disk";
-    // The home need not be there yet: then it will be on its parent's disk.
-    let Some(there) = root.ancestors().find(|folder| folder.exists()) else {
-        return Finding::doubtful(CHECK, "its room cannot be told", "check WEIR_HOME");
+    // It need not be there yet: then it will be on its parent's disk.
+    let Some(there) = folder.ancestors().find(|folder| folder.exists()) else {
+        return Finding::doubtful(CHECK, "its room cannot be told", "look with: df -h");
     };
     match statvfs(there) {
         #[allow(clippy::useless_conversion, reason = "the widths differ between systems")]
@@ -40,7 +42,7 @@ fn disk(root: &Path) -> Finding {
             let block: u64 = about.fragment_size().into();
             let free = block.saturating_mul(about.blocks_available().into());
             let inodes = (about.files() > 0).then(|| u64::from(about.files_available()));
-            room(free, inodes, &there.display().to_string())
+            room(free, inodes, &there.display().to_string(), another)
         }
         Err(error) => Finding::doubtful(
             CHECK,
@@ -50,7 +52,7 @@ fn disk(root: &Path) -> Finding {
     }
 }
 
-fn room(free: u64, inodes: Option<u64>, place: &str) -> Finding {
+fn room(free: u64, inodes: Option<u64>, place: &str, another: &str) -> Finding {
     const CHECK: &str = "disk";
     let found = match inodes {
         Some(inodes) => {
@@ -59,7 +61,7 @@ fn room(free: u64, inodes: Option<u64>, place: &str) -> Finding {
         None => format!("{} free in {place}", out::bytes(free)),
     };
     if free < ROOM_BYTES_MIN || inodes == Some(0) {
-        Finding::wrong(CHECK, found, "make room, or set WEIR_HOME to a folder on another disk")
+        Finding::wrong(CHECK, found, format!("make room, or {another}"))
     } else if free < ROOM_BYTES_FEW || inodes.is_some_and(|inodes| inodes < INODES_FEW) {
         Finding::doubtful(CHECK, found, "make room before it is used up (df -h, df -i)")
     } else {
@@ -67,17 +69,20 @@ fn room(free: u64, inodes: Option<u64>, place: &str) -> Finding {
     }
 }
 
-fn open_files() -> Finding {
+/// Whether SPUs may have enough files open. They ask for all that their owner may have.
+pub fn open_files() -> Finding {
     const CHECK: &str = "open files";
     match getrlimit(Resource::RLIMIT_NOFILE) {
-        Ok((soft, _)) if soft < OPEN_FILES_MIN => Finding::wrong(
+        Ok((_, hard)) if hard < OPEN_FILES_MIN => Finding::wrong(
             CHECK,
-            format!("a process may have {soft} files open"),
-            format!("allow more before a cluster is started: ulimit -n {OPEN_FILES_MIN}"),
+            format!("a process may have {hard} files open"),
+            format!(
+                "allow more before a cluster is started (ulimit -Hn): {OPEN_FILES_MIN} or more"
+            ),
         ),
-        Ok((soft, _)) => {
-            let soft = if soft == u64::MAX { "any number of".into() } else { out::thousands(soft) };
-            Finding::good(CHECK, format!("a process may have {soft} files open"))
+        Ok((_, hard)) => {
+            let hard = if hard == u64::MAX { "any number of".into() } else { out::thousands(hard) };
+            Finding::good(CHECK, format!("a process may have {hard} files open"))
         }
         Err(error) => Finding::doubtful(CHECK, error.desc(), "look with: ulimit -n"),
     }
@@ -123,7 +128,7 @@ mod tests {
 
     #[test]
     fn room_is_judged_by_bytes_and_files() {
-        let verdict = |free, inodes| room(free, inodes, "/").verdict;
+        let verdict = |free, inodes| room(free, inodes, "/", "move").verdict;
         assert_eq!(verdict(10 << 30, Some(1_000_000)), Verdict::Good);
         // Some file systems do not count files.
         assert_eq!(verdict(10 << 30, None), Verdict::Good);
@@ -136,7 +141,7 @@ mod tests {
     #[test]
     fn a_home_that_is_not_made_is_on_its_parent_s_disk() {
         let base = tempfile::tempdir().unwrap();
-        let finding = disk(&base.path().join("a/b"));
+        let finding = disk(&base.path().join("a/b"), "move");
         assert!(finding.found.contains(base.path().to_str().unwrap()), "{finding:?}");
     }
 }

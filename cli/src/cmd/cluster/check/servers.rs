@@ -7,11 +7,11 @@ use weir_client::{
 };
 use weir_runtime::process as process_table;
 
-use super::finding::Finding;
+use super::{before, finding::Finding, leftovers};
 use crate::{
     context::Context,
     error::CliError,
-    home::{keys, target::Remote},
+    home::{keys, profiles::Profiles, target::Remote},
     local::{
         adopt,
         endpoint::{self, Endpoint, State},
@@ -38,8 +38,8 @@ pub async fn local(context: &Context, fix: bool) -> Vec<Finding> {
         Ok(state) => state,
         Err(error) => return vec![damaged(context, fix, error)],
     };
-    let mut findings = leftovers(context, &state);
-    findings.extend(strays(context, &state));
+    let mut findings = unnamed(context, &state);
+    findings.extend(left(context, &state).await);
     match &state {
         State::Never if findings.is_empty() => {
             findings.push(Finding::good(CONTROL_PLANE, "there is none yet: no cluster was made"));
@@ -47,6 +47,9 @@ pub async fn local(context: &Context, fix: bool) -> Vec<Finding> {
         State::Never => {}
         State::Stopped(_) => {
             findings.push(Finding::good(CONTROL_PLANE, "none runs: no cluster is to run"));
+            let target = context.target().ok();
+            let known = target.as_ref().and_then(|target| target.profile.as_ref());
+            findings.extend(known.and_then(|(name, profile)| before::kept(name, profile)));
         }
         State::Died(at) => findings.push(Finding::wrong(
             CONTROL_PLANE,
@@ -161,7 +164,7 @@ async fn spus(context: &Context, url: &str, key: SecretString, cluster: &Cluster
 }
 
 /// Processes of this home that no file names.
-fn leftovers(context: &Context, state: &State) -> Vec<Finding> {
+fn unnamed(context: &Context, state: &State) -> Vec<Finding> {
     if matches!(state, State::Running(_)) {
         return Vec::new();
     }
@@ -181,28 +184,9 @@ fn leftovers(context: &Context, state: &State) -> Vec<Finding> {
     )]
 }
 
-/// SPUs of this home that run although all clusters are shut down, or gone.
-fn strays(context: &Context, state: &State) -> Option<Finding> {
-    let (State::Stopped(_) | State::Never) = state else { return None };
-    let clusters = context.home.clusters();
-    let clusters = clusters.to_string_lossy();
-    let of_an_spu = |line: &[&str]| {
-        line.contains(&"--launch-id")
-            && line
-                .windows(2)
-                .any(|pair| pair[0] == "--data-dir" && pair[1].starts_with(&*clusters))
-    };
-    let pids = process_table::find_by_arguments(of_an_spu).ok().filter(|pids| !pids.is_empty())?;
-    let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
-    Some(Finding::wrong(
-        "processes",
-        format!("SPUs run that no cluster knows (pid {})", pids.join(", ")),
-        format!(
-            "an older database was restored, perhaps; end them before their cluster is resumed: \
-             kill {}",
-            pids.join(" ")
-        ),
-    ))
+/// What is left of clusters that this home does not know.
+async fn left(context: &Context, state: &State) -> Vec<Finding> {
+    leftovers::find(context, None, state).await
 }
 
 /// A file that says where the control plane is and cannot be understood. It is written anew
@@ -210,7 +194,12 @@ fn strays(context: &Context, state: &State) -> Option<Finding> {
 fn damaged(context: &Context, fix: bool, error: CliError) -> Finding {
     let home = &context.home;
     let told = wrong("endpoint", error);
-    let runs = [home.control_plane(), home.clusters()].iter().any(|path| {
+    // Profiles that cannot be read hide clusters with folders of their own.
+    let Ok(profiles) = Profiles::load(home) else { return told };
+    let own = profiles.clusters.values().filter(|profile| profile.is_home());
+    let folders = own.map(|profile| profile.data_folder(home));
+    let mut folders = [home.control_plane(), home.clusters()].into_iter().chain(folders);
+    let runs = folders.any(|path| {
         let pids = process_table::find_by_argument(&path.to_string_lossy());
         pids.map_or(true, |pids| !pids.is_empty())
     });

@@ -1,4 +1,16 @@
 //! `weir cluster create`.
+//!
+//! | Module | Is |
+//! |---|---|
+//! | [`config`] | what a file says |
+//! | [`wish`] | what the cluster is to be, of all that is said |
+//! | [`preview`] | what would be done |
+
+mod config;
+mod preview;
+pub(super) mod wish;
+
+use std::path::PathBuf;
 
 use clap::Args;
 use weir_client::{
@@ -6,45 +18,60 @@ use weir_client::{
     admin::{Cluster, ClusterSpec, ClusterState},
 };
 
+use self::wish::{Machine, Wish};
+use super::check::before;
 use crate::{
     context::Context,
     error::{CliError, Result},
-    home::lock::HomeLock,
+    home::{
+        lock::HomeLock,
+        profiles::{HOME_KEY, Profiles},
+    },
     local::{
-        endpoint::Endpoint,
+        data_dir,
+        endpoint::{self, Endpoint, State},
         start, stop,
         wait::{self, Goal},
     },
     out::{self, OutputArg},
 };
 
-/// The name of a cluster that is given none by `--name`, `--cluster` or `WEIR_CLUSTER`.
-pub(super) const DEFAULT_NAME: &str = "local";
-
 /// Options of `weir cluster create`.
 #[derive(Debug, Args)]
 pub struct CreateArgs {
     #[command(flatten)]
     pub(super) name: super::NameArg,
-    /// How many SPUs
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub(super) spus: u32,
+    /// How many SPUs; 0: they come by weir cluster scale [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=i64::from(config::SPUS_MAX)))]
+    spus: Option<u32>,
     /// The first SPU's port, the others follow; default: free ones
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    pub(super) port_base: Option<u16>,
+    port_base: Option<u16>,
+    /// Where the data goes, as DIR/<cluster id>/spu-<n>; default: below WEIR_HOME
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// A YAML file that says name, spus, port_base and data_dir; - is standard input
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Return once the cluster is running (the default)
+    #[arg(long, conflicts_with = "no_wait")]
+    wait: bool,
     /// Return before the cluster is running
     #[arg(long)]
     pub(super) no_wait: bool,
+    /// Only look whether it can be, and say what would be done
+    #[arg(long)]
+    pub(super) dry_run: bool,
     #[command(flatten)]
     pub(super) output: OutputArg,
 }
 
 /// A cluster that was created, and whom to ask about it.
-pub struct Created {
+struct Created {
     /// As it is now.
-    pub cluster: Cluster,
+    cluster: Cluster,
     /// Its control plane.
-    pub admin: Admin,
+    admin: Admin,
     endpoint: Endpoint,
 }
 
@@ -53,11 +80,13 @@ pub struct Created {
 /// # Errors
 /// Why it was not done.
 pub async fn run(args: &CreateArgs, context: &Context) -> Result<()> {
-    let name = args.name.told().or(context.cluster.as_ref());
-    let name = name.map_or(DEFAULT_NAME, String::as_str);
-    let spec = ClusterSpec { spus: args.spus, port_base: args.port_base, data_dir: None };
+    let wish = Wish::of(args, context, Machine::Here)?;
+    if args.dry_run {
+        return preview::run(args, context, &wish).await;
+    }
+    let name = &wish.name;
     let begin = context.clock.now();
-    let created = create(context, name, &spec).await?;
+    let created = create(context, &wish).await?;
     let (cluster, turned) = match args.no_wait {
         true => created.chosen(context).await?,
         false => created.running(context).await?,
@@ -67,6 +96,10 @@ pub async fn run(args: &CreateArgs, context: &Context) -> Result<()> {
     out::print(args.output.format, &cluster, || {
         let spus = out::count(u64::from(cluster.spec.spus), "SPU");
         match cluster.state {
+            ClusterState::Running if cluster.spec.spus == 0 => format!(
+                "cluster {name} is running without an SPU ({seconds:.1} s); give it some with: \
+                 weir cluster scale --name {name} --spus 3{turned}"
+            ),
             ClusterState::Running => {
                 format!("cluster {name} is running with {spus} ({seconds:.1} s){turned}")
             }
@@ -81,16 +114,26 @@ pub async fn run(args: &CreateArgs, context: &Context) -> Result<()> {
 /// until it runs, commands mean it only if they meant none.
 ///
 /// # Errors
-/// When there is one of this name in any state, or it cannot be created.
-pub async fn create(context: &Context, name: &str, spec: &ClusterSpec) -> Result<Created> {
-    super::check_name(name)?;
+/// When there is one of this name in any state, or it cannot be created. What can be seen to be
+/// in its way is told before anything is started.
+async fn create(context: &Context, wish: &Wish) -> Result<Created> {
+    let Wish { name, spec } = wish;
     super::check_free(context, name)?;
     // Held until the cluster exists: nobody may stop an idle control plane in between.
     let lock = HomeLock::acquire(&context.home, context.clock, context.lifecycle_timeout()).await?;
+    // Of one that is there its state is told, not that its own SPUs have the ports.
+    if !exists_already(context, name).await? {
+        let findings = look(context, spec).await?;
+        before::refuse(context, name, &findings)?;
+    }
+    let made = spec.data_dir.as_deref().and_then(data_dir::first_missing);
     let local = start::ensure(context, &lock).await?;
     match local.admin.cluster_create(name, spec).await {
         Ok(cluster) => {
             super::learn(context, &local.endpoint, &cluster, super::Choose::IfNone).await?;
+            if let Some(made) = made {
+                note_made(context, &cluster, made).await?;
+            }
             Ok(Created { cluster, admin: local.admin, endpoint: local.endpoint })
         }
         Err(error) => {
@@ -103,6 +146,36 @@ pub async fn create(context: &Context, name: &str, spec: &ClusterSpec) -> Result
             Err(error)
         }
     }
+}
+
+/// What is in the way of a cluster on this machine, by itself and by what runs.
+async fn look(context: &Context, spec: &ClusterSpec) -> Result<Vec<super::check::Finding>> {
+    let state = endpoint::look(&context.home)?;
+    Ok(before::look(context, spec, &state).await)
+}
+
+/// Whether there is a cluster of this name, as far as can be told without starting anything.
+async fn exists_already(context: &Context, name: &str) -> Result<bool> {
+    Ok(match endpoint::look(&context.home)? {
+        State::Never => false,
+        State::Running(_) => match context.admin_of_home() {
+            Ok(admin) => wait::look(&admin, name).await.is_ok_and(|found| found.is_some()),
+            Err(_) => false,
+        },
+        State::Stopped(_) | State::Died(_) => {
+            Profiles::load(&context.home)?.name_of(name, HOME_KEY).is_some()
+        }
+    })
+}
+
+/// Remembers which folder was not there before: it goes with the cluster.
+async fn note_made(context: &Context, cluster: &Cluster, made: String) -> Result<()> {
+    let id = cluster.id.to_string();
+    let note = |profiles: &mut Profiles| {
+        let mut known = profiles.clusters.values_mut();
+        known.find(|known| known.id == id).map(|known| known.data_dir_made = Some(made)).is_some()
+    };
+    Profiles::update(&context.home, context.clock, note).await.map(drop)
 }
 
 impl Created {
