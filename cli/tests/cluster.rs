@@ -61,7 +61,10 @@ fn a_cluster_lives_is_shut_down_resumed_and_deleted() {
         "{status}"
     );
     assert_eq!(
-        home.weir(&["cluster", "spu", "list", "-o", "json"]).ok().json().as_array().unwrap().len(),
+        home.weir(&["cluster", "spu", "list", "-o", "json"]).ok().json()["spus"]
+            .as_array()
+            .unwrap()
+            .len(),
         2
     );
     assert_eq!(home.weir(&["cluster", "list", "-o", "json"]).ok().json()[0]["current"], true);

@@ -74,7 +74,16 @@ impl Three {
         sessions
     }
 
+    /// The connection of an SPU's process breaks: another one is taken from then on.
+    fn broken(&self, spu: SpuId) {
+        let board = &self.control.app.board;
+        if let Some(session) = board.spu(self.cluster, spu).session {
+            board.session_down(self.cluster, spu, session.id);
+        }
+    }
+
     async fn session(&self, identity: &Identity) -> Session {
+        self.broken(identity.spu);
         let mut session = spu::open(&self.control.rpc, identity.register()).await.unwrap();
         assert!(session.metadata().await.snapshot);
         session

@@ -449,3 +449,55 @@ async fn a_database_that_fails_now_and_then_delays_a_scale_and_breaks_nothing() 
     assert_eq!(ended(&control, view.operation_id.unwrap()).await.state, OperationState::Done);
     assert!(support::database::is_postgres() || control.faults.fired() > 0);
 }
+
+#[tokio::test]
+async fn one_that_runs_elsewhere_is_counted_holds_up_nobody_and_goes_by_name() {
+    let (folder, provisioner) = (TempDir::new().unwrap(), InMemory::default());
+    let control = start(&folder, &provisioner).await;
+    let spec = ClusterSpec { spus: 1, port_base: None, data_dir: None };
+    let id = control.create_with("demo", spec).await;
+    let (app, principal) = (&control.app, &control.principal);
+    // Before there are ports, and before anything runs.
+    let first = app::spu_register(app, principal, "demo").await.unwrap();
+    assert_eq!((first.spu.spu_id, first.spu.external, first.credentials.spu_id), (2, true, 2));
+    let waits = |c: &ClusterView| {
+        let reason = c.reason.clone().unwrap_or_default();
+        c.spus_ready == 1 && reason.contains("waits to be started where it is to run")
+    };
+    let view = control.until("it says for whom it waits", id, waits).await;
+    assert_eq!((ids(&view), view.spec.spus, running(&view)), (vec![1, 2], 2, false));
+    assert_eq!(provisioner.running(), [spu(1)], "nothing here starts it");
+
+    // What it was to hold is nothing, so it goes although it never came.
+    let unregister =
+        async |spu: SpuId| app::spu_unregister(app, principal, "demo", spu, None).await;
+    let app::Answer::Fresh(ordered) = unregister(spu(2)).await.unwrap() else { panic!() };
+    let operation = ended(&control, ordered.operation_id.unwrap()).await;
+    assert_eq!(operation.state, OperationState::Done, "{operation:?}");
+    let view = control.until("it runs without", id, |c| running(c) && c.spus_ready == 1).await;
+    assert_eq!((ids(&view), view.spec.spus), (vec![1], 1));
+    let gone = unregister(spu(2)).await.unwrap_err();
+    assert_eq!(gone.code(), "SPU_NOT_FOUND");
+    assert!(provisioner.destroyed().is_empty(), "its data is its owner's");
+
+    // Another one is in nobody's way when ports have to be chosen again.
+    assert_eq!(app::spu_register(app, principal, "demo").await.unwrap().spu.spu_id, 3);
+    app::cluster_shutdown(app, principal, "demo", None).await.unwrap();
+    control.until("it is shut down", id, |c| c.state == ClusterState::Shutdown).await;
+    provisioner.take_port("127.0.0.1:9600");
+    app::cluster_resume(app, principal, "demo", None).await.unwrap();
+    control.until("it says for whom it waits", id, waits).await;
+    let last = provisioner.specs().pop().unwrap();
+    assert_eq!((last.spu_id, last.listen.as_str()), (spu(1), "127.0.0.1:9700"));
+
+    // Orders about numbers leave it alone.
+    let refused = scale(&control, 1).await.unwrap_err();
+    assert!(matches!(refused, AppError::ScaleRefused { .. }), "{refused:?}");
+    let which = [spu(3)];
+    let restart = app::cluster_restart(app, principal, "demo", Some(&which), None);
+    assert_eq!(restart.await.unwrap_err().code(), "INVALID_REQUEST");
+    unregister(spu(3)).await.unwrap();
+    control.until("it runs without", id, |c| running(c) && c.spus_ready == 1).await;
+    app::cluster_delete(app, principal, "demo").await.unwrap();
+    until("it is gone", async || control.cluster(id).await.is_none()).await;
+}

@@ -62,6 +62,7 @@ async fn a_new_life_leads_in_new_epochs_and_a_reconnect_in_the_same() {
     let mut epochs = Vec::new();
     let reborn = case.first.reborn();
     for identity in [&case.first, &case.first, &reborn, &reborn] {
+        case.broken();
         let mut session = spu::open(&case.control.rpc, identity.register()).await.unwrap();
         let snapshot = session.metadata().await;
         let led =
@@ -76,12 +77,15 @@ async fn a_new_life_leads_in_new_epochs_and_a_reconnect_in_the_same() {
 async fn a_newer_session_takes_the_place_of_an_older_one() {
     let case = case().await;
     let mut old = spu::open(&case.control.rpc, case.first.register()).await.unwrap();
+    // Whoever comes second waits until it is known that the first is gone.
+    assert_eq!(case.refused(&case.first.reborn()).await, ErrorCode::NotYetAvailable);
+    case.broken();
     let mut new = spu::open(&case.control.rpc, case.first.reborn().register()).await.unwrap();
     assert_eq!(old.end().await.unwrap().code, ErrorCode::StaleLaunch);
     assert!(new.metadata().await.snapshot);
     let seen = case.control.app.board.spu(case.cluster, SpuId(1));
     assert_eq!(seen.standing().unwrap().incarnation.get(), 2);
-    assert_eq!(seen.registrations, 2);
+    assert_eq!(seen.registrations, 3);
 }
 
 #[tokio::test]
@@ -173,6 +177,7 @@ async fn strangers_are_refused_and_leave_no_trace() {
 async fn another_folder_a_removed_spu_and_a_higher_history_are_refused() {
     let case = case().await;
     drop(spu::open(&case.control.rpc, case.first.register()).await.unwrap());
+    case.broken();
     let other = Identity { folder: FolderId(Uuid::from_u128(9)), ..case.first.reborn() };
     let mut used = other.register();
     used.database = Some(case.control.app.database_ref(Default::default()));
@@ -276,6 +281,7 @@ async fn producer_ids_are_never_given_out_twice() {
     for request in wrong {
         assert!(client.allocate_producer_ids(request.clone()).await.is_err(), "{request:?}");
     }
+    case.broken();
     // And a folder that saw more ids than were given out knows of a later history.
     let mut register = case.first.reborn().register();
     register.database = Some(case.control.app.database_ref(Default::default()));
@@ -329,6 +335,7 @@ async fn a_purged_topic_is_removed_by_order_until_it_is_confirmed() {
     assert_eq!(order.partition_epoch, partition.partition_epoch);
 
     // Not confirmed: with the next registration it comes again, with the epoch of then.
+    case.broken();
     let mut session = spu::open(&case.control.rpc, case.first.reborn().register()).await.unwrap();
     assert!(session.metadata().await.topics.iter().any(|t| t.state() == GenerationState::Purged));
     let order = session.order().await;

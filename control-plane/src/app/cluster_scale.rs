@@ -128,7 +128,7 @@ pub async fn cluster_scale(
 /// What to do; an error when it cannot be done.
 async fn decide(org: &mut Scoped<'_>, row: &ClusterRow, wanted: u32) -> Result<Plan, AppError> {
     let rows = spus::list(org, row.id).await?;
-    let (mut stay, leaving) = told_apart(&rows);
+    let (mut stay, mut leaving) = told_apart(&rows);
     // Those that somebody else runs are taken away by name only.
     let external: BTreeSet<_> = rows.iter().filter(|spu| spu.external).map(|spu| spu.id).collect();
     let there = stay.len();
@@ -141,6 +141,11 @@ async fn decide(org: &mut Scoped<'_>, row: &ClusterRow, wanted: u32) -> Result<P
             "Take one of them away by name: weir cluster spu unregister N.",
         ));
     };
+    // One of them that is about to go stays only where all stay that are: it was sent away by name.
+    let more = usize::try_from(here).unwrap_or(usize::MAX).saturating_sub(stay.len());
+    if more > 0 && more != leaving.len() {
+        leaving.retain(|spu| !external.contains(spu));
+    }
     let holdings = holdings::load(org, row.id).await?;
     match scale::plan(&stay, &leaving, &holdings, here) {
         Plan::Refuse { lacking, blocking } => {
@@ -243,7 +248,7 @@ async fn drained(
         let stuck: BTreeSet<_> = drained.stuck.iter().map(|(key, _)| *key).collect();
         let rows: Vec<_> = rows.iter().filter(|row| stuck.contains(&row.key)).cloned().collect();
         let wider =
-            reassign::emptied(org, row, &spus, &from, SpuRow::stays, (topics, &rows)).await?;
+            reassign::emptied(org, row, &spus, &from, SpuRow::takes, (topics, &rows)).await?;
         drained.moves.extend(wider.moves);
         drained.stuck = wider.stuck;
     }
@@ -325,7 +330,7 @@ async fn spread_to(
         return Ok(Vec::new());
     }
     let spus = spus::list(org, row.id).await?;
-    let takers = candidates::load(org, row.id, &spus, |spu| spu.stays()).await?;
+    let takers = candidates::load(org, row.id, &spus, SpuRow::takes).await?;
     let removing = removals::of_cluster(org, row.id).await?;
     let mut rows = Vec::new();
     let users = |topic: &&TopicRow| {
@@ -349,7 +354,7 @@ async fn more_offsets(
     let topic = topics.values().find(|topic| topic.name == OFFSETS_TOPIC);
     let Some(topic) = topic.filter(|_| !added.is_empty()) else { return Ok(Vec::new()) };
     let spus = spus::list(org, row.id).await?;
-    let takers = candidates::load(org, row.id, &spus, SpuRow::stays).await?;
+    let takers = candidates::load(org, row.id, &spus, SpuRow::takes).await?;
     let removing = removals::of_cluster(org, row.id).await?;
     let takers = (&takers[..], &candidates::racks(&spus));
     let copies = u32::try_from(takers.0.len()).unwrap_or(u32::MAX).min(OFFSETS_REPLICATION);

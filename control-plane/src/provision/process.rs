@@ -366,7 +366,7 @@ fn is_spu_in(command_line: &[&str], folder: &str) -> bool {
     let below = |path: &str| {
         path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    command_line.contains(&"--launch-id")
+    (command_line.contains(&"--launch-id") || command_line.contains(&"--credentials"))
         && command_line.windows(2).any(|pair| pair[0] == "--data-dir" && below(pair[1]))
 }
 
@@ -415,6 +415,8 @@ mod tests {
         };
         assert!(uses("/c/cl_1") && uses("/c/cl_1/spu-1"));
         assert!(!uses("/c/cl") && !uses("/c/cl_1/spu") && !uses("/c/cl_1/spu-1/topics"));
+        let elsewhere = ["weir", "--credentials", "f", "--data-dir", "/c/cl_1/x"];
+        assert!(is_spu_in(&elsewhere, "/c/cl_1"));
         assert!(!is_spu_in(&["tar", "--data-dir", "/c/cl_1"], "/c/cl_1"));
     }
 

@@ -33,6 +33,9 @@ const PREPARE_ROUNDS_MAX: usize = 4;
 /// What an SPU lacks that was not started here and does not run there.
 const ELSEWHERE: &str = "it was registered, and waits to be started where it is to run";
 
+/// What one lacks that did run there.
+const ELSEWHERE_GONE: &str = "it runs elsewhere, and has no session right now";
+
 /// What a worker remembers between passes. All of it may be lost.
 struct Worker {
     context: Arc<Context>,
@@ -138,7 +141,10 @@ impl Worker {
         let ordered = self.ordered_anew(&snapshot);
         let ended = watch::observe(&context, &snapshot, &self.stops).await?;
         for ended in &ended {
-            watch::store_ended(&context, &snapshot, ended).await?;
+            if !watch::store_ended(&context, &snapshot, ended).await? {
+                // It was stopped on order since the snapshot, which is out of date therefore.
+                return Ok(Pass::Acted);
+            }
             self.note_end(&snapshot, ended);
         }
         let gone: BTreeSet<_> = ended.iter().map(|ended| ended.launch).collect();
@@ -162,7 +168,7 @@ impl Worker {
             recover::pass(&context, &snapshot).await?;
             moved = reassign::pass(&context, &snapshot).await?;
         }
-        let readiness = judge(&snapshot, &seen);
+        let readiness = judge(&snapshot, &seen, &self.stops);
         self.check_ports(&snapshot).await;
         let view = self.view(&snapshot, &seen, &readiness, ordered);
         let plan = lifecycle::decide(&view);
@@ -321,7 +327,8 @@ impl Worker {
             let problem = session.and_then(|session| self.prober.problem(row.id, session.id));
             let lacks = readiness.missing.get(&row.id).map(|lacks| match problem {
                 Some(problem) => format!("{lacks} ({problem})"),
-                None if row.external && session.is_none() => ELSEWHERE.to_owned(),
+                None if row.external && row.incarnation.get() == 0 => ELSEWHERE.to_owned(),
+                None if row.external && session.is_none() => ELSEWHERE_GONE.to_owned(),
                 None => lacks.clone(),
             });
             spus.push(SpuView {
@@ -396,7 +403,7 @@ fn runs(snapshot: &Snapshot, spu: SpuId) -> bool {
     snapshot.launches.iter().any(|launch| launch.spu == spu)
 }
 
-fn judge(snapshot: &Snapshot, seen: &BTreeMap<SpuId, SpuSeen>) -> Readiness {
+fn judge(snapshot: &Snapshot, seen: &BTreeMap<SpuId, SpuSeen>, stops: &launch::Stops) -> Readiness {
     let wanted: Vec<_> = snapshot
         .in_spec()
         .map(|row| WantedSpu {
@@ -412,8 +419,11 @@ fn judge(snapshot: &Snapshot, seen: &BTreeMap<SpuId, SpuSeen>) -> Readiness {
             let seen = SeenSpu {
                 launch_id: session.launch,
                 incarnation: session.incarnation,
-                // A dead process's connection may take a moment to break.
-                session_up: session.up && snapshot.may_live(*spu, session.launch),
+                // A dead process's connection may take a moment to break, and one that was told to
+                // end keeps it to the last.
+                session_up: session.up
+                    && snapshot.may_live(*spu, session.launch)
+                    && !stops.is_of(session.launch),
                 probe_passed: session.probe_passed,
             };
             Some((*spu, seen))

@@ -1,16 +1,13 @@
 //! Starting, stopping and removing. Everything is written down before it is done: a launch
 //! with its secret's hash before the start, so that nothing ever runs that no row knows.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::json;
 use weir_protocol::ids::{LaunchId, OrgId, SpuId};
 use weir_runtime::task::{self, JoinHandle};
 
-use super::{Context, lose, ports, snapshot::Snapshot};
+use super::{Context, ports, snapshot::Snapshot};
 use crate::{
     app::uuid_v4,
     auth::{launch_secret, pepper::Purpose},
@@ -135,11 +132,14 @@ impl Stops {
             let (context, org) = (Arc::clone(context), snapshot.cluster.org);
             let record = snapshot.record(launch);
             let stop = task::spawn(async move {
-                if let Err(error) = stop(&context, org, &record).await {
-                    let (id, spu) = (record.cluster_id, record.spu_id);
-                    tracing::warn!(cluster = %id, %spu, %error, "an SPU could not be stopped; trying again");
+                match stop(&context, org, &record).await {
+                    Ok(()) => context.app.signals.reconcile(),
+                    // With the next pass, and not at once: whatever is in the way needs time.
+                    Err(error) => {
+                        let (id, spu) = (record.cluster_id, record.spu_id);
+                        tracing::warn!(cluster = %id, %spu, %error, "an SPU could not be stopped; trying again");
+                    }
                 }
-                context.app.signals.reconcile();
             });
             self.0.insert(launch.id, stop);
         }
@@ -167,8 +167,6 @@ async fn stop(context: &Context, org: OrgId, launch: &LaunchRecord) -> Result<()
     let current = row.is_some_and(|row| row.launch_id == Some(launch.launch_id));
     let mut revision = None;
     if current && spus::set_state(&mut scoped, id, spu, SpuState::Stopped, None, now).await? {
-        // What it did not hand over.
-        lose::store(app, &mut scoped, id, &BTreeSet::from([spu])).await?;
         revision = Some(changes::record(&mut scoped, id, &Change::Spu(spu), now).await?);
     }
     tx.commit().await?;

@@ -24,7 +24,8 @@ use crate::{
 const PARTITIONS: u32 = 8;
 
 /// Makes the offsets topic, once, as soon as all SPUs of the spec have their rows: its replicas
-/// are spread over them, and stay there.
+/// are spread over them, and stay there. Not over one that runs elsewhere and was never there: it
+/// may never come, and what it alone held could not be moved off it.
 pub(super) async fn ensure(context: &Context, snapshot: &Snapshot) -> DbResult<bool> {
     if snapshot.offsets_topic {
         return Ok(false);
@@ -39,15 +40,15 @@ pub(super) async fn ensure(context: &Context, snapshot: &Snapshot) -> DbResult<b
     }
     let rows = spus::list(&mut scoped, id).await?;
     let wanted = usize::try_from(snapshot.cluster.spec.spus).unwrap_or(usize::MAX);
+    if rows.iter().filter(|spu| spu.stays()).count() < wanted {
+        return Ok(false);
+    }
     let spus: Vec<_> = rows
         .iter()
-        .filter(|spu| spu.stays())
+        .filter(|spu| spu.takes())
         .take(wanted)
         .map(|spu| Candidate { spu: spu.id, replicas: 0, held: 0, preferred: 0 })
         .collect();
-    if spus.len() < wanted {
-        return Ok(false);
-    }
     let count = u32::try_from(spus.len()).unwrap_or(u32::MAX);
     let replication = OFFSETS_REPLICATION.min(count);
     let racks = candidates::racks(&rows);

@@ -68,16 +68,13 @@ impl Snapshot {
             }
             _ => Moving::default(),
         };
-        let mut launches = launch_handles::live(&mut scoped, id).await?;
-        launches
-            .retain(|launch| !spus.iter().any(|spu: &SpuRow| spu.id == launch.spu && spu.external));
         Ok(Some(Self {
             offsets_topic: offsets_topic.is_some(),
             operation,
             moving,
             ports_from: cluster.spec.port_base.or(chosen),
             spus,
-            launches,
+            launches: launch_handles::live(&mut scoped, id).await?,
             cluster,
             probe_topic,
         }))

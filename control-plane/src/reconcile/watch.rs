@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::future;
 use weir_protocol::ids::{LaunchId, SpuId};
 use weir_runtime::clock::Monotonic;
 
@@ -34,8 +35,11 @@ pub(super) async fn observe(
     stops: &Stops,
 ) -> DbResult<Vec<Ended>> {
     let mut ended = Vec::new();
-    for launch in snapshot.launches.iter().filter(|launch| !stops.is_of(launch.id)) {
-        match context.provisioner.observe(&snapshot.record(launch)).await {
+    let looks = snapshot.launches.iter().filter(|launch| !stops.is_of(launch.id));
+    let looks = looks
+        .map(async |launch| (launch, context.provisioner.observe(&snapshot.record(launch)).await));
+    for (launch, seen) in future::join_all(looks).await {
+        match seen {
             Ok(Observed::Running { handle }) if launch.handle.is_none() => {
                 tracing::info!(cluster = %snapshot.cluster.id, spu = %launch.spu, launch = %launch.id, "running launch found again");
                 store_handle(context, snapshot, launch, &handle.0).await?;
@@ -81,16 +85,18 @@ async fn store_handle(
 }
 
 /// Stores that a launch ended; its SPU is offline, and others lead what it led, or stopped where
-/// that was wanted.
+/// that was wanted. `false`, and nothing changed, when its end was stored meanwhile: it was stopped.
 pub(super) async fn store_ended(
     context: &Context,
     snapshot: &Snapshot,
     ended: &Ended,
-) -> DbResult<()> {
+) -> DbResult<bool> {
     let (app, id, now) = (&context.app, snapshot.cluster.id, context.app.now_unix_ms());
     let mut tx = app.store.write().await?;
     let mut scoped = tx.scoped(snapshot.cluster.org);
-    launches::ended(&mut scoped, id, ended.launch, &ended.reason, now).await?;
+    if !launches::ended(&mut scoped, id, ended.launch, &ended.reason, now).await? {
+        return Ok(false);
+    }
     let mut revision = None;
     if snapshot.is_current(ended.spu, ended.launch) {
         let (state, reason) = match snapshot.cluster.desired {
@@ -108,7 +114,7 @@ pub(super) async fn store_ended(
     if let Some(revision) = revision {
         app.signals.metadata(id, revision);
     }
-    Ok(())
+    Ok(true)
 }
 
 /// SPUs that the database has online and that nobody has heard of for a lease: they are

@@ -9,7 +9,7 @@ use weir_protocol::{
     ids::Revision,
     pb::{
         metadata::DatabaseRef,
-        session::{Registered, SpuMessage, control_message, spu_message},
+        session::{End as EndOrder, Registered, SpuMessage, control_message, spu_message},
     },
 };
 
@@ -60,7 +60,7 @@ pub(super) async fn admit<'a>(
             tracing::info!(cluster = %request.cluster, spu = %request.spu, launch = %request.asked.launch_id, %incarnation, new_incarnation, "SPU registered");
             (incarnation, revision, restore_number)
         }
-        Outcome::Refused { error, known, clustered, proven, revision } => {
+        Outcome::Refused { error, known, clustered, proven, ends, revision } => {
             tracing::warn!(cluster = %request.cluster, spu = %request.spu, launch = %request.asked.launch_id, %error, "SPU registration refused");
             if known {
                 let reason = proven.then(|| error.message());
@@ -71,6 +71,12 @@ pub(super) async fn admit<'a>(
             }
             if proven {
                 announce(app, &request, revision);
+            }
+            if ends {
+                // It was not connected when its cluster was shut down, and runs on since.
+                let order = control_message::Message::End(EndOrder {});
+                outgoing.send(app.clock, order).await?;
+                return Err(End::Closed);
             }
             return Err(End::Refused(error));
         }
@@ -116,7 +122,7 @@ pub(super) async fn admit<'a>(
         heard: now,
         token_given: now,
         removals: Removals::default(),
-        told_to_end: false,
+        told_to_end: None,
     })
 }
 

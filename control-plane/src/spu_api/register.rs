@@ -92,6 +92,9 @@ pub enum Outcome {
         /// Whether it proved to be a launch of this SPU, be it an earlier or an ended one.
         /// Who knows ids alone may change nothing of what is shown.
         proven: bool,
+        /// Whether the process is to end: it runs elsewhere, was there before, and its cluster was
+        /// shut down meanwhile. One that has just been started waits instead.
+        ends: bool,
         /// The cluster's revision after the transaction, where it took one.
         revision: Option<Revision>,
     },
@@ -225,12 +228,18 @@ pub async fn apply(
     now_unix_ms: i64,
 ) -> DbResult<Outcome> {
     let (cluster, spu) = (request.cluster, request.spu);
-    let (known, held) = load(scoped, around, request, shown).await?;
+    let (known, held, external) = load(scoped, around, request, shown).await?;
     let refused = |code, reason, revision| Outcome::Refused {
         error: WireError::new(code, reason),
         known: known.spu.is_some(),
         clustered: known.cluster.is_some(),
         proven: known.proof != Proof::None,
+        ends: code == ErrorCode::ShuttingDown
+            && external
+            && known
+                .spu
+                .as_ref()
+                .is_some_and(|spu| spu.process_id == Some(request.asked.process_id)),
         revision,
     };
     let (wiped, incarnation, new_incarnation, waits) =
@@ -263,6 +272,7 @@ pub async fn apply(
             known: false,
             clustered: false,
             proven: false,
+            ends: false,
             revision: None,
         });
     }
@@ -317,7 +327,7 @@ async fn load(
     around: &Around<'_>,
     request: &Request,
     shown: &Shown<'_>,
-) -> DbResult<(Known, Vec<PartitionRow>)> {
+) -> DbResult<(Known, Vec<PartitionRow>, bool)> {
     let (cluster, spu, history) = (request.cluster, request.spu, around.history);
     let cluster_row = clusters::by_id(scoped, cluster).await?;
     let next_producer_id = launch_handles::next_producer_id(scoped, cluster).await?;
@@ -345,6 +355,7 @@ async fn load(
     let revised_at_unix_ms = changes::made_at(scoped, cluster, seen).await?;
     let histories = recovery::histories(scoped, cluster).await?;
     let held = partitions::of_spu(scoped, cluster, spu).await?;
+    let external = spu_row.as_ref().is_some_and(|row| row.external);
     let another = spu_row.as_ref().and_then(|row| row.folder_id);
     let last_copies = match another.filter(|folder| *folder != request.asked.folder_id) {
         Some(_) if proven => last_copies(scoped, request, &held).await?,
@@ -374,7 +385,7 @@ async fn load(
         leader_epochs: held.iter().map(|p| (p.key, p.leader_epoch)).collect::<BTreeMap<_, _>>(),
         last_copies,
     };
-    Ok((known, held))
+    Ok((known, held, external))
 }
 
 /// What nobody else could serve if all that the SPU held were gone, without the probe topic.

@@ -47,6 +47,9 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Signals are a hint: so often the database is looked at without one.
 const LOOK_PERIOD: Duration = Duration::from_secs(5);
 
+/// How long an SPU that runs elsewhere may take to end with its cluster before it is given up.
+const END_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The sending half of a session.
 #[derive(Debug)]
 pub struct Outgoing {
@@ -112,8 +115,8 @@ pub(super) struct Session<'a> {
     /// When it was given the token that it fetches from others with.
     pub(super) token_given: Monotonic,
     pub(super) removals: Removals,
-    /// Whether it was told to end: nobody else tells an SPU that runs elsewhere.
-    pub(super) told_to_end: bool,
+    /// When it was told to end, if it was: nobody else tells an SPU that runs elsewhere.
+    pub(super) told_to_end: Option<Monotonic>,
 }
 
 /// Runs a session to its end.
@@ -330,12 +333,19 @@ impl Session<'_> {
             let order = removals::order(self.app, self.restore_number, key, epoch);
             outgoing.send(self.app.clock, control_message::Message::RemoveReplica(order)).await?;
         }
-        if ends && !self.told_to_end {
-            tracing::info!(cluster = %self.request.cluster, spu = %self.request.spu, "SPU that runs elsewhere is told to end");
-            outgoing.send(self.app.clock, control_message::Message::End(EndOrder {})).await?;
-            self.told_to_end = true;
+        match self.told_to_end.filter(|_| ends) {
+            // It is not counted any more, whatever its process does.
+            Some(told) if self.app.clock.now().since(told) > END_TIMEOUT => {
+                let error = "the cluster is to stop, and this SPU did not end in time";
+                Err(End::Refused(WireError::new(ErrorCode::ShuttingDown, error)))
+            }
+            None if ends => {
+                tracing::info!(cluster = %self.request.cluster, spu = %self.request.spu, "SPU that runs elsewhere is told to end");
+                self.told_to_end = Some(self.app.clock.now());
+                outgoing.send(self.app.clock, control_message::Message::End(EndOrder {})).await
+            }
+            Some(_) | None => Ok(()),
         }
-        Ok(())
     }
 
     /// Nothing more is told from a database that went back, nor from another history than the

@@ -51,7 +51,8 @@ pub async fn started(
     Ok(())
 }
 
-/// Launches that have not ended, the oldest first.
+/// Launches that have not ended, the oldest first, without those of SPUs that run elsewhere: they
+/// have no end that a provisioner could see.
 ///
 /// # Errors
 /// As the database.
@@ -60,6 +61,9 @@ pub async fn live(scoped: &mut Scoped<'_>, cluster: ClusterId) -> DbResult<Vec<L
         .query(
             "SELECT launch_id, spu_id, handle FROM launches
              WHERE org_id = $1 AND cluster_id = $2 AND state <> $3
+                AND spu_id NOT IN
+                    (SELECT spu_id FROM spus
+                     WHERE org_id = $1 AND cluster_id = $2 AND external = 1)
              ORDER BY created_at_unix_ms, launch_id",
             params![cluster, LaunchState::Ended],
         )

@@ -99,7 +99,7 @@ pub async fn recent(
     rows.iter().map(launch).collect()
 }
 
-/// It ended.
+/// It ended. `false` when that was known.
 ///
 /// # Errors
 /// As the database.
@@ -109,15 +109,15 @@ pub async fn ended(
     id: LaunchId,
     reason: &str,
     now_unix_ms: i64,
-) -> DbResult<()> {
-    scoped
+) -> DbResult<bool> {
+    let rows = scoped
         .execute(
             "UPDATE launches SET state = $4, reason = $5, ended_at_unix_ms = $6
              WHERE org_id = $1 AND cluster_id = $2 AND launch_id = $3 AND state <> $4",
             params![cluster, id, LaunchState::Ended, reason, now_unix_ms],
         )
         .await?;
-    Ok(())
+    Ok(rows == 1)
 }
 
 /// Forgets the ended launches of every SPU of every tenant but the last `keep`, and never

@@ -62,6 +62,13 @@ pub struct Registration {
 }
 
 impl SpuRow {
+    /// Whether something may be moved onto it: it stays, and is there, or will be started here. One
+    /// that runs elsewhere and was never there may never come.
+    #[must_use]
+    pub const fn takes(&self) -> bool {
+        self.stays() && (!self.external || self.incarnation.get() > 0)
+    }
+
     /// Whether it stays: neither gone nor on its way out. The spec counts these and no others.
     #[must_use]
     pub const fn stays(&self) -> bool {
@@ -117,7 +124,8 @@ pub async fn add(scoped: &mut Scoped<'_>, cluster: ClusterId, now_unix_ms: i64) 
     Ok(id)
 }
 
-/// An SPU runs elsewhere, and nothing here starts or stops it. Its launch stays the same for good.
+/// An SPU runs elsewhere, and nothing here starts or stops it: it is away until it registers. Its
+/// launch stays the same for good.
 ///
 /// # Errors
 /// As the database.
@@ -130,9 +138,9 @@ pub async fn set_external(
 ) -> DbResult<()> {
     scoped
         .execute(
-            "UPDATE spus SET external = 1, launch_id = $4, updated_at_unix_ms = $5
+            "UPDATE spus SET external = 1, launch_id = $4, state = $6, updated_at_unix_ms = $5
              WHERE org_id = $1 AND cluster_id = $2 AND spu_id = $3 AND removed = 0",
-            params![cluster, id, launch, now_unix_ms],
+            params![cluster, id, launch, now_unix_ms, SpuState::Offline],
         )
         .await?;
     Ok(())

@@ -11,6 +11,7 @@ use super::{
 };
 
 async fn open(c: &Three, identity: &Identity, boot: u128) -> Session {
+    c.broken(identity.spu);
     let boot_id = BootId(Uuid::from_u128(boot)).to_string();
     let register = Register { boot_id, ..identity.register() };
     let mut session = spu::open(&c.control.rpc, register).await.unwrap();

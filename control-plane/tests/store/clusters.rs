@@ -112,7 +112,6 @@ async fn a_reconciler_does_not_overwrite_what_the_owner_wants_now() {
 async fn specs_that_cannot_be_are_refused() {
     let f = fixture().await;
     for (name, wanted) in [
-        ("demo", spec(0)),
         ("demo", spec(11)),
         ("Demo", spec(1)),
         ("", spec(1)),

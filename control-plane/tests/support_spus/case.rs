@@ -63,6 +63,14 @@ pub async fn case() -> Case {
 }
 
 impl Case {
+    /// The connection of the first SPU's process breaks.
+    pub fn broken(&self) {
+        let board = &self.control.app.board;
+        if let Some(session) = board.spu(self.cluster, SpuId(1)).session {
+            board.session_down(self.cluster, SpuId(1), session.id);
+        }
+    }
+
     pub async fn refused(&self, identity: &Identity) -> ErrorCode {
         match spu::open(&self.control.rpc, identity.register()).await {
             Err(error) => error.code,

@@ -74,6 +74,11 @@ impl Session {
                 self.converse(registered, inbound, outbox, stop).await
             }
             Ok(Ok((Some(FromControl::Refused(error)), _))) => refused(error.into()),
+            Ok(Ok((Some(FromControl::End(_)), _))) => {
+                tracing::info!("the cluster was shut down meanwhile, and this SPU ends with it");
+                self.ordered_to_end.cancel();
+                lost("the cluster was shut down", false)
+            }
             Ok(Ok(_)) => lost("the control plane did not answer the registration", false),
         }
     }

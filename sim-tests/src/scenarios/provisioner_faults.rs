@@ -37,6 +37,10 @@ pub(super) const SCENARIO: Scenario = Scenario {
         on_client_node(world, |world, node| async move {
             let admin = world.admin();
             let watching = Watching::start(&world, &node);
+            // Whatever is drawn, something goes wrong.
+            let faults = &world.control_plane.provision_faults;
+            faults.at_next_start(SpuId(1), StartFault::Fails);
+            faults.at_next_start(SpuId(2), StartFault::Dies);
             for spu in 1..=3 {
                 trouble(&world, spu);
             }
@@ -83,7 +87,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 fn stops() -> u32 {
-    u32::try_from(between(0, 3)).unwrap_or(0)
+    u32::try_from(between(1, 3)).unwrap_or(1)
 }
 
 /// What becomes of the next starts of an SPU: some, one or none of them do what they should.

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{self, Write as _},
+    net::IpAddr,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
@@ -175,12 +176,23 @@ async fn register(args: &RegisterArgs, context: &Context) -> Result<()> {
     let admin = context.admin()?;
     // Before anything is ordered: what cannot be kept is better not told.
     let mut file = create(&args.file)?;
-    let registered = match of(&admin, &name, admin.spu_register(&name).await).await {
+    let answer = admin.spu_register(&name).await;
+    let unknown = answer.as_ref().is_err_and(AdminError::outcome_unknown);
+    let registered = match of(&admin, &name, answer).await {
         Ok(registered) => registered,
         Err(error) => {
             // Empty, and made here.
             let _ = fs::remove_file(&args.file);
-            return Err(error);
+            return Err(match error {
+                CliError::Told { what, .. } if unknown => CliError::new(
+                    format!("{what}; perhaps it was registered"),
+                    format!(
+                        "look for one that never came: weir cluster spu list --name {name}; take it \
+                         away: weir cluster spu unregister N --name {name}"
+                    ),
+                ),
+                error => error,
+            });
         }
     };
     let spu = registered.spu.spu_id;
@@ -196,6 +208,12 @@ async fn register(args: &RegisterArgs, context: &Context) -> Result<()> {
             format!("take it away again: weir cluster spu unregister {spu} --name {name}"),
         )
     })?;
+    let address = registered.credentials["control_plane"].as_str().unwrap_or_default();
+    if is_loopback(address) {
+        context.ui.warn(&format!(
+            "the control plane listens for SPUs at {address}: it is reached from this machine only"
+        ));
+    }
     out::print(args.output.format, &registered.spu, || {
         format!(
             "SPU {spu} of cluster {name} is registered; start it where it is to run:\n\n  weir run spu \
@@ -203,6 +221,12 @@ async fn register(args: &RegisterArgs, context: &Context) -> Result<()> {
             args.file.display()
         )
     })
+}
+
+fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
 fn create(path: &Path) -> Result<fs::File> {
@@ -257,6 +281,13 @@ mod tests {
         };
         let text = refusals(&[refusal]);
         assert!(text.contains("SPU 3") && text.contains("SPU_REMOVED: this SPU was removed"));
+    }
+
+    #[test]
+    fn who_is_reached_from_this_machine_only_is_known() {
+        let all = ["127.0.0.1:9401", "localhost:1", "[::1]:9401"];
+        assert!(all.into_iter().all(is_loopback));
+        assert!(!["10.0.0.1:9401", "db.example:1", ""].into_iter().any(is_loopback));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use clap::Args;
 use semver::Version;
 use serde::Serialize;
-use weir_client::admin::{Cluster, Spu};
+use weir_client::admin::{Cluster, DesiredState, Spu};
 use weir_protocol::ids::SpuId;
 use weir_runtime::process;
 
@@ -18,8 +18,7 @@ use crate::{
     home::{lock::HomeLock, target::Place},
     local::{
         endpoint::{self, State},
-        operation, start, stop,
-        wait::{self, Goal},
+        operation, start, stop, wait,
     },
     out::{self, OutputArg},
 };
@@ -86,11 +85,18 @@ pub async fn run(args: &UpgradeArgs, context: &Context) -> Result<()> {
     let Some(cluster) = wait::look(&local.admin, &name).await? else {
         return Err(super::unknown_cluster(&local.admin, &name).await);
     };
-    // One that cannot tell is older than the question.
-    let runs = local.admin.version().await.ok();
+    let runs = match local.admin.version().await {
+        Ok(runs) => Some(runs),
+        // One that does not know the question is older than it.
+        Err(error) if error.status() == Some(404) => None,
+        Err(error) => return Err(error.into()),
+    };
+    // Those of a cluster that is shut down are started with this build by themselves.
+    let wanted = cluster.desired == DesiredState::Running;
+    let spus = if wanted { &cluster.spus[..] } else { &[] };
     let known = runs.as_ref().map(|runs| (runs.version.as_str(), runs.database_version));
     let own = (process::build(), database_version());
-    let plan = plan((&own.0, own.1), known, &cluster.spus).map_err(|why| {
+    let plan = plan((&own.0, own.1), known, spus).map_err(|why| {
         CliError::new(
             format!("{why}: an older build may not understand what a newer one has written"),
             "use the newer build, or one that is newer still",
@@ -132,17 +138,15 @@ async fn restarted(
     name: &str,
     plan: &Plan,
 ) -> Result<Cluster> {
-    let limit = context.lifecycle_timeout();
-    // It has just been started, perhaps: it knows whom to spare once it has heard all of them.
-    wait::wait_for(context, admin, name, Goal::Running, limit).await?;
     let which: Vec<_> = plan.spus.iter().map(|runs| runs.spu_id).collect();
     let ordered = admin.cluster_restart(name, Some(&which)).await;
     let ordered = scale::told(context, admin, name, ordered).await?;
+    // It waits by itself for whoever is not there: whether the cluster lacked something before, and
+    // lacks it still, is not what this is about.
     if let Some(id) = ordered.operation_id {
-        operation::wait_for(context, admin, id, limit).await?;
+        operation::wait_for(context, admin, id, context.lifecycle_timeout()).await?;
     }
-    let cluster = wait::wait_for(context, admin, name, Goal::Running, limit).await?;
-    Ok(cluster.unwrap_or(ordered))
+    Ok(wait::look(admin, name).await?.unwrap_or(ordered))
 }
 
 /// What is to be started anew: whatever runs another build than this one. The error names what runs

@@ -177,14 +177,26 @@ fn of_spus(folder: &Path) -> Vec<(String, String)> {
             value(line, "--data-dir"),
             value(line, "--metrics-listen"),
         ) && let Ok(spu) = Path::new(&data).strip_prefix(folder)
+            && let Some(spu) = spu.to_str().filter(|spu| is_spu(spu))
+            && is_loopback(&address)
         {
-            found.borrow_mut().push((spu.display().to_string(), address));
+            // Anybody may call a process so: nothing but this machine is asked, and the name is
+            // one that goes into a file's.
+            found.borrow_mut().push((spu.to_owned(), address));
         }
         false
     });
     let mut found = found.into_inner();
     found.sort();
     found
+}
+
+fn is_spu(name: &str) -> bool {
+    name.strip_prefix("spu-").is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
+fn is_loopback(address: &str) -> bool {
+    address.parse::<std::net::SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
 }
 
 /// What a process of this user was told by its environment, where the system shows it.

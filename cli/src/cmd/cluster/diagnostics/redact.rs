@@ -15,7 +15,7 @@ const KNOWN_LENGTH_MIN: usize = 8;
 
 /// What secrets look like, and what is left of each. The order counts: what a later one finds
 /// may stand in what an earlier one has left.
-const SHAPES: [(&str, &str); 10] = [
+const SHAPES: [(&str, &str); 11] = [
     // Headers that say who asks, up to the end of the line or of the text that they stand in.
     (
         r#"(?ix)
@@ -34,6 +34,14 @@ const SHAPES: [(&str, &str); 10] = [
     (r#"(?i)\b([a-z][a-z0-9+.-]*://)[^\s"'<>]*@"#, "${1}[redacted]@"),
     // What a URL is asked for by name.
     (r"(?i)([?&](?:sig|signature|auth|key|code)=)[^&\s]+", "${1}[redacted]"),
+    // Named, in environments and options: whatever comes up to the next space, unless it is quoted.
+    (
+        r#"(?ix)
+        ( [a-z0-9_.-]* (?: secret | passw(?:or)?d | passphrase | token | api[_-]?key | admin[_-]?key
+            | private[_-]?key | access[_-]?key | pepper | credential | pwd )
+          [a-z0-9_.-]* = ) [^\s"'\\&\[][^\s"'&]*"#,
+        "${1}[redacted]",
+    ),
     // Named: in environments, options, YAML, TOML and JSON, there also within a text.
     (
         r#"(?ix)
@@ -131,6 +139,7 @@ mod tests {
             ("authorization: Own abc.DEF of me\nb".into(), "authorization: [redacted]\nb".into()),
             (r#"{"Cookie":"a=abc.DEF","n":1}"#.into(), r#"{"Cookie":[redacted],"n":1}"#.into()),
             ("spu --join-token abc.DEF --n 1".into(), "--join-token [redacted] --n 1".into()),
+            ("API_PASSWORD=ab;cd,DEF} n".into(), "API_PASSWORD=[redacted] n".into()),
             ("host=db pwd=abc.DEF".into(), "host=db pwd=[redacted]".into()),
             ("got bearer abcdef123 from".into(), "got bearer [redacted] from".into()),
             (
