@@ -1,7 +1,13 @@
 //! The SPU as a process: arguments, signals, the real disk. Shared by `weir-spu` and
 //! `weir run spu`.
 
-use std::{io::Read as _, num::NonZeroU64, path::PathBuf, process::ExitCode};
+use std::{
+    fs,
+    io::{self, Read as _},
+    num::NonZeroU64,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::Args;
 use secrecy::SecretString;
@@ -164,11 +170,7 @@ async fn credentials(args: &SpuArgs) -> Result<Credentials, String> {
         return named().ok_or_else(|| "not every id of the SPU is named".to_owned());
     };
     let (path, shown) = (file.clone(), file.display());
-    let text = task::blocking(move || {
-        let mut text = String::new();
-        std::fs::File::open(path)?.take(CREDENTIALS_BYTES_MAX).read_to_string(&mut text)?;
-        Ok::<_, std::io::Error>(text)
-    });
+    let text = task::blocking(move || read(&path));
     let text =
         text.await.map_err(|error| format!("cannot read the credentials {shown}: {error}"))?;
     // What serde says of a wrong value may quote it: the secret is such a value.
@@ -182,6 +184,13 @@ async fn credentials(args: &SpuArgs) -> Result<Credentials, String> {
         read.control_plane.clone_from(control_plane);
     }
     Ok(read)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a process's own file; never simulated")]
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    fs::File::open(path)?.take(CREDENTIALS_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// So many as was asked for, but no more than half of the files that the system lets this
