@@ -58,7 +58,7 @@ pub fn print<T: Serialize + ?Sized>(
 /// Prints one of many results: as JSON on one line, as YAML with the line that parts documents.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_one<T: Serialize + ?Sized>(
     format: Format,
     value: &T,

@@ -49,7 +49,7 @@ pub struct SpuRegistered {
 }
 
 /// Adds an SPU that somebody else runs. Every call adds one: an answer that was lost is undone by
-/// [`super::spu_unregister`].
+/// [`super::spu_unregister()`].
 ///
 /// # Errors
 /// [`AppError::ClusterShutDown`], [`AppError::ClusterDeleting`], [`AppError::Invalid`] beyond the

@@ -47,7 +47,7 @@ pub struct CreateArgs {
     /// The first SPU's port, the others follow; default: free ones
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port_base: Option<u16>,
-    /// Where the data goes, as DIR/<cluster id>/spu-<n>; default: below WEIR_HOME
+    /// Where the data goes, as DIR/CLUSTER_ID/spu-N; default: below WEIR_HOME
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// A YAML file that says name, spus, port_base and data_dir; - is standard input

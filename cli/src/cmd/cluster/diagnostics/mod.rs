@@ -48,7 +48,7 @@ const NEVER: &str = "keys, tokens, secrets, and what records hold";
 pub struct DiagnosticsArgs {
     #[command(flatten)]
     name: NameArg,
-    /// The file; default: weir-diagnostics-<cluster>-<time>.tar.gz in the current folder
+    /// The file; default: weir-diagnostics-CLUSTER-TIME.tar.gz in the current folder
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Replace the file if it is there
