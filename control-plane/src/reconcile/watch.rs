@@ -27,8 +27,8 @@ pub(super) struct Ended {
     pub(super) reason: String,
 }
 
-/// Looks at every launch that should run and is not being stopped; stores new handles. Those that ended are returned
-/// and stored with [`store_ended`].
+/// Looks at every launch that should run and is not being stopped; stores new handles. Those that
+/// ended are returned and stored with [`store_ended`].
 pub(super) async fn observe(
     context: &Context,
     snapshot: &Snapshot,

@@ -1,6 +1,6 @@
 //! What is gathered: each part by itself, so that one that is away does not keep the others.
 
-use std::{cell::RefCell, future::Future, path::Path, time::Duration};
+use std::{cell::RefCell, future::Future, net::SocketAddr, path::Path, time::Duration};
 
 use bytes::Bytes;
 use secrecy::SecretString;
@@ -178,7 +178,7 @@ fn of_spus(folder: &Path) -> Vec<(String, String)> {
             value(line, "--metrics-listen"),
         ) && let Ok(spu) = Path::new(&data).strip_prefix(folder)
             && let Some(spu) = spu.to_str().filter(|spu| is_spu(spu))
-            && is_loopback(&address)
+            && address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
         {
             // Anybody may call a process so: nothing but this machine is asked, and the name is
             // one that goes into a file's.
@@ -193,10 +193,6 @@ fn of_spus(folder: &Path) -> Vec<(String, String)> {
 
 fn is_spu(name: &str) -> bool {
     name.strip_prefix("spu-").is_some_and(|number| number.parse::<u32>().is_ok())
-}
-
-fn is_loopback(address: &str) -> bool {
-    address.parse::<std::net::SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
 }
 
 /// What a process of this user was told by its environment, where the system shows it.
