@@ -80,6 +80,27 @@ async fn goes_on_where_it_was_after_disconnects_and_changes_of_leader() {
 }
 
 #[tokio::test]
+async fn an_end_that_a_new_leader_does_not_know_is_waited_for_by_who_reads_to_it() {
+    let spu = FakeSpu::start(1).await;
+    spu.fill(key(1, 0), 0..5, 4);
+    spu.script_fetch([Fetch::KnowsOnly(8), Fetch::KnowsOnly(12), Fetch::BreakAfter(2)]);
+    let mut to_the_end = consumer(&spu, orders().until_end()).await;
+    assert_eq!(read(&mut to_the_end).await, ((0..20).collect(), None));
+    assert_eq!(spu.state().subscriptions, 4);
+
+    // Once it is known it is not asked for again, and who reads on need not know it.
+    spu.script_fetch([Fetch::BreakAfter(2), Fetch::KnowsOnly(8)]);
+    let mut broken = consumer(&spu, orders().until_end()).await;
+    assert_eq!(read(&mut broken).await, ((0..20).collect(), None));
+    spu.script_fetch([Fetch::KnowsOnly(8)]);
+    let mut reads_on = consumer(&spu, orders()).await;
+    for offset in 0..20 {
+        assert_eq!(next(&mut reads_on).await, Some(Ok(offset)));
+    }
+    assert_eq!(spu.state().subscriptions, 7);
+}
+
+#[tokio::test]
 async fn a_missing_batch_stops_the_partition_until_told_where_to_go_on() {
     let spu = FakeSpu::start(1).await;
     spu.fill(key(1, 0), 0..4, 2);

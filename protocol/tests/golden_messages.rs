@@ -229,6 +229,7 @@ fn samples() -> Vec<Sample> {
         max_bytes: 1 << 20,
         uncommitted: true,
         from_follower: true,
+        settled: true,
     };
     let unsubscribe = Unsubscribe { subscription_id: 7 };
     let credit = Credit { bytes: 1 << 33 };

@@ -93,8 +93,9 @@ pub struct ConsumerConfig {
     /// The application's own, stored with each offset that is committed. At most 4,096 bytes.
     pub metadata: String,
     /// Default false. True: each partition ends at the high watermark that it had when
-    /// reading it began, and the stream after the last of them. Partitions added later are
-    /// not read.
+    /// reading it began, and the stream after the last of them. Whatever was acknowledged to
+    /// anybody before that is read: a new leader that does not know yet what was (KIP-207) is
+    /// waited for. Partitions added later are not read.
     pub until_end: bool,
     /// Bytes of batches, as stored, held for the application, about. Default 32 MiB.
     pub max_buffer_bytes: usize,

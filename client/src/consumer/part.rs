@@ -65,12 +65,13 @@ impl Part {
     pub(super) fn new(
         index: PartitionIndex,
         opening: Opening,
+        until_end: bool,
         phase: Phase,
         backoff: BackoffConfig,
     ) -> Self {
         Self {
             index,
-            position: Position::new(index, opening),
+            position: Position::new(index, opening, until_end),
             phase,
             session: 0,
             avoids: None,

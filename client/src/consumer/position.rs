@@ -15,7 +15,9 @@ pub(super) struct Position {
     opening: Opening,
     /// The next offset to be read; none before the SPU resolved the start.
     next: Option<Offset>,
-    /// Where reading ends; none: never.
+    /// Whether reading ends where the log ended at its beginning.
+    until_end: bool,
+    /// Where reading ends; none: never, or not known yet.
     stop_at: Option<Offset>,
     /// Nothing has come since the last subscription: the next batch may begin early.
     first: bool,
@@ -31,8 +33,8 @@ pub(super) struct Span {
 }
 
 impl Position {
-    pub(super) fn new(partition: PartitionIndex, opening: Opening) -> Self {
-        Self { partition, opening, next: None, stop_at: None, first: true }
+    pub(super) fn new(partition: PartitionIndex, opening: Opening, until_end: bool) -> Self {
+        Self { partition, opening, next: None, until_end, stop_at: None, first: true }
     }
 
     /// What to ask an SPU for. A reset is for the beginning only.
@@ -50,6 +52,11 @@ impl Position {
         self.next.is_some()
     }
 
+    /// Whether the leader has to say yet where reading ends.
+    pub(super) fn wants_end(&self) -> bool {
+        self.until_end && self.stop_at.is_none()
+    }
+
     /// Goes on elsewhere.
     pub(super) fn skip_to(&mut self, offset: Offset) {
         self.next = Some(offset);
@@ -62,7 +69,6 @@ impl Position {
         offset: Offset,
         resolution: Resolution,
         high_watermark: Offset,
-        until_end: bool,
     ) -> Result<(), ConsumeError> {
         let asked = self.opening();
         // The planted bug sits at both ends: else this check would catch it.
@@ -73,7 +79,7 @@ impl Position {
         }
         self.next = Some(offset);
         self.first = true;
-        if until_end && self.stop_at.is_none() {
+        if self.wants_end() {
             self.stop_at = Some(high_watermark);
         }
         Ok(())
@@ -130,15 +136,16 @@ mod tests {
 
     fn opening(committed: Option<u64>, start: Start, reset: ResetPolicy) -> Position {
         let opening = Opening { committed: committed.map(Offset), start, reset };
-        Position::new(PartitionIndex(3), opening)
+        Position::new(PartitionIndex(3), opening, false)
     }
 
     fn started(at: u64, stop_at: Option<u64>) -> Position {
         let mut position = opening(None, Start::Beginning, ResetPolicy::Error);
+        position.until_end = stop_at.is_some();
+        assert_eq!(position.wants_end(), stop_at.is_some());
         let high_watermark = Offset(stop_at.unwrap_or(0));
-        position
-            .started(Offset(at), Resolution::AsAsked, high_watermark, stop_at.is_some())
-            .unwrap();
+        position.started(Offset(at), Resolution::AsAsked, high_watermark).unwrap();
+        assert!(!position.wants_end());
         position
     }
 
@@ -188,7 +195,7 @@ mod tests {
     #[test]
     fn an_spu_that_begins_elsewhere_is_caught() {
         let mut position = started(5, None);
-        let mut says = |at, how| position.started(Offset(at), how, Offset(9), false);
+        let mut says = |at, how| position.started(Offset(at), how, Offset(9));
         assert_eq!(says(6, Resolution::AsAsked).unwrap_err().code(), "GAP");
         assert_eq!(says(9, Resolution::Reset).unwrap_err().code(), "GAP", "it had begun");
         assert!(says(5, Resolution::AsAsked).is_ok());
@@ -205,7 +212,7 @@ mod tests {
         for (reset, at, how, taken) in cases {
             let mut position = opening(Some(7), Start::Beginning, reset);
             assert_eq!(position.offset(), Offset(7));
-            let answer = position.started(Offset(at), how, Offset(9), false);
+            let answer = position.started(Offset(at), how, Offset(9));
             assert_eq!(answer.is_ok(), taken, "{reset:?} {at} {how:?}");
         }
     }

@@ -138,7 +138,8 @@ impl Reader {
 
     fn assign(&mut self, index: PartitionIndex, start: Start) {
         let (opening, phase) = (self.config.opening(start), self.first_phase());
-        self.parts.insert(index, Part::new(index, opening, phase, self.core.config.backoff));
+        let (until_end, backoff) = (self.config.until_end, self.core.config.backoff);
+        self.parts.insert(index, Part::new(index, opening, until_end, phase, backoff));
     }
 
     fn map_changed(&mut self) -> Result<(), Over> {
@@ -311,8 +312,7 @@ impl Reader {
             high_watermark: Offset(started.high_watermark),
         };
         let Begun { offset, resolution, high_watermark, .. } = begun;
-        let until_end = self.config.until_end;
-        if let Err(error) = part.position.started(offset, resolution, high_watermark, until_end) {
+        if let Err(error) = part.position.started(offset, resolution, high_watermark) {
             return self.halt(index, error);
         }
         if first {

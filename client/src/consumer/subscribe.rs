@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Who is to serve a partition, where, and in which epoch: the leader, and once that has said where
-/// to begin, a follower that is nearer, where the consumer wants that.
+/// to begin and to end, a follower that is nearer, where the consumer wants that.
 pub(super) fn server<'a>(
     map: &'a ClusterMap,
     partition: &Partition,
@@ -28,7 +28,7 @@ pub(super) fn server<'a>(
     config: &ConsumerConfig,
 ) -> Option<(SpuId, &'a str, LeaderEpoch)> {
     let rack = config.rack.as_deref().filter(|_| config.isolation == Isolation::Committed);
-    let near = rack.filter(|_| part.position.begun());
+    let near = rack.filter(|_| part.position.begun() && !part.position.wants_end());
     near.and_then(|rack| map.on_rack(partition, rack))
         .filter(|(spu, ..)| part.avoids != Some(*spu))
         .or_else(|| map.leader(partition))
@@ -84,6 +84,7 @@ impl Reader {
                                 max_bytes: self.config.fetch_bytes.max(1),
                                 uncommitted: self.config.isolation == Isolation::Uncommitted,
                                 from_follower: !leads,
+                                settled: part.position.wants_end(),
                             };
                             let subscription = Subscription {
                                 consumer: self.id,

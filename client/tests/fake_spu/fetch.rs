@@ -96,6 +96,9 @@ async fn subscription(
             (error.log_start, error.high_watermark) = (Some(log_start), Some(end));
             return send(Event::Error(error));
         }
+        Some(Fetch::KnowsOnly(_)) if asked.settled => {
+            return send(Event::Error(error(ErrorCode::NotYetAvailable)));
+        }
         Some(Fetch::Silence) => return std::future::pending().await,
         _ => {}
     }
@@ -130,7 +133,10 @@ async fn subscription(
     send(Event::Started(Started {
         offset,
         log_start,
-        high_watermark: end,
+        high_watermark: match &act {
+            Some(Fetch::KnowsOnly(known)) => *known,
+            _ => end,
+        },
         resolution: resolution.into(),
     }));
     let mut sent = 0;

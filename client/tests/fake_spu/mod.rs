@@ -66,6 +66,8 @@ pub enum Fetch {
     Twice,
     /// Damages the last byte of the batch with this index.
     Damage(usize),
+    /// Is a new leader that knows the log to be committed only so far.
+    KnowsOnly(u64),
     Silence,
 }
 

@@ -44,6 +44,9 @@ impl Reading {
             (false, true) if !offset => {
                 invalid("a follower serves from an offset on; the leader says which")
             }
+            (false, true) if subscribe.settled => {
+                invalid("a follower does not know the end; the leader says where it is")
+            }
             (false, true) => Ok(Self::Nearby),
             (true, false) => Ok(Self::Uncommitted),
             (false, false) => Ok(Self::Committed),
@@ -163,5 +166,8 @@ mod tests {
             let refused = ask(uncommitted, true, start).unwrap_err();
             assert_eq!(refused.code, ErrorCode::InvalidRequest);
         }
+        let to_its_end = Subscribe { from_follower: true, settled: true, ..Subscribe::default() };
+        let refused = Reading::asked(&to_its_end, at).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidRequest);
     }
 }

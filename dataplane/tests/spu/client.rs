@@ -231,6 +231,20 @@ impl Fetcher {
         self.tell(fetch_message::Message::Subscribe(subscribe)).await;
     }
 
+    /// From the beginning, once the leader knows the end.
+    pub async fn subscribe_settled(&self, id: u64, key: PartitionKey, leader_epoch: u32) {
+        let position = Some(Position::Beginning(true));
+        let subscribe = Subscribe {
+            subscription_id: id,
+            partition: Some(key.to_wire()),
+            leader_epoch,
+            start: Some(Start { position, ..Start::default() }),
+            settled: true,
+            ..Subscribe::default()
+        };
+        self.tell(fetch_message::Message::Subscribe(subscribe)).await;
+    }
+
     /// From the beginning, with what is not committed.
     pub async fn subscribe_uncommitted(&self, id: u64, key: PartitionKey) {
         let position = Some(Position::Beginning(true));

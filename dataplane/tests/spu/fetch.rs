@@ -5,7 +5,10 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use weir_protocol::{
     ErrorCode,
-    pb::data::{self, fetch_message::Message, fetch_response::Event, start::Position},
+    pb::{
+        data::{self, fetch_message::Message, fetch_response::Event, start::Position},
+        metadata::TopicGeneration,
+    },
 };
 
 use crate::{
@@ -178,17 +181,22 @@ async fn responses_keep_to_their_bound() {
     }
 }
 
-/// Leads a topic of which nothing is committed: the other replica is in sync, and never there.
-async fn alone() -> Node {
+/// A topic of which nothing is committed: the other replica is in sync, and never there.
+fn shared() -> TopicGeneration {
     let mut shared = topic(1, 1, "t");
     for partition in &mut shared.partitions {
         partition.replica_spu_ids = vec![1, 2];
         partition.isr_spu_ids = vec![1, 2];
     }
     shared.min_insync_replicas = 2;
+    shared
+}
+
+/// Leads it.
+async fn alone() -> Node {
     let folder = Arc::new(TempDir::new().unwrap());
     let disk = real_disk(&folder).await;
-    let control_plane = ControlPlane::start(vec![shared]).await;
+    let control_plane = ControlPlane::start(vec![shared()]).await;
     Node::on(folder, disk, control_plane).await
 }
 
@@ -208,6 +216,37 @@ async fn what_is_not_committed_is_sent_to_who_asks_for_it_alone() {
         producer.send(record).await.unwrap();
         assert_eq!(fetcher.records(2).await, [n]);
     }
+}
+
+#[tokio::test]
+async fn who_reads_to_the_end_is_told_to_wait_until_a_new_leader_knows_it() {
+    let node = alone().await;
+    let mut producer = node.client.produce().await;
+    let acks = data::Acks::Leader.into();
+    let record = data::ProduceRequest { acks, ..request(key(1, 0), batch(3, 10, None)) };
+    producer.send(record).await.unwrap();
+    // The predecessor may have told of these three that they are committed.
+    node.control_plane.change(vec![led(shared(), 2, 1)]).await;
+    node.leads(1, 0).await;
+    let mut fetcher = node.client.fetch().await;
+    fetcher.credit(1 << 20).await;
+    fetcher.subscribe_settled(1, key(1, 0), 2).await;
+    assert_eq!(fetcher.error(1).await.code, ErrorCode::NotYetAvailable);
+    fetcher.subscribe_at(2, key(1, 0), Position::Beginning(true), 0, 2).await;
+    assert_eq!(fetcher.started(2).await, 0);
+
+    // The other one is not in sync any more: all that is here is committed.
+    let mut without = led(shared(), 2, 1);
+    for partition in &mut without.partitions {
+        partition.isr_spu_ids = vec![1];
+        partition.partition_epoch = 3;
+    }
+    without.min_insync_replicas = 1;
+    node.control_plane.change(vec![without]).await;
+    assert_eq!(fetcher.records(2).await, [0]);
+    fetcher.subscribe_settled(3, key(1, 0), 2).await;
+    let (_, Event::Started(started)) = fetcher.event().await else { panic!("no start") };
+    assert_eq!((started.offset, started.high_watermark), (0, 3));
 }
 
 #[tokio::test]

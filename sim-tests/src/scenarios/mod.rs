@@ -12,6 +12,7 @@ mod old_backup;
 mod order_sweep;
 mod partition_growth;
 mod provisioner_faults;
+mod read_to_end;
 mod recreate_offsets;
 mod replica_move;
 mod replica_refill;
@@ -81,6 +82,7 @@ pub const ALL: &[Scenario] = &[
     replica_refill::SCENARIO,
     replica_move::SCENARIO,
     nearest_reads::SCENARIO,
+    read_to_end::SCENARIO,
     old_backup::SCENARIO,
     unclean_election::SCENARIO,
     interval_power_loss::SCENARIO,
