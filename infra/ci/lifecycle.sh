@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The life of a cluster as a person lives it: three SPUs, a topic over all of them, data in, shut
 # down, created again (refused, with advice), resumed, scaled to one, deleted, created again. Every
-# record is counted after each step; at the end no process, no port and no file is left. Prints what
-# each step took.
+# record is counted after each step, and once the cluster is shut down while a topic with three
+# copies is written; at the end no process, no port and no file is left. Prints what each step took.
 #
 #   infra/ci/lifecycle.sh [path of weir] [MB of records]
 set -euo pipefail
@@ -39,6 +39,25 @@ counted() { # when
   printf '%-44s %s\n' "  records read $1" "$found"
 }
 
+# Writes to a topic with three copies, shuts down in the middle, resumes, and reads to the end at
+# once: whoever leads now knows what was acknowledged before it says where the end is.
+cut_off() { # topic
+  local begun acknowledged found
+  "$weir" topic create "$1" --partitions 3 --replication 3 >/dev/null
+  seq 1 100000000 | "$weir" --timeout 3s produce "$1" >"$work/out" 2>"$work/err" &
+  begun=$!
+  until [ "$("$weir" consume "$1" --beginning --count 1 2>/dev/null | wc -l)" = 1 ]; do :; done
+  "$weir" cluster shutdown >/dev/null
+  if wait "$begun"; then fail "100,000,000 records were written before the shutdown"; fi
+  acknowledged=$(cat "$work/out" "$work/err" | grep -o '[0-9,]* records\? acknowledged' | head -n 1 | tr -dc 0-9)
+  [ "${acknowledged:-0}" -gt 0 ] || fail "nothing acknowledged: $(cat "$work/err")"
+  "$weir" cluster resume >/dev/null
+  found=$("$weir" consume "$1" --beginning --disable-continuous 2>/dev/null | wc -l)
+  [ "$found" -ge "$acknowledged" ] || fail "$found of $acknowledged records at once after resume"
+  printf '%-44s %s of %s acknowledged\n' "  records read at once after resume" "$found" "$acknowledged"
+  "$weir" topic delete "$1" --purge --yes >/dev/null
+}
+
 # Lines of 1,000 bytes, none like another.
 records=$((megabytes * 1000))
 python3 - "$records" >"$work/records" <<'PYTHON'
@@ -61,6 +80,7 @@ grep -q 'weir cluster resume' "$work/out" || fail "no advice: $(cat "$work/out")
 sed 's/^/  /' "$work/out"
 timed "resume" "$weir" cluster resume
 counted "after resume"
+for n in 1 2 3; do cut_off "copies-$n"; done
 timed "scale to 1" "$weir" cluster scale --spus 1
 counted "after the scale"
 ports=$("$weir" cluster spu list -o json | grep -o '127.0.0.1:[0-9]*' | cut -d: -f2)
