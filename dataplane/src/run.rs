@@ -9,7 +9,7 @@ use weir_runtime::{
     clock::Clock,
     disk::Disk,
     net::Listener,
-    rpc,
+    plant, rpc,
     task::{self, CancellationToken, JoinHandle},
 };
 
@@ -18,12 +18,12 @@ use crate::{
     coordinator::{Coordinator, Parts, Uploader},
     data_folder::{DataFolder, FolderError, Owner, random_uuid},
     error::SpuError,
-    handler::{self, Shared, throttle::Throttle},
+    handler::{self, Shared, promises::Promises, throttle::Throttle},
     metadata::Cache,
     metrics::Metrics,
     partition::Registry,
     producer_ids::{ProducerIds, Source},
-    replication::Links,
+    replication::{Ending, Links},
     seen::Seen,
     session::{self, Identity, Leave, Session, SessionView},
     token::Tokens,
@@ -35,6 +35,10 @@ const END_SLACK: Duration = Duration::from_secs(1);
 /// How long an SPU that stops waits for others to lead what it led.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long an SPU that stops together with all others waits for them: for their copies of what it
+/// is to acknowledge, and until they have its copies of what they are to.
+const TOGETHER_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What an SPU does not bring along.
 pub struct Deps {
     /// The data folder.
@@ -45,8 +49,10 @@ pub struct Deps {
 
 /// Runs an SPU until `shutdown`, or until the control plane refuses it for good.
 ///
-/// The end is orderly: no new work is taken, open calls end, everything written is synced,
-/// acknowledged and checkpointed, the logs are closed.
+/// The end is orderly: others lead what this SPU led, where others stay; no new work is taken, open
+/// calls end, everything written is synced, acknowledged and checkpointed, the logs are closed. Where
+/// the whole cluster stops nobody takes over: then this SPU follows the others until each has
+/// acknowledged what it took.
 ///
 /// # Errors
 /// [`SpuError`]: what kept it from starting, or why it cannot go on.
@@ -91,6 +97,7 @@ pub async fn run_measured(
     );
 
     let (closing, background) = (CancellationToken::new(), CancellationToken::new());
+    let taking_ends = CancellationToken::new();
     let limits = config.limits.clone();
     let (seen, seen_task) = Seen::open(disk.clone(), clock, background.clone())
         .await
@@ -125,9 +132,16 @@ pub async fn run_measured(
     };
     let (replication_token, token) = watch::channel(String::new());
     let links = Links::new(registry.clone(), cache.clone(), limits.clone(), clock, token);
-    let following = CancellationToken::new();
-    let links_task = task::spawn(links.run(following.clone()));
-    let leave = Leave { wanted: CancellationToken::new(), done: CancellationToken::new() };
+    let following = Ending::default();
+    let links_over = CancellationToken::new();
+    let links_task = {
+        let (following, over) = (following.clone(), links_over.clone().drop_guard());
+        task::spawn(async move {
+            links.run(following).await;
+            drop(over);
+        })
+    };
+    let leave = Leave::default();
     let ordered_to_end = CancellationToken::new();
     let coordinating = CancellationToken::new();
     let parts = Parts {
@@ -152,11 +166,12 @@ pub async fn run_measured(
         coordinator,
         session: session_view,
         metrics,
+        promises: Promises::new(taking_ends.clone()),
         closing: closing.clone(),
     });
     let server = rpc::ServerConfig { drain_timeout: limits.drain_timeout, ..Default::default() };
     let serving =
-        task::spawn(rpc::serve(listener, handler::routes(shared), server, closing.clone()));
+        task::spawn(rpc::serve(listener, handler::routes(shared.clone()), server, closing.clone()));
     let session = Session {
         identity,
         channel,
@@ -190,11 +205,26 @@ pub async fn run_measured(
                 leave.wanted.cancel();
                 hand_over(clock, &leave, session_up).await;
             }
+            // The planted bug: each for itself.
+            if leave.together.is_cancelled() && !plant::active("stops_alone") {
+                let together = async {
+                    taking_ends.cancel();
+                    shared.promises.kept().await;
+                    // Followers hear by it that there is nothing more for them.
+                    closing.cancel();
+                    following.with_leaders.cancel();
+                    links_over.cancelled().await;
+                };
+                if clock.timeout(TOGETHER_TIMEOUT, together).await.is_err() {
+                    tracing::warn!("not every record that was taken is on every SPU; going on");
+                }
+            }
         }
         Err(error) => tracing::error!(%error, "SPU shutting down"),
     }
+    taking_ends.cancel();
     closing.cancel();
-    following.cancel();
+    following.now.cancel();
     within(clock, limits.drain_timeout, "open calls", serving).await;
     coordinating.cancel();
     within(clock, limits.offsets_flush_timeout, "coordinators", coordinator_task).await;

@@ -17,7 +17,7 @@ use weir_protocol::{
 use weir_runtime::{clock::Monotonic, rpc::stream::Incoming, task};
 
 use super::Link;
-use crate::producer::{Acked, Failure};
+use crate::producer::{Acked, Departure, Failure};
 
 /// Messages handed to the transport and not written yet.
 const OUTBOUND_MAX: usize = 16;
@@ -40,6 +40,8 @@ pub(crate) struct ProduceJob {
     pub batch_id: u64,
     pub attempt: u32,
     pub left: Duration,
+    /// Asked before it is written.
+    pub departure: Departure,
     /// Bounded by the batches in flight.
     pub answers: mpsc::UnboundedSender<ProduceAnswer>,
 }
@@ -180,6 +182,9 @@ async fn converse(
                 }
                 // No sender is left and nobody waits: the client is going.
                 let Some(mut job) = next.take().or(job) else { break closed() };
+                if !job.departure.depart() {
+                    continue;
+                }
                 correlation += 1;
                 job.request.correlation_id = correlation;
                 let request = std::mem::take(&mut job.request);
@@ -191,8 +196,14 @@ async fn converse(
     };
     tracing::debug!(endpoint = link.endpoint, error = %lost, pending = pending.len(),
         "produce stream over");
+    // An SPU that ends in order answers all that it has read, and then says so.
+    let unread = lost.code == ErrorCode::ShuttingDown;
     for (_, Pending { job, .. }) in pending {
-        job.fail(&unknown(&lost), true);
+        if unread {
+            job.fail(&lost, false);
+        } else {
+            job.fail(&unknown(&lost), true);
+        }
     }
     if let Some(job) = next {
         job.fail(&lost, false);

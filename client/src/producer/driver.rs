@@ -152,7 +152,7 @@ impl Driver {
                 continue;
             };
             while let Some(next) = sequencer.next(now) {
-                let Attempt { batch_id, number, bytes, left } = match next {
+                let Attempt { batch_id, number, bytes, left, departure } = match next {
                     Ok(attempt) => attempt,
                     Err(resolution) => {
                         refused.push(resolution);
@@ -170,7 +170,7 @@ impl Driver {
                     batch: bytes,
                 };
                 let (key, attempt, answers) = (*key, number, self.answer_to.clone());
-                let job = ProduceJob { request, key, batch_id, attempt, left, answers };
+                let job = ProduceJob { request, key, batch_id, attempt, left, departure, answers };
                 self.core.pool.produce(leader, endpoint, job);
             }
         }

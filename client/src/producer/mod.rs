@@ -14,6 +14,7 @@
 mod accumulator;
 mod config;
 mod delivery;
+mod departure;
 mod driver;
 mod error;
 mod partitioner;
@@ -33,7 +34,7 @@ pub use self::{
     error::{ProduceError, SendError},
     record::{ProducerRecord, RecordMetadata},
 };
-pub(crate) use self::{delivery::Acked, sequencer::Failure};
+pub(crate) use self::{delivery::Acked, departure::Departure, sequencer::Failure};
 use self::{driver::Driver, partitioner::Routing, shared::Shared};
 use crate::{core::Core, metadata::Generation};
 

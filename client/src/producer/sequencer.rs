@@ -22,6 +22,7 @@ use super::{
     ProduceError, ProducerConfig,
     accumulator::{Patience, Sealed},
     delivery::{Acked, BatchState},
+    departure::Departure,
 };
 use crate::{
     error::outcome,
@@ -49,6 +50,8 @@ pub(crate) struct Attempt {
     pub bytes: Bytes,
     /// How long until the batch's deadline.
     pub left: Duration,
+    /// Asked before it is written.
+    pub departure: Departure,
 }
 
 /// A batch's outcome.
@@ -75,11 +78,18 @@ struct Entry {
     queued_bytes: usize,
     attempts: u32,
     in_flight: bool,
+    /// Of the last attempt.
+    departure: Departure,
     /// An attempt with an unknown outcome was made.
     maybe_appended: bool,
 }
 
 impl Entry {
+    /// It is given up while an attempt may be under way.
+    fn give_up(&mut self) {
+        self.maybe_appended |= self.in_flight && !self.departure.call_off();
+    }
+
     fn encoded(&self) -> bool {
         matches!(self.body, Body::Encoded(_))
     }
@@ -141,6 +151,7 @@ impl Sequencer {
             queued_bytes,
             attempts,
             in_flight,
+            departure: Departure::default(),
             maybe_appended,
         });
     }
@@ -211,11 +222,13 @@ impl Sequencer {
         let Body::Encoded(bytes) = &entry.body else { return None };
         entry.in_flight = true;
         entry.attempts = entry.attempts.saturating_add(1);
+        entry.departure = Departure::default();
         Some(Ok(Attempt {
             batch_id: entry.state.id,
             number: entry.attempts,
             bytes: bytes.clone(),
             left: entry.deadline.saturating_sub(now),
+            departure: entry.departure.clone(),
         }))
     }
 
@@ -298,7 +311,7 @@ impl Sequencer {
         let mut done = Vec::new();
         while let Some(index) = self.queue.iter().position(|entry| entry.deadline <= now) {
             let Some(mut entry) = self.queue.remove(index) else { break };
-            entry.maybe_appended |= entry.in_flight;
+            entry.give_up();
             let limit = self.config.delivery_timeout;
             let cause = self.last.as_ref().map_or_else(
                 || "the leader did not answer".to_owned(),
@@ -339,7 +352,7 @@ impl Sequencer {
     pub(crate) fn abandon(&mut self, code: ErrorCode, message: &str) -> Vec<Resolution> {
         let abandoned = std::mem::take(&mut self.queue);
         let unknown = |mut entry: Entry| {
-            entry.maybe_appended |= entry.in_flight;
+            entry.give_up();
             self.resolve(entry, code, message)
         };
         abandoned.into_iter().map(unknown).collect()

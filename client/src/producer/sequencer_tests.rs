@@ -70,6 +70,7 @@ fn sent(s: &mut Sequencer, now: Duration) -> Vec<(u64, u32, u64, u32)> {
     let mut out = Vec::new();
     while let Some(next) = s.next(now) {
         let attempt = next.expect("encodes");
+        assert!(attempt.departure.depart());
         let stamp = verify(&attempt.bytes).unwrap().producer.expect("stamped");
         out.push((attempt.batch_id, attempt.number, stamp.id.0, stamp.base_sequence));
     }
@@ -92,6 +93,19 @@ fn outcomes(done: &[Resolution]) -> Vec<(u64, Known)> {
         (r.state.id, outcome)
     };
     done.iter().map(read).collect()
+}
+
+#[test]
+fn what_was_never_written_is_told_to_be_so_and_is_not_written_later() {
+    let mut s = ready();
+    push(&mut s, 1..=2);
+    let gone = s.next(T0).unwrap().unwrap().departure;
+    let waits = s.next(T0).unwrap().unwrap().departure;
+    assert!(gone.depart());
+    let timed_out = |id, outcome| (id, Err((ErrorCode::TimedOut, outcome)));
+    let expected = [timed_out(1, Outcome::Unknown), timed_out(2, Outcome::NotDone)];
+    assert_eq!(outcomes(&s.expire(ms(30_000))), expected);
+    assert!(!waits.depart());
 }
 
 #[test]

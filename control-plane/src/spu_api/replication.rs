@@ -164,41 +164,53 @@ async fn store_proposals(
 
 /// Gives what an SPU leads, and that is about to stop, to others that are in sync, and drops it
 /// from the in-sync replicas where others remain; nothing where the whole cluster stops: then
-/// all come back as they went.
-pub(super) async fn leave(app: &App, asker: &Asker) -> DbResult<()> {
+/// all come back as they went. Whether that is so.
+pub(super) async fn leave(app: &App, asker: &Asker) -> DbResult<bool> {
     let mut tries = 0;
-    let revision = loop {
+    let farewell = loop {
         tries += 1;
         match store_leave(app, asker).await {
             Err(error) if worth_repeating(&error) && tries < TRIES => app.clock.sleep(PAUSE).await,
             done => break done?,
         }
     };
-    if let Some(revision) = revision {
+    if let Farewell::HandedOver(revision) = farewell {
         app.signals.metadata(asker.cluster, revision);
     }
-    Ok(())
+    Ok(matches!(farewell, Farewell::AllStop))
 }
 
-async fn store_leave(app: &App, asker: &Asker) -> DbResult<Option<Revision>> {
+/// What an SPU that stops leaves behind.
+enum Farewell {
+    /// Others lead.
+    HandedOver(Revision),
+    /// Everything is as it was.
+    Nothing,
+    /// As well, for all others are to stop too.
+    AllStop,
+}
+
+async fn store_leave(app: &App, asker: &Asker) -> DbResult<Farewell> {
     let &Asker { org, cluster, spu, .. } = asker;
     let mut tx = app.store.write().await?;
     if asker.replaced.is_cancelled() {
-        return Ok(None);
+        return Ok(Farewell::Nothing);
     }
     let lives = app.board.lives(cluster);
     let mut scoped = tx.scoped(org);
     let row = clusters::by_id(&mut scoped, cluster).await?;
     if app.board.calls(cluster, app.clock.now()) {
-        return Ok(None);
+        return Ok(Farewell::Nothing);
     }
-    if row.is_none_or(|row| row.desired != Desired::Running || row.frozen.is_some()) {
-        return Ok(None);
+    match row {
+        Some(row) if row.desired == Desired::Shutdown => return Ok(Farewell::AllStop),
+        Some(row) if row.desired == Desired::Running && row.frozen.is_none() => {}
+        _ => return Ok(Farewell::Nothing),
     }
     let rows = spus::list(&mut scoped, cluster).await?;
     if !rows.iter().any(|row| row.id == spu && row.incarnation == asker.incarnation) {
         // Of an earlier life, which leads nothing any more.
-        return Ok(None);
+        return Ok(Farewell::Nothing);
     }
     let electorate = Electorate {
         may_lead: leadership::online(&rows, &lives),
@@ -210,9 +222,8 @@ async fn store_leave(app: &App, asker: &Asker) -> DbResult<Option<Revision>> {
     let settle = |row| damage::elect(row, &electorate, damage.get(&row.key));
     let decided: Vec<_> = shared.iter().filter_map(|row| Some((row, settle(row)?))).collect();
     let revision = leadership::store(&mut scoped, cluster, &decided, app.now_unix_ms()).await?;
-    if revision.is_some() {
-        tx.commit().await?;
-        tracing::info!(%cluster, %spu, partitions = decided.len(), "handed over before it stops");
-    }
-    Ok(revision)
+    let Some(revision) = revision else { return Ok(Farewell::Nothing) };
+    tx.commit().await?;
+    tracing::info!(%cluster, %spu, partitions = decided.len(), "handed over before it stops");
+    Ok(Farewell::HandedOver(revision))
 }

@@ -254,9 +254,10 @@ impl Session<'_> {
         if !self.app.board.stopping(cluster, spu, self.seat.id) {
             return Err(self.replaced());
         }
-        replication::leave(self.app, &self.asker()).await?;
+        let cluster_stops = replication::leave(self.app, &self.asker()).await?;
         self.tell(outgoing).await?;
-        outgoing.send(self.app.clock, control_message::Message::Left(Left {})).await
+        let left = Left { cluster_stops };
+        outgoing.send(self.app.clock, control_message::Message::Left(left)).await
     }
 
     async fn heartbeat(&mut self, outgoing: &Outgoing, beat: Heartbeat) -> Result<(), End> {

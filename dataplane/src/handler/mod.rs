@@ -10,6 +10,7 @@
 //! | [`list_offsets`] | `DataPlane.ListOffsets` |
 //! | [`offsets`] | `Offsets`: sessions and commits of named consumers |
 //! | [`metadata`] | `Metadata.WatchMetadata` |
+//! | [`promises`] | what was taken and is not answered yet |
 //! | `subscription`, `reading`, `at_time` | one reader of a fetch stream; what it may have; a start by time |
 //! | [`auth`] | who is asking |
 //! | `data_plane` | which call of `DataPlane` is whose |
@@ -24,6 +25,7 @@ pub mod metadata;
 pub mod offsets;
 pub mod produce;
 pub mod producer_id;
+pub mod promises;
 mod reading;
 mod replicate;
 pub mod status;
@@ -53,7 +55,7 @@ use weir_protocol::{
 };
 use weir_runtime::{clock::Clock, task::CancellationToken};
 
-use self::{data_plane::DataPlane, replicate::Replication, throttle::Throttle};
+use self::{data_plane::DataPlane, promises::Promises, replicate::Replication, throttle::Throttle};
 use crate::{
     config::{BATCH_BYTES_HARD_MAX, BATCH_BYTES_MAX_DEFAULT, Limits, MESSAGE_BYTES_MAX},
     coordinator::Coordinator,
@@ -89,6 +91,8 @@ pub struct Shared {
     pub catch_up: Throttle,
     /// What is counted.
     pub metrics: Metrics,
+    /// What was taken to be written and is not acknowledged yet.
+    pub promises: Promises,
     /// Set when the SPU goes down.
     pub closing: CancellationToken,
 }

@@ -143,9 +143,6 @@ fn admit(
 ) -> Result<Arc<str>, WireError> {
     let claims = auth::bearer(&shared.tokens, metadata)?;
     token::require(&claims, scope)?;
-    if shared.closing.is_cancelled() {
-        return Err(WireError::new(ErrorCode::ShuttingDown, "the SPU is shutting down"));
-    }
     let fits = (1..=NAME_BYTES_MAX).contains(&consumer.len());
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     // Neither can be told in a path of a URL.
@@ -165,6 +162,7 @@ async fn ask(
     consumer: Arc<str>,
     verb: Verb,
 ) -> Result<Answer, WireError> {
+    let _promise = shared.promises.promise()?;
     let answer = shared.coordinator.ask(Request { consumer: consumer.clone(), verb }).await;
     trace::line(Kind::Rpc, || match &answer {
         Ok(_) => format!("{call} {consumer}"),

@@ -28,7 +28,11 @@ use weir_runtime::{
     trace::{self, Kind},
 };
 
-use super::{Responses, Shared, auth, status};
+use super::{
+    Responses, Shared, auth,
+    promises::{Promise, shutting_down},
+    status,
+};
 use crate::{
     metadata::resolve::resolve,
     metrics::{Call, OpenStream},
@@ -47,6 +51,7 @@ pub(super) fn open(
 ) -> Result<Responses<ProduceResponse>, WireError> {
     let claims = auth::bearer(&shared.tokens, metadata)?;
     token::require(&claims, Scope::Produce)?;
+    let promise = shared.promises.promise()?;
     let (out, responses) = mpsc::channel(ANSWERS_AHEAD);
     let counted = shared.metrics.stream(Call::Produce);
     let stream = Produce {
@@ -57,6 +62,7 @@ pub(super) fn open(
         admitting: None,
         bytes: 0,
         _counted: counted,
+        _promise: promise,
     };
     task::spawn(stream.run(messages));
     Ok(ReceiverStream::new(responses))
@@ -88,11 +94,12 @@ struct Produce {
     /// Of the requests that are not answered.
     bytes: usize,
     _counted: OpenStream,
+    _promise: Promise,
 }
 
 impl Produce {
     async fn run(mut self, mut inbound: Incoming) {
-        let closing = self.shared.closing.clone();
+        let over = self.shared.promises.over().clone();
         let mut open = true;
         while open || self.admitting.is_some() || !self.answers.is_empty() {
             let reads = open && self.admitting.is_none() && self.has_room();
@@ -105,7 +112,7 @@ impl Produce {
                 }
                 (waiter, admitted) = ready(&mut self.admitting) => self.admitted(waiter, admitted),
                 // What was read is answered, then the stream ends.
-                () = closing.cancelled(), if open => open = false,
+                () = over.cancelled(), if open => open = false,
                 message = inbound.message(), if reads => match message {
                     Ok(Some(ProduceMessage { message: Some(Message::Produce(request)) })) => {
                         self.take(request);
@@ -128,6 +135,10 @@ impl Produce {
                     }
                 },
             }
+        }
+        if over.is_cancelled() {
+            // Behind every answer: what has none was not read.
+            let _ = self.out.send(Err(status::of(shutting_down()))).await;
         }
     }
 

@@ -52,12 +52,14 @@ pub(super) struct Link {
     pub clock: Clock,
     pub token: watch::Receiver<String>,
     pub stop: CancellationToken,
+    /// Set when no other stream is to be opened after this one.
+    pub ends_with_leader: CancellationToken,
 }
 
 impl Link {
     pub async fn run(mut self) {
         let mut backoff = Backoff::new(PAUSE_MAX);
-        let stop = self.stop.clone();
+        let (stop, last) = (self.stop.clone(), self.ends_with_leader.clone());
         while !stop.is_cancelled() {
             let ended = tokio::select! {
                 biased;
@@ -76,6 +78,7 @@ impl Link {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
+                () = last.cancelled() => return,
                 () = self.clock.sleep(pause) => {}
             }
         }

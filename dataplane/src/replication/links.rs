@@ -7,7 +7,7 @@ use weir_protocol::ids::SpuId;
 use weir_runtime::{
     clock::Clock,
     rpc::{Channel, ChannelConfig},
-    task::{self, CancellationToken},
+    task::{self, CancellationToken, JoinHandle},
 };
 
 use super::{board::Board, link::Link};
@@ -24,8 +24,24 @@ pub struct Links {
     limits: Limits,
     clock: Clock,
     token: watch::Receiver<String>,
-    /// By leader: where it is, and how to end its link.
-    open: BTreeMap<SpuId, (String, CancellationToken)>,
+    open: BTreeMap<SpuId, Open>,
+}
+
+/// The link to a leader.
+struct Open {
+    endpoint: String,
+    /// Ends it.
+    over: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// How links end.
+#[derive(Clone, Debug, Default)]
+pub struct Ending {
+    /// Each as soon as its leader has ended the stream: it has nothing more to send.
+    pub with_leaders: CancellationToken,
+    /// All of them now.
+    pub now: CancellationToken,
 }
 
 impl Links {
@@ -42,8 +58,8 @@ impl Links {
         Self { board, registry, cache, limits, clock, token, open }
     }
 
-    /// Keeps the links in line with map and board until `stop`.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Keeps the links in line with map and board until they are to end.
+    pub async fn run(mut self, ending: Ending) {
         let (mut leaders, mut maps) = (self.board.leaders(), self.cache.watch());
         loop {
             let wanted: BTreeMap<SpuId, String> = {
@@ -52,46 +68,53 @@ impl Links {
                 let at = |leader: &SpuId| Some((*leader, map.map.endpoint(*leader)?.to_owned()));
                 leaders.iter().filter_map(at).collect()
             };
-            self.open.retain(|leader, (endpoint, over)| {
-                let kept = wanted.get(leader) == Some(endpoint);
+            self.open.retain(|leader, link| {
+                let kept = wanted.get(leader) == Some(&link.endpoint);
                 if !kept {
-                    over.cancel();
+                    link.over.cancel();
                 }
                 kept
             });
             for (leader, endpoint) in wanted {
                 if !self.open.contains_key(&leader) {
-                    let over = stop.child_token();
-                    self.start(leader, &endpoint, over.clone());
-                    self.open.insert(leader, (endpoint, over));
+                    let link = self.start(leader, endpoint, &ending);
+                    self.open.insert(leader, link);
                 }
             }
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return,
+                () = ending.now.cancelled() => return,
+                () = ending.with_leaders.cancelled() => break,
                 changed = leaders.changed() => if changed.is_err() { return },
                 changed = maps.changed() => if changed.is_err() { return },
             }
         }
+        for (leader, link) in self.open {
+            if link.task.await.is_err() {
+                tracing::error!(%leader, "the task that follows a leader has panicked");
+            }
+        }
     }
 
-    fn start(&self, leader: SpuId, endpoint: &str, stop: CancellationToken) {
+    fn start(&self, leader: SpuId, endpoint: String, ending: &Ending) -> Open {
         let config = ChannelConfig {
             connect_timeout: SILENCE_MAX,
             keep_alive_interval: SILENCE_MAX / 2,
             keep_alive_timeout: SILENCE_MAX / 2,
             ..ChannelConfig::default()
         };
+        let over = ending.now.child_token();
         let link = Link {
             leader,
-            channel: Channel::new(endpoint, config),
+            channel: Channel::new(&endpoint, config),
             board: self.board.clone(),
             registry: self.registry.clone(),
             limits: self.limits.clone(),
             clock: self.clock,
             token: self.token.clone(),
-            stop,
+            stop: over.clone(),
+            ends_with_leader: ending.with_leaders.clone(),
         };
-        task::spawn(link.run());
+        Open { endpoint, over, task: task::spawn(link.run()) }
     }
 }

@@ -18,4 +18,4 @@ pub mod links;
 pub mod wire;
 
 pub use board::Board;
-pub use links::Links;
+pub use links::{Ending, Links};

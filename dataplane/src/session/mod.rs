@@ -87,10 +87,12 @@ pub struct Session {
 }
 
 /// How an SPU that is about to stop hands over what it leads.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Leave {
     /// Set when it wants to.
     pub(crate) wanted: CancellationToken,
+    /// Set, before `done`, when all other SPUs end as well.
+    pub(crate) together: CancellationToken,
     /// Set when the control plane has done what it could.
     pub(crate) done: CancellationToken,
 }

@@ -59,7 +59,12 @@ impl Session {
                 tracing::info!("the cluster is to stop, and this SPU with it");
                 self.ordered_to_end.cancel();
             }
-            FromControl::Left(_) => self.leave.done.cancel(),
+            FromControl::Left(left) => {
+                if left.cluster_stops {
+                    self.leave.together.cancel();
+                }
+                self.leave.done.cancel();
+            }
             FromControl::Registered(_) => {
                 return Err(lost("the control plane answered the registration twice", false));
             }

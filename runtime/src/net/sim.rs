@@ -15,6 +15,8 @@ use crate::trace::{self, Kind};
 
 /// How often a held connect or a hidden death looks at the cut table again.
 const RECHECK: Duration = Duration::from_millis(50);
+/// How long after a shutdown what was written before it may be on its way.
+const ON_ITS_WAY: Duration = Duration::from_millis(20);
 /// The most that one write takes, so that large messages arrive in pieces.
 const WRITE_BYTES_MAX: usize = 64 << 10;
 
@@ -37,12 +39,14 @@ pub struct Stream {
     /// The peer is gone, which this side may not see yet.
     ended: Option<io::Result<()>>,
     hold: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Our side is shut down, and ends then.
+    fin: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl Stream {
     pub(super) fn new(stream: tokio::net::TcpStream) -> Self {
         let peer = stream.peer_addr().ok().map(|a| a.ip());
-        Self { inner: Some(stream), peer, ended: None, hold: None }
+        Self { inner: Some(stream), peer, ended: None, hold: None, fin: None }
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -114,7 +118,22 @@ impl AsyncWrite for Stream {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// madsim knows no half-closed connection: once dropped, what the peer writes is an error there,
+    /// even while it has not read what was sent before, which a kernel would have told it first. So
+    /// it is dropped when all of that has arrived, or the peer is gone.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { inner, fin, .. } = &mut *self;
+        if let Some(stream) = inner.as_mut() {
+            let fin = fin.get_or_insert_with(|| Box::pin(tokio::time::sleep(ON_ITS_WAY)));
+            let mut scratch = [0; 4096];
+            while fin.as_mut().poll(cx).is_pending() {
+                let mut unread = ReadBuf::new(&mut scratch);
+                let read = ready!(Pin::new(&mut *stream).poll_read(cx, &mut unread));
+                if read.is_err() || unread.filled().is_empty() {
+                    break;
+                }
+            }
+        }
         self.inner = None;
         Poll::Ready(Ok(()))
     }

@@ -13,6 +13,7 @@
 mod channel;
 mod deadline;
 mod hyper_io;
+mod lingering;
 mod server;
 pub mod stream;
 mod trailers;

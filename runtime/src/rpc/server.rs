@@ -22,6 +22,7 @@ use super::{
     CONNECTION_WINDOW_BYTES, Executor, FRAME_BYTES_MAX, SEND_BUFFER_BYTES_MAX, STREAM_WINDOW_BYTES,
     Timer,
     deadline::{self, Side},
+    lingering::Lingering,
 };
 use crate::{
     clock::Clock,
@@ -92,7 +93,7 @@ async fn connection(
     seat: Seat,
 ) {
     let received = Arc::new(AtomicUsize::new(0));
-    let io = Counted { stream, received: received.clone() };
+    let io = Counted { stream: Lingering::new(stream), received: received.clone() };
     let service = service_fn(move |request: http::Request<Incoming>| {
         let call = call(routes.clone(), request, config.call_timeout_max);
         async move { Ok::<_, std::convert::Infallible>(call.await) }
@@ -165,7 +166,7 @@ async fn call(
 
 /// Counts what arrived, to tell a peer that sends nothing from one that speaks.
 struct Counted {
-    stream: Stream,
+    stream: Lingering<Stream>,
     received: Arc<AtomicUsize>,
 }
 

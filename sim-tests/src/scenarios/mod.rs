@@ -10,6 +10,7 @@ mod interval_power_loss;
 mod nearest_reads;
 mod old_backup;
 mod order_sweep;
+mod orderly_stop;
 mod partition_growth;
 mod provisioner_faults;
 mod read_to_end;
@@ -70,6 +71,7 @@ pub const ALL: &[Scenario] = &[
     stale_spu::SCENARIO,
     twin_spu::SCENARIO,
     scale_down::SCENARIO,
+    orderly_stop::SCENARIO,
     order_sweep::SCENARIO,
     provisioner_faults::SCENARIO,
     control_plane_crash::SCENARIO,
