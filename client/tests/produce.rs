@@ -108,6 +108,19 @@ async fn flush_waits_for_lingering_records_and_reports_failures() {
 }
 
 #[tokio::test]
+async fn what_an_spu_had_not_read_when_it_stopped_is_known_not_to_be_written() {
+    let spu = FakeSpu::start(1).await;
+    // Such a producer sends nothing again that may have been written.
+    let config = ProducerConfig { idempotent: false, ..one_by_one() };
+    let producer = producer(&spu.client().await, config).await;
+    spu.script_produce([Produce::Break]);
+    let unknown = Err((ErrorCode::Disconnected, Outcome::Unknown));
+    assert_eq!(outcomes(&producer, 1).await, [unknown]);
+    spu.script_produce([Produce::StopsBefore]);
+    assert_eq!(outcomes(&producer, 1).await, [Ok(0)]);
+}
+
+#[tokio::test]
 async fn waits_without_end_are_no_trouble() {
     let spu = FakeSpu::start(1).await;
     let config = ProducerConfig {

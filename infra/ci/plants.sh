@@ -51,6 +51,7 @@ caught wiped_stays_in_sync replica-refill "$lost" 0..40
 caught moved_before_in_sync replica-move "$lost" 0..4
 # Who reads what is not committed comes to stand behind the end of the log, and waits for ever.
 caught follower_serves_its_log nearest-reads "$lost|scenario" 0..40
+caught stops_alone orderly-stop 'scenario' 0..4
 caught any_end_will_do read-to-end 'kept_is_readable' 0..10
 caught nobody_is_near nearest-reads 'scenario' 0..4
 caught no_freeze old-backup "$lost" 0..12

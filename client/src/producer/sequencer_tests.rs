@@ -290,6 +290,13 @@ impl Spu {
     }
 }
 
+/// An attempt under way.
+enum Flight {
+    /// To be written to the stream yet.
+    Waits(Bytes, Departure),
+    Answered(Result<Acked, Failure>),
+}
+
 proptest! {
     /// Whatever a leader answers, in whatever order: each batch gets one outcome, what was
     /// acknowledged is in the log once, what is said not to be there is not, and the log has
@@ -302,7 +309,7 @@ proptest! {
         let mut s = ready();
         let mut spu = Spu::default();
         let (mut now, mut ids, mut next_batch) = (T0, 8, 1);
-        let mut flying: Vec<(u64, u32, Result<Acked, Failure>)> = Vec::new();
+        let mut flying: Vec<(u64, u32, Flight)> = Vec::new();
         let mut results: BTreeMap<u64, Result<u64, Outcome>> = BTreeMap::new();
         let settle = |done: Vec<Resolution>, results: &mut BTreeMap<_, _>| {
             for r in done {
@@ -323,6 +330,11 @@ proptest! {
             }
             while let Some(Ok(attempt)) = s.next(now) {
                 let (id, number) = (attempt.batch_id, attempt.number);
+                if step == 4 {
+                    flying.push((id, number, Flight::Waits(attempt.bytes, attempt.departure)));
+                    continue;
+                }
+                prop_assert!(attempt.departure.depart());
                 let answer = match step {
                     0 => failed(ErrorCode::NotLeader),
                     // Appended, and nobody hears of it.
@@ -334,12 +346,18 @@ proptest! {
                     3 => failed(ErrorCode::InvalidRequest),
                     _ => spu.produce(id, &attempt.bytes),
                 };
-                flying.push((id, number, answer));
+                flying.push((id, number, Flight::Answered(answer)));
             }
             if !flying.is_empty() && step != 9 {
-                let (id, number, answer) = flying.remove(pick % flying.len());
-                let done = s.answer(id, number, answer, now);
-                settle(done, &mut results);
+                let (id, number, flight) = flying.remove(pick % flying.len());
+                let answer = match flight {
+                    Flight::Answered(answer) => Some(answer),
+                    Flight::Waits(bytes, departure) => {
+                        departure.depart().then(|| spu.produce(id, &bytes))
+                    }
+                };
+                let done = answer.map(|answer| s.answer(id, number, answer, now));
+                settle(done.unwrap_or_default(), &mut results);
             }
             let done = s.expire(now);
             settle(done, &mut results);

@@ -51,6 +51,8 @@ pub enum Produce {
     /// Appended, and the stream breaks before the answer.
     AppendAndBreak,
     Break,
+    /// Not read: the SPU stops, and says so.
+    StopsBefore,
     Silence,
 }
 

@@ -1,10 +1,11 @@
 //! The produce stream of the fake.
 
 use futures::StreamExt;
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
-use weir_protocol::{ids::PartitionKey, pb::data::*};
+use tonic::{Code, Status, Streaming};
+use weir_protocol::{ErrorCode, ids::PartitionKey, pb::data::*};
 use weir_runtime::task;
 
 use super::{Answers, FakeSpu, Produce, error};
@@ -54,6 +55,10 @@ fn answer(
     let appended = match act {
         Produce::Refuse(code) => Err(code),
         Produce::Break => return broken(),
+        Produce::StopsBefore => {
+            let details = error(ErrorCode::ShuttingDown).encode_to_vec();
+            return Err(Status::with_details(Code::Unavailable, "scripted", details.into()));
+        }
         Produce::Silence => return Ok(None),
         Produce::Serve | Produce::AppendAndBreak => {
             state.logs.entry(key).or_default().append(&request.batch)

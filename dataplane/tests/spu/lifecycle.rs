@@ -206,11 +206,19 @@ async fn the_end_answers_what_was_taken() {
     producer.answer().await.1.unwrap();
     let (ended, ..) = node.stop().await;
     ended.unwrap();
-    while let Ok(Some(response)) = producer.end().await {
-        let result = response.result.unwrap();
-        let acked = matches!(result, weir_protocol::pb::data::produce_response::Result::Ack(_));
-        assert!(acked, "{result:?}");
-    }
+    let last = loop {
+        match producer.end().await {
+            Ok(Some(response)) => {
+                let result = response.result.unwrap();
+                let acked =
+                    matches!(result, weir_protocol::pb::data::produce_response::Result::Ack(_));
+                assert!(acked, "{result:?}");
+            }
+            other => break other,
+        }
+    };
+    // Whatever has no answer by now was not read.
+    assert_eq!(crate::client::code_of(&last.unwrap_err()), ErrorCode::ShuttingDown);
 }
 
 #[tokio::test]
