@@ -26,6 +26,7 @@ mod coordinator;
 pub mod cut_view;
 mod ends;
 mod error;
+mod hint;
 pub(crate) mod holdings;
 mod housekeeping;
 mod idempotency;
