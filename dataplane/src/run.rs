@@ -133,14 +133,7 @@ pub async fn run_measured(
     let (replication_token, token) = watch::channel(String::new());
     let links = Links::new(registry.clone(), cache.clone(), limits.clone(), clock, token);
     let following = Ending::default();
-    let links_over = CancellationToken::new();
-    let links_task = {
-        let (following, over) = (following.clone(), links_over.clone().drop_guard());
-        task::spawn(async move {
-            links.run(following).await;
-            drop(over);
-        })
-    };
+    let mut links_task = task::spawn(links.run(following.clone()));
     let leave = Leave::default();
     let ordered_to_end = CancellationToken::new();
     let coordinating = CancellationToken::new();
@@ -151,7 +144,7 @@ pub async fn run_measured(
         uploader: Arc::new(uploader),
         stop: coordinating.clone(),
     };
-    let (coordinator, coordinator_task) =
+    let (coordinator, mut coordinator_task) =
         Coordinator::start(config.spu_id, registry.clone(), parts);
     let session_up = session_view.clone();
     let shared = Arc::new(Shared {
@@ -189,6 +182,7 @@ pub async fn run_measured(
     let mut session_task = task::spawn(session.run(background.clone()));
 
     let mut session_ended = false;
+    let mut drain = limits.drain_timeout;
     let outcome = tokio::select! {
         biased;
         () = shutdown.cancelled() => Ok(()),
@@ -210,13 +204,19 @@ pub async fn run_measured(
                 let together = async {
                     taking_ends.cancel();
                     shared.promises.kept().await;
-                    // Followers hear by it that there is nothing more for them.
+                    // What coordinators write of their own accord is acknowledged to them, too.
+                    coordinating.cancel();
+                    // Of both a panic, if any, changes nothing of what is to be done.
+                    let _ = (&mut coordinator_task).await;
+                    // Followers hear by it that no acknowledgement waits for them.
                     closing.cancel();
                     following.with_leaders.cancel();
-                    links_over.cancelled().await;
+                    let _ = (&mut links_task).await;
                 };
                 if clock.timeout(TOGETHER_TIMEOUT, together).await.is_err() {
-                    tracing::warn!("not every record that was taken is on every SPU; going on");
+                    tracing::warn!("an SPU or a client was too slow to end together; going on");
+                    // Who has not answered by now does not.
+                    drain = Duration::ZERO;
                 }
             }
         }
@@ -225,15 +225,20 @@ pub async fn run_measured(
     taking_ends.cancel();
     closing.cancel();
     following.now.cancel();
-    within(clock, limits.drain_timeout, "open calls", serving).await;
+    within(clock, drain, "open calls", serving).await;
     coordinating.cancel();
-    within(clock, limits.offsets_flush_timeout, "coordinators", coordinator_task).await;
+    if !coordinator_task.is_finished() {
+        within(clock, limits.offsets_flush_timeout, "coordinators", coordinator_task).await;
+    }
     within(clock, limits.drain_timeout, "logs", registry.close_all()).await;
     background.cancel();
     if !session_ended {
         within(clock, Duration::ZERO, "session", session_task).await;
     }
-    end(clock, [ids_task, seen_task, links_task]).await;
+    end(clock, [ids_task, seen_task]).await;
+    if !links_task.is_finished() {
+        end(clock, [links_task]).await;
+    }
     drop(folder);
     tracing::info!("SPU ended");
     outcome
@@ -259,7 +264,7 @@ async fn within<F: Future>(clock: Clock, limit: Duration, what: &str, part: F) {
     }
 }
 
-async fn end(clock: Clock, tasks: [JoinHandle<()>; 3]) {
+async fn end(clock: Clock, tasks: impl IntoIterator<Item = JoinHandle<()>>) {
     for task in tasks {
         within(clock, Duration::ZERO, "background work", task).await;
     }

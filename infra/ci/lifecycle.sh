@@ -47,7 +47,9 @@ cut_off() { # topic
   "$weir" topic create "$1" --partitions 3 --replication 3 >/dev/null
   seq 1 100000000 | "$weir" --timeout 3s produce "$1" >"$work/out" 2>"$work/err" &
   begun=$!
-  until [ "$("$weir" consume "$1" --beginning --count 1 2>/dev/null | wc -l)" = 1 ]; do :; done
+  until [ "$("$weir" consume "$1" --beginning --count 1 2>/dev/null | wc -l)" = 1 ]; do
+    kill -0 "$begun" || fail "$(cat "$work/out" "$work/err")"
+  done
   "$weir" cluster shutdown >/dev/null
   if wait "$begun"; then fail "100,000,000 records were written before the shutdown"; fi
   acknowledged=$(cat "$work/out" "$work/err" | grep -o '[0-9,]* records\? acknowledged' | head -n 1 | tr -dc 0-9)

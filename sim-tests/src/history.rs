@@ -122,7 +122,8 @@ pub enum Event {
         /// How many partitions it has.
         partitions: u32,
     },
-    /// As [`Event::FinalRead`], of a topic that does not keep everything.
+    /// As [`Event::FinalRead`], of a topic that does not keep everything, or that is written to
+    /// meanwhile.
     KeptRead {
         /// The consumer that read.
         consumer: u32,

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use madsim::runtime::NodeHandle;
 use tokio::sync::mpsc;
 use weir_client::{
-    ConsumeError, Consumer, ConsumerConfig, Delivery, ProduceError, Producer, ProducerConfig,
-    ProducerRecord, RecordMetadata,
+    Client, ConsumeError, Consumer, ConsumerConfig, Delivery, ProduceError, Producer,
+    ProducerConfig, ProducerRecord, RecordMetadata,
 };
 use weir_protocol::{Outcome, ids::PartitionIndex};
 use weir_runtime::{
@@ -188,7 +188,7 @@ pub fn consume(world: &World, node: &NodeHandle, consumer: u32, config: Consumer
     Running { stop, done }
 }
 
-async fn open(client: &weir_client::Client, config: ConsumerConfig) -> Consumer {
+async fn open(client: &Client, config: ConsumerConfig) -> Consumer {
     loop {
         match client.consumer(config.clone()).await {
             Ok(consumer) => return consumer,
@@ -248,7 +248,8 @@ pub async fn final_read(
     Ok(())
 }
 
-/// Reads a topic from its beginning to its end: which generation, and how many partitions.
+/// Reads a topic from its beginning to its end, by a client that connects now: which generation,
+/// and how many partitions.
 ///
 /// # Errors
 /// What stopped the read, or that it did not end `within`.
@@ -259,28 +260,53 @@ pub async fn read_whole(
     topic: &str,
     within: Duration,
 ) -> Result<(String, u32), String> {
-    let (world, history, topic) = (world.clone(), world.history.clone(), topic.to_owned());
+    let (connecting, history, topic) = (world.clone(), world.history.clone(), topic.to_owned());
     let reading = node.spawn(async move {
-        let client = world.connect().await;
-        let generation = client.topic(&topic).await.map_err(|e| e.to_string())?;
-        let mut records = open(&client, ConsumerConfig::new(topic.as_str()).until_end()).await;
-        while let Some(next) = records.next().await {
-            match next {
-                Err(error @ ConsumeError::Unavailable { .. }) => {
-                    tracing::info!(%error, "final read waits");
-                }
-                Err(error) => return Err(format!("the final read of {topic} failed: {error}")),
-                ok @ Ok(_) => {
-                    note(&history, consumer, Some(ok));
-                }
+        let client = connecting.connect().await;
+        read_by(&client, &history, consumer, &topic).await
+    });
+    let read = Clock.timeout(within, reading).await.map_err(|_| too_long(within))?;
+    read.expect("the final read does not panic")
+}
+
+/// As [`read_whole`], by a client that is connected already.
+///
+/// # Errors
+/// As [`read_whole`].
+pub async fn read_whole_by(
+    client: &Client,
+    history: &History,
+    consumer: u32,
+    topic: &str,
+    within: Duration,
+) -> Result<(String, u32), String> {
+    let read = read_by(client, history, consumer, topic);
+    Clock.timeout(within, read).await.map_err(|_| too_long(within))?
+}
+
+fn too_long(within: Duration) -> String {
+    format!("the final read did not end within {within:?}")
+}
+
+async fn read_by(
+    client: &Client,
+    history: &History,
+    consumer: u32,
+    topic: &str,
+) -> Result<(String, u32), String> {
+    let generation = client.topic(topic).await.map_err(|e| e.to_string())?;
+    let mut records = open(client, ConsumerConfig::new(topic).until_end()).await;
+    while let Some(next) = records.next().await {
+        match next {
+            Err(error @ ConsumeError::Unavailable { .. }) => {
+                tracing::info!(%error, "final read waits");
+            }
+            Err(error) => return Err(format!("the final read of {topic} failed: {error}")),
+            ok @ Ok(_) => {
+                note(history, consumer, Some(ok));
             }
         }
-        let partitions = u32::try_from(generation.partitions.len()).unwrap_or(u32::MAX);
-        Ok((generation.id.to_string(), partitions))
-    });
-    Clock
-        .timeout(within, reading)
-        .await
-        .map_err(|_| format!("the final read did not end within {within:?}"))?
-        .expect("the final read does not panic")
+    }
+    let partitions = u32::try_from(generation.partitions.len()).unwrap_or(u32::MAX);
+    Ok((generation.id.to_string(), partitions))
 }

@@ -142,7 +142,7 @@ async fn converse(
     let mut pending: BTreeMap<u64, Pending> = BTreeMap::new();
     let mut correlation = 0;
     let mut next = Some(first);
-    let mut fresh_token = false;
+    let (mut fresh_token, mut writable) = (false, true);
     let mut tokens = link.tokens.changes();
     let mut watch = pin!(link.clock.sleep(WATCH_INTERVAL));
     let lost = loop {
@@ -170,9 +170,12 @@ async fn converse(
                 watch.set(link.clock.sleep(WATCH_INTERVAL));
             }
             () = tokens.next(), if !fresh_token => fresh_token = true,
-            (place, job) = wanted => {
+            (place, job) = wanted, if writable => {
                 let Ok(place) = place else {
-                    break WireError::new(ErrorCode::Disconnected, "the stream was closed");
+                    // The other half says why, after the answers that are on their way.
+                    writable = false;
+                    next = next.or(job);
+                    continue;
                 };
                 if std::mem::take(&mut fresh_token) {
                     let token = link.tokens.plain();

@@ -199,13 +199,13 @@ async fn store_leave(app: &App, asker: &Asker) -> DbResult<Farewell> {
     let lives = app.board.lives(cluster);
     let mut scoped = tx.scoped(org);
     let row = clusters::by_id(&mut scoped, cluster).await?;
+    match row {
+        Some(row) if row.desired != Desired::Running => return Ok(Farewell::AllStop),
+        Some(row) if row.frozen.is_none() => {}
+        _ => return Ok(Farewell::Nothing),
+    }
     if app.board.calls(cluster, app.clock.now()) {
         return Ok(Farewell::Nothing);
-    }
-    match row {
-        Some(row) if row.desired == Desired::Shutdown => return Ok(Farewell::AllStop),
-        Some(row) if row.desired == Desired::Running && row.frozen.is_none() => {}
-        _ => return Ok(Farewell::Nothing),
     }
     let rows = spus::list(&mut scoped, cluster).await?;
     if !rows.iter().any(|row| row.id == spu && row.incarnation == asker.incarnation) {

@@ -14,7 +14,8 @@ async fn what_it_leads_is_led_by_others_before_it_stops() {
     // What was changed together is told together.
     while !told(&mut sessions[0]).await.topics.iter().any(|topic| topic.name == "alone") {}
     let before = c.shown(0).await;
-    let heard = sessions[0].leave().await;
+    let (heard, all_stop) = sessions[0].leave().await;
+    assert!(!all_stop);
     // All of it came before the farewell, in one piece.
     assert_eq!(heard.len(), 1);
     let partitions = &heard[0].topics[0].partitions;
@@ -46,7 +47,7 @@ async fn what_it_leads_is_led_by_others_before_it_stops() {
     }
     // The third is the last one in sync, and keeps all of it.
     let at = c.revision().await;
-    sessions[2].leave().await;
+    assert!(!sessions[2].leave().await.1);
     assert_eq!(c.revision().await, at);
 }
 
@@ -58,7 +59,7 @@ async fn a_cluster_that_stops_as_a_whole_keeps_who_is_in_sync() {
     let before = [c.shown(0).await, c.shown(1).await, c.shown(2).await];
     app::cluster_shutdown(&c.control.app, &c.control.principal, "demo", None).await.unwrap();
     for session in &mut sessions {
-        session.leave().await;
+        assert!(session.leave().await.1, "nobody takes over: they end together");
     }
     for (n, before) in before.iter().enumerate() {
         assert_eq!(&c.shown(n).await, before);
@@ -79,7 +80,7 @@ async fn a_thousand_partitions_change_in_one_transaction() {
     let led = before.iter().filter(|p| p.leader_spu_id == Some(1)).count();
     assert_eq!((held, led), (1_000, 500));
     let at = c.revision().await;
-    let heard = sessions[0].leave().await;
+    let (heard, _) = sessions[0].leave().await;
     assert_eq!(heard.last().unwrap().revision, at + 1, "one change, of one transaction");
     let after = orders().await;
     assert!(after.iter().all(|p| p.leader_spu_id != Some(1) && !p.isr_spu_ids.contains(&1)));

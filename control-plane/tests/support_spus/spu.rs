@@ -137,13 +137,13 @@ impl Session {
         }
     }
 
-    /// Says that it stops, and answers what it is told before it may.
-    pub async fn leave(&mut self) -> Vec<MetadataUpdate> {
+    /// Says that it stops, and answers what it is told before it may, and whether all stop.
+    pub async fn leave(&mut self) -> (Vec<MetadataUpdate>, bool) {
         self.say(spu_message::Message::Leaving(Leaving { incarnation: self.incarnation })).await;
         let mut told = Vec::new();
         loop {
             match next(&mut self.incoming).await.expect("leave before the end") {
-                control_message::Message::Left(_) => return told,
+                control_message::Message::Left(left) => return (told, left.cluster_stops),
                 control_message::Message::Metadata(update) => told.push(update),
                 _ => {}
             }

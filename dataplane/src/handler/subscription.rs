@@ -1,6 +1,10 @@
 //! One subscription of a fetch stream: what comes next for it.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -26,13 +30,15 @@ use crate::{
     replica::start_offset::{self, Readable, StartError},
 };
 
+type News = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// A reader of one partition.
 pub struct Subscription {
     asked: Option<PartitionRef>,
     epoch: LeaderEpoch,
     max_bytes: usize,
     reading: Reading,
-    settled: bool,
+    end: End,
     position: Position,
     partition: Option<Arc<Partition>>,
 }
@@ -45,12 +51,23 @@ enum Position {
     Next(Offset),
 }
 
+/// What a reader wants to know of the end before it begins.
+enum End {
+    /// Nothing more than is known.
+    Any,
+    /// All that is committed by now.
+    Settled,
+    /// As well: the followers were asked whether this replica leads. (A leader that is cut off does
+    /// not know what its successor has committed.)
+    Asked(Arc<OnceLock<Result<(), WireError>>>),
+}
+
 /// What to do for a subscription now.
 pub enum Step {
     /// Send this; an error is its end.
     Send(Event),
     /// Nothing before this is ready.
-    Wait(Pin<Box<dyn Future<Output = ()> + Send>>),
+    Wait(News),
     /// Nothing before the client gives credit.
     Starve,
 }
@@ -73,7 +90,7 @@ impl Subscription {
             epoch: LeaderEpoch(asked.leader_epoch),
             max_bytes: max_bytes.min(limits.fetch_bytes_max),
             reading: Reading::asked(asked, start)?,
-            settled: asked.settled,
+            end: if asked.settled { End::Settled } else { End::Any },
             position: Position::Start(start),
             partition: None,
         })
@@ -121,8 +138,10 @@ impl Subscription {
             Position::Start(start) => {
                 let start = at_time::locate(&partition, start, readable).await?;
                 // The planted bug: any end that is known serves for the end.
-                if self.settled && !readable.settled && !plant::active("any_end_will_do") {
-                    return Err(StartError::NotYetAvailable.into());
+                if !plant::active("any_end_will_do")
+                    && let Some(news) = self.end.ask(&partition, readable)?
+                {
+                    return Ok(Step::Wait(news));
                 }
                 let started = started(start, readable)?;
                 self.position = Position::Next(Offset(started.offset));
@@ -162,6 +181,41 @@ impl Subscription {
             Event::Started(started) => format!("{key} started at {}", started.offset),
             Event::Records(records) => format!("{key} {} bytes", records.batches.len()),
             Event::Error(error) => format!("{key} {}", ErrorCode::from_number(error.code)),
+        }
+    }
+}
+
+impl End {
+    /// Begins to ask, where that has to be done first.
+    ///
+    /// # Errors
+    /// `NOT_YET_AVAILABLE`, and what the followers said.
+    fn ask(
+        &mut self,
+        partition: &Arc<Partition>,
+        readable: Readable,
+    ) -> Result<Option<News>, WireError> {
+        match self {
+            Self::Any => Ok(None),
+            _ if !readable.settled => Err(StartError::NotYetAvailable.into()),
+            // The planted bug: whoever has led goes on to know the end.
+            Self::Settled if plant::active("end_unconfirmed") => Ok(None),
+            Self::Settled => {
+                let (answer, partition) = (Arc::new(OnceLock::new()), partition.clone());
+                *self = Self::Asked(answer.clone());
+                Ok(Some(Box::pin(async move {
+                    // Set once, here only.
+                    let _ = answer.set(partition.confirm().await.map(drop));
+                })))
+            }
+            Self::Asked(answer) => match answer.get() {
+                // With too few in sync nobody can confirm it, and nothing is committed either.
+                Some(Err(error)) if error.code != ErrorCode::NotEnoughReplicas => {
+                    Err(error.clone())
+                }
+                Some(_) => Ok(None),
+                None => Err(StartError::NotYetAvailable.into()),
+            },
         }
     }
 }

@@ -52,7 +52,7 @@ pub(super) struct Link {
     pub clock: Clock,
     pub token: watch::Receiver<String>,
     pub stop: CancellationToken,
-    /// Set when no other stream is to be opened after this one.
+    /// Set when no stream is to be opened again after the next attempt.
     pub ends_with_leader: CancellationToken,
 }
 
@@ -61,6 +61,7 @@ impl Link {
         let mut backoff = Backoff::new(PAUSE_MAX);
         let (stop, last) = (self.stop.clone(), self.ends_with_leader.clone());
         while !stop.is_cancelled() {
+            let last_attempt = last.is_cancelled();
             let ended = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -73,12 +74,16 @@ impl Link {
                 }
                 Err(reason) => reason,
             };
+            if last_attempt {
+                return;
+            }
             let pause = backoff.next_pause();
             tracing::debug!(leader = %self.leader, reason, pause_ms = pause.as_millis(), "no replication stream");
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                () = last.cancelled() => return,
+                // One more: the leader may wait for what is fetched here.
+                () = last.cancelled() => {}
                 () = self.clock.sleep(pause) => {}
             }
         }

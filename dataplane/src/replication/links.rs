@@ -38,7 +38,7 @@ struct Open {
 /// How links end.
 #[derive(Clone, Debug, Default)]
 pub struct Ending {
-    /// Each as soon as its leader has ended the stream: it has nothing more to send.
+    /// Each as soon as its leader has ended the stream: no acknowledgement waits for this follower.
     pub with_leaders: CancellationToken,
     /// All of them now.
     pub now: CancellationToken,

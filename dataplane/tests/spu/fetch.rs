@@ -250,6 +250,37 @@ async fn who_reads_to_the_end_is_told_to_wait_until_a_new_leader_knows_it() {
 }
 
 #[tokio::test]
+async fn who_reads_to_the_end_waits_until_followers_confirm_the_leader() {
+    let node = alone().await;
+    let mut fetcher = node.client.fetch().await;
+    fetcher.subscribe_settled(1, key(1, 0), 1).await;
+    fetcher.subscribe(2, key(1, 0), Position::Beginning(true), 0).await;
+    assert_eq!(fetcher.started(2).await, 0, "it need not know the end");
+    let mut without = shared();
+    for partition in &mut without.partitions {
+        partition.isr_spu_ids = vec![1];
+        partition.partition_epoch = 2;
+    }
+    without.min_insync_replicas = 1;
+    node.control_plane.change(vec![without]).await;
+    assert_eq!(fetcher.started(1).await, 0);
+}
+
+#[tokio::test]
+async fn the_end_is_what_the_leader_knows_where_too_few_are_in_sync_to_commit() {
+    let mut few = shared();
+    for partition in &mut few.partitions {
+        partition.isr_spu_ids = vec![1];
+    }
+    let folder = Arc::new(TempDir::new().unwrap());
+    let disk = real_disk(&folder).await;
+    let node = Node::on(folder, disk, ControlPlane::start(vec![few]).await).await;
+    let mut fetcher = node.client.fetch().await;
+    fetcher.subscribe_settled(1, key(1, 0), 1).await;
+    assert_eq!(fetcher.started(1).await, 0);
+}
+
+#[tokio::test]
 async fn a_deadline_that_passes_says_who_was_waited_for() {
     let node = alone().await;
     let mut producer = node.client.produce().await;

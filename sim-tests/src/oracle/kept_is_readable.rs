@@ -1,4 +1,4 @@
-//! Of a topic that does not keep everything: what is young enough is there, at the offset that
+//! Of a topic that does not keep everything, or that is written to meanwhile: what is young enough is there, at the offset that
 //! its acknowledgement named, and what is too old is not.
 
 use std::collections::{BTreeMap, BTreeSet};

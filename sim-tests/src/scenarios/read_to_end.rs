@@ -1,12 +1,13 @@
-//! Leaders change, one or all at once, or are cut off and do not know it, and whoever reads a topic to its end meanwhile gets all that
-//! was acknowledged before the read began. A new leader knows less than its predecessor has told
-//! (KIP-207): it may not name an end before it knows it.
+//! Leaders change, one or all at once, or are cut off and do not know it, and whoever reads a topic
+//! to its end meanwhile gets all that was acknowledged before the read began. A new leader knows
+//! less than its predecessor has told (KIP-207), and a deposed one less than its successor: neither
+//! may name the end.
 
 use std::time::Duration;
 
 use futures::future::try_join_all;
 use madsim::runtime::NodeHandle;
-use weir_client::admin::TopicCreate;
+use weir_client::{Client, admin::TopicCreate};
 use weir_runtime::clock::Clock;
 
 use super::{
@@ -42,12 +43,21 @@ pub(super) const SCENARIO: Scenario = Scenario {
             let pace = Duration::from_millis(between(2, 12));
             let producing = Producing { pace, ..Producing::new(1, TOPIC) };
             let producer = workload::produce(&world, &node, producing);
+            let mut connected = Vec::new();
+            for _ in 0..READS / 2 {
+                connected.push(world.connect().await);
+            }
             for round in 1..=u32::try_from(between(2, 5)).unwrap_or(2) {
                 acknowledged_more(&world, 50, Duration::from_secs(30)).await?;
                 in_sync(&world, TOPIC).await?;
                 let schedule = vec![Step { at_ms: 0, fault: fault(spus) }];
                 let faults = nemesis::run(world.clone(), schedule, vec![node.id()]);
-                let reads = (0..READS).map(|read| read_all(&world, &node, 100 * round + read));
+                // At once, or while who is cut off may have been replaced.
+                let span_ms = if between(0, 2) == 0 { 1_500 } else { 8_000 };
+                let clients = connected.iter().map(Some).chain(std::iter::repeat(None));
+                let reads = (0..READS).zip(clients).map(|(read, client)| {
+                    read_all(&world, &node, client, 100 * round + read, span_ms)
+                });
                 let ((), read) = tokio::join!(faults, try_join_all(reads));
                 read?;
             }
@@ -75,11 +85,23 @@ fn fault(spus: u64) -> Fault {
     }
 }
 
-/// Reads to the end, at some time or other, and writes down what had to be in it.
-async fn read_all(world: &World, node: &NodeHandle, consumer: u32) -> Result<(), String> {
-    Clock.sleep(Duration::from_millis(between(0, 1_500))).await;
+/// Reads to the end, by a client that was connected before or by one that is not yet, at some time or other, and writes down what had to be in it.
+async fn read_all(
+    world: &World,
+    node: &NodeHandle,
+    client: Option<&Client>,
+    consumer: u32,
+    span_ms: u64,
+) -> Result<(), String> {
+    Clock.sleep(Duration::from_millis(between(0, span_ms))).await;
     let (_, kept_to) = world.history.since(0, |_| ());
-    let (generation, _) = workload::read_whole(world, node, consumer, TOPIC, READ).await?;
+    let read = match client {
+        Some(client) => {
+            workload::read_whole_by(client, &world.history, consumer, TOPIC, READ).await
+        }
+        None => workload::read_whole(world, node, consumer, TOPIC, READ).await,
+    };
+    let (generation, _) = read?;
     let (kept_from, gone_below) = (0, 0);
     let read = Event::KeptRead { consumer, generation, kept_from, kept_to, gone_below };
     world.history.add(read);
