@@ -15,6 +15,7 @@ use weir_protocol::{
 };
 use weir_runtime::{
     clock::Clock,
+    rng,
     task::{self, CancellationToken},
 };
 
@@ -107,7 +108,8 @@ struct Watcher {
 impl Watcher {
     async fn run(mut self, suspected: &Notify) {
         let mut backoff = Backoff::new(self.config.backoff);
-        let mut turn = 0usize;
+        // Any of them, or all clients would ask the same SPU.
+        let mut turn = rng::below(u64::from(u32::MAX)) as usize;
         loop {
             let endpoints = self.endpoints();
             if let Some(endpoint) = endpoints.get(turn % endpoints.len().max(1)) {

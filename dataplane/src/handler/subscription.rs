@@ -198,8 +198,6 @@ impl End {
         match self {
             Self::Any => Ok(None),
             _ if !readable.settled => Err(StartError::NotYetAvailable.into()),
-            // The planted bug: whoever has led goes on to know the end.
-            Self::Settled if plant::active("end_unconfirmed") => Ok(None),
             Self::Settled => {
                 let (answer, partition) = (Arc::new(OnceLock::new()), partition.clone());
                 *self = Self::Asked(answer.clone());

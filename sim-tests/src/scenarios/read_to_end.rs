@@ -50,10 +50,9 @@ pub(super) const SCENARIO: Scenario = Scenario {
             for round in 1..=u32::try_from(between(2, 5)).unwrap_or(2) {
                 acknowledged_more(&world, 50, Duration::from_secs(30)).await?;
                 in_sync(&world, TOPIC).await?;
-                let schedule = vec![Step { at_ms: 0, fault: fault(spus) }];
+                let (fault, span_ms) = fault(spus);
+                let schedule = vec![Step { at_ms: 0, fault }];
                 let faults = nemesis::run(world.clone(), schedule, vec![node.id()]);
-                // At once, or while who is cut off may have been replaced.
-                let span_ms = if between(0, 2) == 0 { 1_500 } else { 8_000 };
                 let clients = connected.iter().map(Some).chain(std::iter::repeat(None));
                 let reads = (0..READS).zip(clients).map(|(read, client)| {
                     read_all(&world, &node, client, 100 * round + read, span_ms)
@@ -69,20 +68,22 @@ pub(super) const SCENARIO: Scenario = Scenario {
     },
 };
 
-/// What makes leaders change.
-fn fault(spus: u64) -> Fault {
+/// What makes leaders change, and for how long it is worth reading, in milliseconds: at once, or
+/// until who is cut off has been replaced for long.
+fn fault(spus: u64) -> (Fault, u64) {
     let (spu, down_ms, for_ms) = (one_of(spus), between(1, 1_000), between(1_000, 9_000));
-    match between(0, 10) {
-        0..=4 => {
+    let fault = match between(0, 12) {
+        0..=3 => {
             let all = (1..=u32::try_from(spus).unwrap_or(1)).collect();
             Fault::CrashSpus { spus: all, down_ms }
         }
-        5 => Fault::CrashSpu { spu, down_ms },
-        6 => Fault::RestartSpu { spu },
-        7 => Fault::PauseSpu { spu, for_ms },
-        8 => Fault::PartSpuFromControlPlane { spu, for_ms },
-        _ => Fault::PartSpuFromSpus { spu, for_ms },
-    }
+        4 => Fault::CrashSpu { spu, down_ms },
+        5 => Fault::RestartSpu { spu },
+        6 => Fault::PauseSpu { spu, for_ms },
+        7 => Fault::PartSpuFromSpus { spu, for_ms },
+        _ => return (Fault::PartSpuFromControlPlane { spu, for_ms: 5_000 + for_ms }, 12_000),
+    };
+    (fault, 1_500)
 }
 
 /// Reads to the end, by a client that was connected before or by one that is not yet, at some time or other, and writes down what had to be in it.
