@@ -96,7 +96,8 @@ pub struct ConsumerConfig {
     /// reading it began, and the stream after the last of them. Whatever was acknowledged to
     /// anybody before that is read: the leader has its followers confirm that it leads, and a
     /// new one that does not know yet what was acknowledged (KIP-207) is waited for. Only where
-    /// fewer than `min_insync_replicas` are in sync, the end is what the leader knows. Partitions added later are not read.
+    /// fewer than `min_insync_replicas` are in sync, the end is what the leader knows.
+    /// Partitions added later are not read.
     pub until_end: bool,
     /// Bytes of batches, as stored, held for the application, about. Default 32 MiB.
     pub max_buffer_bytes: usize,

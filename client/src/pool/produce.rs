@@ -162,6 +162,9 @@ async fn converse(
                 Ok(None) => break WireError::new(ErrorCode::Disconnected, "the SPU ended the stream"),
             },
             () = &mut watch => {
+                if !writable {
+                    break WireError::new(ErrorCode::Disconnected, "the stream was closed");
+                }
                 let now = link.clock.now();
                 if pending.values().any(|p| p.due <= now) {
                     // Ended here, so that no late copy of what is sent again can overtake it.
