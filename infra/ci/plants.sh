@@ -52,9 +52,9 @@ caught moved_before_in_sync replica-move "$lost" 0..4
 # Who reads what is not committed comes to stand behind the end of the log, and waits for ever.
 caught follower_serves_its_log nearest-reads "$lost|scenario" 0..40
 caught stops_alone orderly-stop 'scenario' 0..4
-caught any_end_will_do read-to-end 'kept_is_readable' 0..10
-caught nobody_is_near nearest-reads 'scenario' 0..4
+caught any_end_will_do read-to-end 'kept_is_readable' 0..40
+caught nobody_is_near nearest-reads 'scenario' 0..40
 caught no_freeze old-backup "$lost" 0..12
-caught leads_unseen old-backup "$lost" 16..28
+caught leads_unseen old-backup "$lost" 16..40
 caught unclean_by_default unclean-election "$lost" 0..6
 caught booted_anew_counts interval-power-loss "$lost" 0..6
