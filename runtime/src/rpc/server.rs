@@ -1,19 +1,17 @@
 //! The server side: an accept loop whose every wait has a bound.
 
 use std::{
-    io,
-    pin::{Pin, pin},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::io::InspectReader;
 use tonic::body::Body;
 use tower::ServiceExt as _;
 use tracing::Instrument as _;
@@ -93,7 +91,13 @@ async fn connection(
     seat: Seat,
 ) {
     let received = Arc::new(AtomicUsize::new(0));
-    let io = Counted { stream: Lingering::new(stream), received: received.clone() };
+    // To tell a peer that sends nothing from one that speaks.
+    let io = InspectReader::new(Lingering::new(stream), {
+        let received = received.clone();
+        move |bytes: &[u8]| {
+            received.fetch_add(bytes.len(), Ordering::Relaxed);
+        }
+    });
     let service = service_fn(move |request: http::Request<Incoming>| {
         let call = call(routes.clone(), request, config.call_timeout_max);
         async move { Ok::<_, std::convert::Infallible>(call.await) }
@@ -161,54 +165,5 @@ async fn call(
         Ok(response) if asked.is_some() => deadline::bound(response, timer, Side::Server),
         Ok(response) => response,
         Err(never) => match never {},
-    }
-}
-
-/// Counts what arrived, to tell a peer that sends nothing from one that speaks.
-struct Counted {
-    stream: Lingering<Stream>,
-    received: Arc<AtomicUsize>,
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        self.received.fetch_add(buf.filled().len() - before, Ordering::Relaxed);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
