@@ -16,11 +16,12 @@ cargo test --workspace --doc
 
 echo "== simulated world: the same libraries on simulated network, clock and disks"
 export RUSTFLAGS="--cfg madsim"
-# The same ones everywhere: what passes here passes there.
+# The same ones everywhere, one test after the other, since some crates keep state of the whole
+# process: what passes here passes there.
 export MADSIM_TEST_SEED="${MADSIM_TEST_SEED:-1}" MADSIM_TEST_NUM="${MADSIM_TEST_NUM:-3}"
 sim="--target-dir target/sim"
 cargo test $sim --profile sim -p weir-protocol -p weir-runtime -p weir-dataplane -p weir-client \
-  -p weir-control-plane --lib --tests
+  -p weir-control-plane --lib --tests -- --test-threads=1
 cargo test $sim --profile sim -p weir-sim-tests --lib --bins --tests
 
 echo "== simulation: $seeds seeds of every scenario, then every planted bug"

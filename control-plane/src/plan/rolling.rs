@@ -3,9 +3,10 @@
 //! One goes only when every other one is ready, and when enough of those who hold a partition with
 //! it are in sync without it: then whoever leads hands over. What has more copies than commit goes on
 //! being written to and read; what has as many waits for the moment that it takes. What an SPU is not
-//! able to serve does not hold it back: its start may mend it, and it goes before the others.
+//! able to serve does not hold it back: its start may mend it, and it goes before the others. One
+//! that has only not been heard of yet, as after a restart of the control plane, is waited for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weir_protocol::ids::{LaunchId, PartitionKey, SpuId};
 
@@ -54,9 +55,15 @@ pub fn waits(asked: &[Started], spus: &[SpuView]) -> Option<String> {
     waiting.map(|spu| format!("SPU {} is not ready yet", spu.spu_id))
 }
 
-/// Decides. `held`: what each of those that are not done holds.
+/// Decides. `held`: what each of those that are not done holds. `ill`: who has not been ready for so
+/// long that it will not be by itself.
 #[must_use]
-pub fn next(asked: &[Started], spus: &[SpuView], held: &BTreeMap<SpuId, Holds>) -> Next {
+pub fn next(
+    asked: &[Started],
+    spus: &[SpuView],
+    held: &BTreeMap<SpuId, Holds>,
+    ill: &BTreeSet<SpuId>,
+) -> Next {
     let left = asked.iter().filter(|before| !is_done(before, spus));
     let mut left: Vec<_> = left.map(|before| before.spu_id).collect();
     if left.is_empty() {
@@ -73,11 +80,9 @@ pub fn next(asked: &[Started], spus: &[SpuView], held: &BTreeMap<SpuId, Holds>) 
     });
     let mut why = None;
     for spu in left {
-        let itself = spus.iter().any(|view| view.spu_id == spu && unready(view));
-        // One that is not ready either has nothing to lose by it.
-        let other = spus
-            .iter()
-            .find(|other| !itself && other.in_spec && other.spu_id != spu && unready(other));
+        // One that is ill has nothing to lose by it, whoever else is not ready.
+        let other =
+            spus.iter().find(|other| !ill.contains(&spu) && other.in_spec && unready(other));
         let lacks = rows(&spu).find(|row| !goes_on_without(row, spu));
         let reason = match (other, lacks) {
             (None, None) => return Next::Stop(spu),
@@ -133,6 +138,10 @@ mod tests {
         spu(id, launch(id.into()), true)
     }
 
+    fn healthy(asked: &[Started], spus: &[SpuView], held: &BTreeMap<SpuId, Holds>) -> Next {
+        next(asked, spus, held, &BTreeSet::new())
+    }
+
     fn holding(rows: &[PartitionRow]) -> BTreeMap<SpuId, Holds> {
         let of = |id| rows.iter().filter(|row| row.is_held_by(SpuId(id))).cloned().collect();
         let holds = |id| Holds { rows: of(id), out_of_service: false };
@@ -144,21 +153,24 @@ mod tests {
         let held = holding(&[row(&[1, 2, 3], &[1, 2, 3], &[], 2), row(&[3], &[3], &[], 1)]);
         let mut spus = vec![old(1), old(2), old(3)];
         for id in 1..=3_u32 {
-            assert_eq!(next(&asked(), &spus, &held), Next::Stop(SpuId(id)));
+            assert_eq!(healthy(&asked(), &spus, &held), Next::Stop(SpuId(id)));
             let at = usize::try_from(id - 1).unwrap();
             spus[at] = spu(id, launch(10 + u128::from(id)), false);
             assert!(
-                matches!(next(&asked(), &spus, &held), Next::Wait(why) if why.contains("ready"))
+                matches!(healthy(&asked(), &spus, &held), Next::Wait(why) if why.contains("ready"))
             );
             spus[at].lacks = None;
             spus[at].running = false;
-            assert!(matches!(next(&asked(), &spus, &held), Next::Wait(_)), "it is started first");
+            assert!(
+                matches!(healthy(&asked(), &spus, &held), Next::Wait(_)),
+                "it is started first"
+            );
             spus[at].running = true;
         }
-        assert_eq!(next(&asked(), &spus, &held), Next::Done);
+        assert_eq!(healthy(&asked(), &spus, &held), Next::Done);
         // One that is on its way out is not waited for.
         spus[0] = SpuView { in_spec: false, ..old(1) };
-        assert_eq!(next(&asked(), &spus, &held), Next::Done);
+        assert_eq!(healthy(&asked(), &spus, &held), Next::Done);
     }
 
     #[test]
@@ -166,12 +178,12 @@ mod tests {
         let spus = [old(1), old(2), old(3)];
         // 3 has fallen behind: its own start does not make that worse, and it goes first.
         let held = holding(&[row(&[1, 2, 3], &[1, 2], &[3], 2)]);
-        assert_eq!(next(&asked(), &spus, &held), Next::Stop(SpuId(3)));
+        assert_eq!(healthy(&asked(), &spus, &held), Next::Stop(SpuId(3)));
         let two = &asked()[..2];
-        assert!(matches!(next(two, &spus, &held), Next::Wait(why) if why.contains("too few")));
+        assert!(matches!(healthy(two, &spus, &held), Next::Wait(why) if why.contains("too few")));
         // With one copy there is nobody to spare.
         let alone = holding(&[row(&[1], &[1], &[], 1)]);
-        assert_eq!(next(&asked(), &spus, &alone), Next::Stop(SpuId(1)));
+        assert_eq!(healthy(&asked(), &spus, &alone), Next::Stop(SpuId(1)));
     }
 
     #[test]
@@ -179,21 +191,36 @@ mod tests {
         let spus = [old(1), old(2), old(3)];
         let mut held = holding(&[row(&[1, 2], &[1, 2], &[], 1)]);
         held.insert(SpuId(3), Holds { rows: vec![], out_of_service: true });
-        assert_eq!(next(&asked(), &spus, &held), Next::Stop(SpuId(3)));
+        assert_eq!(healthy(&asked(), &spus, &held), Next::Stop(SpuId(3)));
         // Both disks were full: neither can catch up before the other has started anew.
         let out = || Holds { rows: vec![], out_of_service: true };
         let held: BTreeMap<_, _> = [(SpuId(1), out()), (SpuId(2), out())].into();
-        assert_eq!(next(&asked()[..2], &spus, &held), Next::Stop(SpuId(1)));
+        assert_eq!(healthy(&asked()[..2], &spus, &held), Next::Stop(SpuId(1)));
     }
 
     #[test]
-    fn one_that_is_not_ready_goes_first_and_nobody_else_meanwhile() {
+    fn one_that_is_ill_goes_first_and_nobody_else_meanwhile() {
         let spus = [old(1), spu(2, launch(2), false), old(3)];
-        let held = holding(&[]);
-        assert_eq!(next(&asked(), &spus, &held), Next::Stop(SpuId(2)));
+        let (held, ill) = (holding(&[]), BTreeSet::from([SpuId(1), SpuId(2)]));
+        assert_eq!(next(&asked(), &spus, &held, &[SpuId(2)].into()), Next::Stop(SpuId(2)));
         let both = [spu(1, launch(1), false), spu(2, launch(2), false), old(3)];
-        assert_eq!(next(&asked(), &both, &held), Next::Stop(SpuId(1)), "none waits for the other");
+        let decided = next(&asked(), &both, &held, &ill);
+        assert_eq!(decided, Next::Stop(SpuId(1)), "none waits for the other");
         let others = [asked()[0], asked()[2]];
-        assert!(matches!(next(&others, &spus, &held), Next::Wait(why) if why.contains("SPU 2")));
+        let decided = next(&others, &spus, &held, &[SpuId(2)].into());
+        assert!(matches!(decided, Next::Wait(why) if why.contains("SPU 2")));
+    }
+
+    #[test]
+    fn nobody_goes_while_one_has_not_been_heard_of_yet() {
+        // As a control plane finds them that has just begun.
+        let mut spus = [1, 2, 3].map(|id| spu(id, launch(id.into()), false));
+        let held = holding(&[row(&[1, 2, 3], &[1, 2, 3], &[], 2)]);
+        assert!(matches!(healthy(&asked(), &spus, &held), Next::Wait(_)));
+        spus[0].lacks = None;
+        let decided = healthy(&asked(), &spus, &held);
+        assert!(matches!(decided, Next::Wait(why) if why.contains("SPU 2")));
+        let alone = healthy(&asked()[1..2], &spus, &held);
+        assert!(matches!(alone, Next::Wait(why) if why.contains("SPU 2")), "not itself either");
     }
 }

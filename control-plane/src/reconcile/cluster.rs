@@ -44,6 +44,7 @@ struct Worker {
     began: Monotonic,
     restarts: BTreeMap<SpuId, Restarts>,
     absences: lose::Absences,
+    unready: rolling::Unready,
     stuck: unclean::Stuck,
     balancer: Balancer,
     stops: launch::Stops,
@@ -77,6 +78,7 @@ pub(super) async fn keep(context: Arc<Context>, org: OrgId, id: ClusterId) {
         id,
         restarts: BTreeMap::new(),
         absences: lose::Absences::default(),
+        unready: rolling::Unready::default(),
         stuck: unclean::Stuck::default(),
         balancer: Balancer::default(),
         stops: launch::Stops::default(),
@@ -171,11 +173,12 @@ impl Worker {
         let readiness = judge(&snapshot, &seen, &self.stops);
         self.check_ports(&snapshot).await;
         let view = self.view(&snapshot, &seen, &readiness, ordered);
+        self.unready.note(&view, context.app.clock.now());
         let plan = lifecycle::decide(&view);
         self.decided = Some(plan.state);
         let rolling = match undecided(&snapshot) {
             true => None,
-            false => rolling::next(&context, &snapshot, &view).await?,
+            false => rolling::next(&context, &snapshot, &view, &self.unready).await?,
         };
         let waits_for = match &rolling {
             Some(Next::Wait(why)) => Some(why.as_str()),

@@ -1,7 +1,13 @@
 //! SPUs that are started anew, one after the other: `plan::rolling`, of the operation that runs.
 //! Each is stopped in order here; what starts it again is what starts any that does not run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use weir_protocol::ids::SpuId;
+use weir_runtime::clock::Monotonic;
 
 use super::{Context, snapshot::Snapshot};
 use crate::{
@@ -17,11 +23,35 @@ use crate::{
     },
 };
 
+/// Since when each SPU is known to run and not to be ready. In memory: a control plane that has just
+/// begun waits for those that it has not heard of yet.
+#[derive(Debug, Default)]
+pub(super) struct Unready(BTreeMap<SpuId, Monotonic>);
+
+impl Unready {
+    pub(super) fn note(&mut self, view: &View, now: Monotonic) {
+        for spu in &view.spus {
+            if spu.running && spu.lacks.is_some() {
+                self.0.entry(spu.spu_id).or_insert(now);
+            } else {
+                self.0.remove(&spu.spu_id);
+            }
+        }
+    }
+
+    /// Who has not been ready for a lease: whoever lives has been heard of by then.
+    fn ill(&self, now: Monotonic, lease: Duration) -> BTreeSet<SpuId> {
+        let ill = self.0.iter().filter(|(_, since)| now.since(**since) >= lease);
+        ill.map(|(spu, _)| *spu).collect()
+    }
+}
+
 /// What is to be done now; `None` where nothing of the kind was ordered.
 pub(super) async fn next(
     context: &Context,
     snapshot: &Snapshot,
     view: &View,
+    unready: &Unready,
 ) -> DbResult<Option<Next>> {
     let restart = snapshot.operation.as_ref().filter(|row| row.kind == OperationKind::Restart);
     let Some(operation) = restart.filter(|_| snapshot.cluster.desired == Desired::Running) else {
@@ -52,5 +82,6 @@ pub(super) async fn next(
         rows.retain(|row| !out(row));
         held.insert(spu, Holds { out_of_service: rows.len() < count, rows });
     }
-    Ok(Some(rolling::next(asked, &view.spus, &held)))
+    let ill = unready.ill(app.clock.now(), app.defaults.lease);
+    Ok(Some(rolling::next(asked, &view.spus, &held, &ill)))
 }
