@@ -196,5 +196,6 @@ fn an_acknowledgement_before_its_fsync_is_caught() {
             true
         }
     };
-    assert!((0..30).any(broken), "no seed noticed the planted bug");
+    // One seed in a dozen kills it between the two.
+    assert!((0..100).any(broken), "no seed noticed the planted bug");
 }

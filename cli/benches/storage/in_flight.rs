@@ -17,6 +17,8 @@ const REQUESTS: usize = 1_000;
 
 pub fn round(args: &Args, runtime: &Runtime, results: &mut Results) {
     results.add("plain 128 KiB + fdatasync, p50 ms", plain::write_each(&args.dir, REQUESTS));
+    let behind_socket = plain::write_each_behind_socket(&args.dir, REQUESTS);
+    results.add("plain 128 KiB + fdatasync behind a socket, p50 ms", behind_socket);
     let cluster = Cluster::start(&args.dir, true);
     let client = runtime.block_on(cluster.connect());
     let mut times = app(runtime, produce(client));

@@ -13,7 +13,7 @@
 //! | Module | Measures |
 //! |---|---|
 //! | [`throughput`] | produce and consume, against a plain writer, also one behind a socket, and raw loopback TCP |
-//! | [`in_flight`] | one request at a time, each fsynced, against write + fdatasync |
+//! | [`in_flight`] | one request at a time, each fsynced, against write + fdatasync, also behind a socket |
 //! | [`replication`] | three replicas on three SPUs, against one |
 //! | [`latency`] | produce to consume at 1,000 records/s, against a unary call |
 //! | [`partitions`] | 2,000 partitions: to create, idle, to start after a crash |

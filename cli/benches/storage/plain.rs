@@ -47,6 +47,39 @@ pub fn write_each(dir: &Path, blocks: usize) -> f64 {
     percentile(&mut times, 50)
 }
 
+/// The same behind a socket: one thread sends a block and waits for a byte, another receives it,
+/// writes, fdatasyncs and answers. What any server must take at least.
+pub fn write_each_behind_socket(dir: &Path, blocks: usize) -> f64 {
+    let folder = tempfile::tempdir_in(dir).unwrap();
+    let file = File::create(folder.path().join("plain")).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut block = vec![0; BLOCK_BYTES];
+        for n in 0..blocks {
+            stream.read_exact(&mut block).unwrap();
+            file.write_all_at(&block, (n * BLOCK_BYTES) as u64).unwrap();
+            file.sync_data().unwrap();
+            stream.write_all(&[1]).unwrap();
+        }
+    });
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    let (block, mut answer) = (crate::payload(BLOCK_BYTES), [0]);
+    let mut times: Vec<f64> = (0..blocks)
+        .map(|_| {
+            let began = Instant::now();
+            stream.write_all(&block).unwrap();
+            stream.read_exact(&mut answer).unwrap();
+            began.elapsed().as_secs_f64() * 1e3
+        })
+        .collect();
+    server.join().unwrap();
+    percentile(&mut times, 50)
+}
+
 /// Sends blocks from one thread to another; gives MB/s.
 pub fn loopback(bytes: usize) -> f64 {
     relay(bytes, |_| {})

@@ -45,7 +45,7 @@ pub fn round(args: &Args, runtime: &Runtime, results: &mut Results) {
 }
 
 /// How many times both sides write, in turn.
-const SUSTAINED_RUNS: usize = 3;
+const SUSTAINED_RUNS: usize = 5;
 
 /// Until the disk, and not the page cache, sets the pace. Neither begins with what the other
 /// left for the disk to do.

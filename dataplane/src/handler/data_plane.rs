@@ -9,6 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use futures::Stream;
 use http::{Request, Response};
 use tonic::{
     Status,
@@ -27,7 +28,7 @@ use weir_protocol::{
 };
 use weir_runtime::rpc::stream::{Encode, Incoming, accept, respond, whole};
 
-use super::{Responses, Shared, fetch, list_offsets, produce, producer_id, status};
+use super::{Shared, fetch, list_offsets, produce, producer_id, status};
 use crate::config::MESSAGE_BYTES_MAX;
 
 /// The service.
@@ -78,11 +79,14 @@ impl Service<Request<Body>> for DataPlane {
     }
 }
 
-pub(super) fn stream<M: Send + 'static>(
+pub(super) fn stream<M: Send + 'static, R>(
     request: Request<Body>,
     encode: Encode<M>,
-    open: impl FnOnce(&MetadataMap, Incoming) -> Result<Responses<M>, WireError>,
-) -> Answer {
+    open: impl FnOnce(&MetadataMap, Incoming) -> Result<R, WireError>,
+) -> Answer
+where
+    R: Stream<Item = Result<M, Status>> + Send + 'static,
+{
     let response = match accept(request, MESSAGE_BYTES_MAX) {
         Ok((metadata, messages)) => open(&metadata, messages).map_or_else(
             |refusal| status::of(refusal).into_http(),

@@ -14,11 +14,13 @@
 //! | `subscription`, `reading`, `at_time` | one reader of a fetch stream; what it may have; a start by time |
 //! | [`auth`] | who is asking |
 //! | `data_plane` | which call of `DataPlane` is whose |
+//! | `driven` | answers that are worked on by whoever reads them |
 //! | [`status`] | errors where a message has no room for them |
 
 mod at_time;
 pub mod auth;
 mod data_plane;
+mod driven;
 pub mod fetch;
 pub mod list_offsets;
 pub mod metadata;

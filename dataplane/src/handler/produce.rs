@@ -7,9 +7,9 @@
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use futures::{StreamExt as _, stream::FuturesUnordered};
+use futures::StreamExt as _;
+use futures_buffered::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, metadata::MetadataMap};
 use weir_protocol::{
     ErrorCode, WireError,
@@ -24,12 +24,12 @@ use weir_protocol::{
 use weir_runtime::{
     clock::Monotonic,
     rpc::stream::Incoming,
-    task,
     trace::{self, Kind},
 };
 
 use super::{
-    Responses, Shared, auth,
+    Shared, auth,
+    driven::Driven,
     promises::{Promise, shutting_down},
     status,
 };
@@ -48,7 +48,7 @@ pub(super) fn open(
     shared: Arc<Shared>,
     metadata: &MetadataMap,
     messages: Incoming,
-) -> Result<Responses<ProduceResponse>, WireError> {
+) -> Result<Driven<ProduceResponse>, WireError> {
     let claims = auth::bearer(&shared.tokens, metadata)?;
     token::require(&claims, Scope::Produce)?;
     let promise = shared.promises.promise()?;
@@ -64,8 +64,7 @@ pub(super) fn open(
         _counted: counted,
         _promise: promise,
     };
-    task::spawn(stream.run(messages));
-    Ok(ReceiverStream::new(responses))
+    Ok(Driven::new(stream.run(messages), responses))
 }
 
 /// A request on its way to its answer.

@@ -13,8 +13,8 @@ use std::{
 use futures::{
     FutureExt as _, StreamExt as _,
     future::{AbortHandle, Abortable, Aborted},
-    stream::FuturesUnordered,
 };
+use futures_buffered::FuturesUnordered;
 
 /// Below this many entries nobody tidies up.
 const TIDY_ABOVE: usize = 64;
