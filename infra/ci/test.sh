@@ -16,8 +16,8 @@ cargo test --workspace --doc
 
 echo "== simulated world: the same libraries on simulated network, clock and disks"
 export RUSTFLAGS="--cfg madsim"
-# The same ones everywhere, one test after the other, since some crates keep state of the whole
-# process: what passes here passes there.
+# The same seeds everywhere, and one test after the other, since some crates keep state of the whole
+# process: what passes here passes there. Scenarios are processes of their own.
 export MADSIM_TEST_SEED="${MADSIM_TEST_SEED:-1}" MADSIM_TEST_NUM="${MADSIM_TEST_NUM:-3}"
 sim="--target-dir target/sim"
 cargo test $sim --profile sim -p weir-protocol -p weir-runtime -p weir-dataplane -p weir-client \

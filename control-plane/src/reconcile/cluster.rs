@@ -173,7 +173,11 @@ impl Worker {
         let readiness = judge(&snapshot, &seen, &self.stops);
         self.check_ports(&snapshot).await;
         let view = self.view(&snapshot, &seen, &readiness, ordered);
-        self.unready.note(&view, context.app.clock.now());
+        if undecided(&snapshot) {
+            self.unready.clear();
+        } else {
+            self.unready.note(&view, context.app.clock.now());
+        }
         let plan = lifecycle::decide(&view);
         self.decided = Some(plan.state);
         let rolling = match undecided(&snapshot) {

@@ -39,7 +39,13 @@ impl Unready {
         }
     }
 
-    /// Who has not been ready for a lease: whoever lives has been heard of by then.
+    /// Forgets what it knows: whoever lives may not have come back yet.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Who has not been ready for a lease. It begins when a control plane that has just begun has
+    /// called all for as long: whoever lives tries again sooner than that.
     fn ill(&self, now: Monotonic, lease: Duration) -> BTreeSet<SpuId> {
         let ill = self.0.iter().filter(|(_, since)| now.since(**since) >= lease);
         ill.map(|(spu, _)| *spu).collect()

@@ -96,6 +96,35 @@ async fn a_restart_goes_from_one_to_the_next_and_on_after_a_crash() {
     assert_eq!(order, [1, 2, 3], "each once");
 }
 
+// Of leases that pass: in simulation only.
+#[cfg(madsim)]
+#[tokio::test]
+async fn a_restart_does_not_take_one_for_ill_that_has_not_come_back_yet() {
+    let (folder, provisioner) = (TempDir::new().unwrap(), InMemory::default());
+    let control = ControlPlane::start(&folder).await;
+    control.reconcile(&provisioner);
+    let id = control.create("demo", 3).await;
+    control.until("it runs", id, running).await;
+    provisioner.set_away(spu(3), true);
+    let control = control.restart(&folder).await;
+    let (app, principal) = (&control.app, &control.principal);
+    app::call_all(app).await.unwrap();
+    let restart = app::cluster_restart(app, principal, "demo", None, None).await.unwrap();
+    let app::Answer::Fresh(view) = restart else { panic!("{restart:?}") };
+    let (operation, before) = (view.operation_id.unwrap(), provisioner.log().len());
+    control.reconcile(&provisioner);
+    until("the others have come back, and wait for it", async || {
+        let shown = app::operation_get(app, principal, &operation.to_string()).await.unwrap();
+        let details = shown.steps.iter().filter_map(|step| step.detail.as_deref());
+        details.into_iter().any(|detail| detail.contains("SPU 3 is not ready"))
+    })
+    .await;
+    // A lease has passed, but not since all were called.
+    assert_eq!(provisioner.log()[before..], [""; 0]);
+    provisioner.set_away(spu(3), false);
+    control.until("it comes back", id, |c| c.spus_ready == 3).await;
+}
+
 #[tokio::test]
 async fn orders_in_the_middle_of_a_scale_supersede_it_and_lose_nothing() {
     let (folder, provisioner) = (TempDir::new().unwrap(), InMemory::default());

@@ -27,7 +27,7 @@ use weir_runtime::{
 
 use super::{
     data_plane::MemoryDataPlane,
-    offsets::{self, MemoryOffsets},
+    offsets::MemoryOffsets,
     spu::{self, Identity},
 };
 
@@ -38,6 +38,7 @@ struct World {
     folders: BTreeMap<(ClusterId, SpuId), FolderId>,
     destroyed: Vec<String>,
     taken_ports: BTreeSet<String>,
+    away: BTreeSet<SpuId>,
     log: Vec<String>,
 }
 
@@ -82,6 +83,20 @@ impl InMemory {
         self.world.lock().unwrap().log.clone()
     }
 
+    /// The SPU goes on, and does not find the control plane until it is back.
+    pub fn set_away(&self, spu: SpuId, away: bool) {
+        let set = &mut self.world.lock().unwrap().away;
+        if away {
+            set.insert(spu)
+        } else {
+            set.remove(&spu)
+        };
+    }
+
+    fn is_away(&self, spu: SpuId) -> bool {
+        self.world.lock().unwrap().away.contains(&spu)
+    }
+
     /// Another program takes a port.
     pub fn take_port(&self, address: &str) {
         self.world.lock().unwrap().taken_ports.insert(address.to_owned());
@@ -113,14 +128,14 @@ async fn run(
     spec: LaunchSpec,
     folder: FolderId,
     process: ProcessId,
-    data_plane: MemoryDataPlane,
-    offsets: offsets::At,
+    world: InMemory,
     stop: CancellationToken,
 ) {
     // Not the port that was ordered: tests run side by side.
     let listener = Listener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = listener.local_addr().unwrap().to_string();
-    let routes = tonic::service::Routes::new(DataPlaneServer::new(data_plane))
+    let offsets = world.offsets.at(spec.spu_id);
+    let routes = tonic::service::Routes::new(DataPlaneServer::new(world.data_plane.clone()))
         .add_service(OffsetsServer::new(offsets));
     task::spawn(rpc::serve(listener, routes, ServerConfig::default(), stop.clone()));
     let identity = Identity {
@@ -135,6 +150,9 @@ async fn run(
     };
     while !stop.is_cancelled() {
         let session = async {
+            if world.is_away(identity.spu) {
+                return;
+            }
             if let Ok(session) = spu::open(&spec.control_plane_rpc, identity.register()).await {
                 session.keep().await;
             }
@@ -162,9 +180,7 @@ impl Provisioner for InMemory {
             let process = ProcessId(Uuid::from_u128(world.specs.len() as u128));
             world.running.insert(spec.launch_id, (spec.spu_id, stop.clone()));
             if !self.silent.load(Ordering::Relaxed) {
-                let data_plane = self.data_plane.clone();
-                let offsets = self.offsets.at(spec.spu_id);
-                task::spawn(run(spec.clone(), folder, process, data_plane, offsets, stop));
+                task::spawn(run(spec.clone(), folder, process, self.clone(), stop));
             }
         }
         Ok(LaunchHandle(serde_json::json!({ "launch": spec.launch_id })))

@@ -41,7 +41,7 @@ use crate::{
     token,
 };
 
-/// Answers that wait for a slow reader; beyond it the stream is not read.
+/// Answers that are ready at once. While the reader's window is full the stream is not read at all.
 const ANSWERS_AHEAD: usize = 64;
 
 pub(super) fn open(
