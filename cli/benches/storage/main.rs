@@ -2,7 +2,7 @@
 //! fresh files on both sides, medians of interleaved rounds.
 //!
 //! ```sh
-//! cargo bench -p weir-cli --bench storage                        # all of it: about 15 minutes
+//! cargo bench -p weir-cli --bench storage                        # all of it: 4 to 15 minutes
 //! cargo bench -p weir-cli --bench storage -- --only throughput --mib 64 --rounds 1
 //! ```
 //!
